@@ -1,0 +1,113 @@
+"""Stopping rules and sampling filter of the original as logits processors, each row on its own."""
+
+import torch
+from transformers.generation import LogitsProcessor
+
+
+class MinimumFramesLogitsProcessor(LogitsProcessor):
+    """Makes the end token impossible for the first `min_frames` new tokens (original: a fifth of a second, and one)."""
+
+    def __init__(self, eos_token_id: int, prompt_length: int, min_frames: int):
+        self.eos_token_id = eos_token_id
+        self.prompt_length = prompt_length
+        self.min_frames = min_frames
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        if input_ids.shape[1] - self.prompt_length < self.min_frames:
+            scores = scores.clone()
+            scores[:, self.eos_token_id] = -torch.inf
+        return scores
+
+
+class SilencePenaltyLogitsProcessor(LogitsProcessor):
+    """
+    Makes a run of one silence token ever less likely to go on.
+
+    Once the last `count` new tokens are the same silence token and `count > max_run`, its logit is divided by
+    `count - (max_run - 1)` if positive and multiplied by it if negative. The original counts so for a single token;
+    with several its count is reset by the others and nothing ever happens, which is not copied.
+    """
+
+    def __init__(self, silence_token_ids: list[int], max_run: int, prompt_length: int):
+        self.silence_token_ids = torch.tensor(sorted(silence_token_ids))
+        self.max_run = max_run
+        self.prompt_length = prompt_length
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        new = input_ids[:, self.prompt_length :]
+        if new.shape[1] <= self.max_run:
+            return scores
+        last = new[:, -1:]
+        count = (new == last).flip(-1).cumprod(-1).sum(-1, keepdim=True)
+        acts = torch.isin(last, self.silence_token_ids.to(last.device)) & (count > self.max_run)
+        factor = (count - (self.max_run - 1)).clamp(min=1).to(scores.dtype)
+        logit = scores.gather(1, last)
+        penalised = torch.where(logit < 0, logit * factor, logit / factor)
+        return scores.scatter(1, last, torch.where(acts, penalised, logit))
+
+
+class ForcedEndLogitsProcessor(LogitsProcessor):
+    """Leaves only the end token where it is the arg-max already, or where the row's budget is spent."""
+
+    def __init__(self, eos_token_id: int, prompt_length: int, max_frames: torch.LongTensor):
+        self.eos_token_id = eos_token_id
+        self.prompt_length = prompt_length
+        self.max_frames = max_frames
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        ends = scores.argmax(-1) == self.eos_token_id
+        ends |= input_ids.shape[1] - self.prompt_length >= self.max_frames.to(scores.device)
+        only_end = torch.full_like(scores, -torch.inf)
+        only_end[:, self.eos_token_id] = 0.0
+        return torch.where(ends.unsqueeze(-1), only_end, scores)
+
+
+class SpeechSamplingWarper(LogitsProcessor):
+    """
+    The original's sampling filter: `min_p`, or else `top_k` and then `top_p`, row by row.
+
+    Differs from transformers' warpers in `min_p` (an absolute probability; where it applies, `top_k` and `top_p` do
+    not; a row in which no token reaches it falls back to them, while the original lets one such row decide for its
+    batch) and in ties, which keep their order by index. With `top_k`, only what it leaves is sorted for `top_p`.
+
+    Args:
+        top_k (`int`, *optional*): keep tokens at least as likely as the k-th best, ties included; 0 or None is off.
+        top_p (`float`, *optional*): keep the best tokens while the mass before them is at most this; 1 or None is off.
+        min_p (`float`, *optional*): remove tokens of lower probability; 0 or None is off.
+    """
+
+    def __init__(self, top_k: int | None = None, top_p: float | None = None, min_p: float | None = None):
+        self.top_k, self.top_p, self.min_p = top_k or 0, 1.0 if top_p is None else top_p, min_p or 0.0
+        if self.top_k < 0 or self.top_k != int(self.top_k):
+            raise ValueError(f"`top_k` must be a whole number of at least 0 (0: off), got {top_k}.")
+        if not 0 <= self.top_p <= 1:
+            raise ValueError(f"`top_p` must be between 0 and 1 (1: off), got {top_p}.")
+        if not 0 <= self.min_p < 1:
+            raise ValueError(f"`min_p` must be at least 0 and below 1 (0: off), got {min_p}.")
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        filtered = scores
+        if self.top_k:
+            kth_best = scores.topk(min(self.top_k, scores.shape[-1])).values[:, -1:]
+            filtered = scores.masked_fill(scores < kth_best, -torch.inf)
+        if self.top_p < 1:
+            filtered = self._keep_mass(filtered)
+        if self.min_p:
+            removed = scores.softmax(-1) < self.min_p
+            filtered = torch.where(removed.all(-1, keepdim=True), filtered, scores.masked_fill(removed, -torch.inf))
+        return filtered
+
+    def _keep_mass(self, scores: torch.FloatTensor) -> torch.FloatTensor:
+        width = int((scores > -torch.inf).sum(-1).max())
+        candidates = scores.topk(width).indices.sort(-1).values  # (batch_size, width), by index for the sake of ties
+        values, order = scores.gather(1, candidates).sort(descending=True, stable=True)
+        mass_before = torch.nn.functional.pad(values.softmax(-1).cumsum(-1)[:, :-1], (1, 0))
+        return scores.scatter(1, candidates.gather(1, order), values.masked_fill(mass_before > self.top_p, -torch.inf))
+
+
+__all__ = [
+    "ForcedEndLogitsProcessor",
+    "MinimumFramesLogitsProcessor",
+    "SilencePenaltyLogitsProcessor",
+    "SpeechSamplingWarper",
+]
