@@ -252,6 +252,8 @@ class T5GemmaTTSConfig(PreTrainedConfig):
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict[str, Any], dict[str, Any]]:
         """As in transformers; a `config.json` of the original project is read as `from_original` does."""
         config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if not config_dict:
+            raise OSError(f"{str(pretrained_model_name_or_path)!r} is no checkpoint: it has no config.json.")
         if config_dict.get("model_type") == "t5gemma_voice":
             config_dict = cls.from_original(config_dict).to_dict()
         return config_dict, kwargs

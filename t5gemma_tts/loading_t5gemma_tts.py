@@ -2,6 +2,7 @@
 
 import os
 
+import torch
 from transformers import GenerationConfig, T5GemmaConfig
 
 from .configuration_t5gemma_tts import T5GemmaTTSConfig
@@ -91,20 +92,20 @@ class T5GemmaTTSLoadingMixin:
         backbone_config.encoder.attn_logit_softcapping = softcapping
         backbone_config.decoder.attn_logit_softcapping = softcapping
         config = T5GemmaTTSConfig(backbone=backbone_config, **config_kwargs)
-        dropped = {
-            r"^model\.decoder\.embed_tokens\.": "text_decoder.embed_tokens.",
-            r"^lm_head\.": "text_decoder.lm_head.",
-        }
-        kwargs.update(config=config, key_mapping=dropped, output_loading_info=True, ignore_mismatched_sizes=True)
+        kwargs.update(config=config, output_loading_info=True, ignore_mismatched_sizes=True)
         model, info = cls.from_pretrained(backbone, **kwargs)
-        new = ("model.decoder.embed_tokens.", "audio_head.")
-        missing = sorted(key for key in info["missing_keys"] if not key.startswith(new))
-        if missing or info["mismatched_keys"]:
+        embedding = model.get_decoder().embed_tokens
+        audio_keys = ("model.decoder.embed_tokens.", "audio_head.")
+        missing = sorted(key for key in info["missing_keys"] if not key.startswith(audio_keys))
+        mismatched = sorted(str(key) for key in info["mismatched_keys"] if not str(key[0]).startswith(audio_keys))
+        if missing or mismatched:
             raise ValueError(
-                f"{backbone!r} holds no complete T5Gemma: {len(missing)} weights are missing"
-                + (f", such as {missing[0]}." if missing else ".")
+                f"{str(backbone)!r} holds no complete T5Gemma: {len(missing)} weights are missing and {len(mismatched)} of "
+                f"another shape, such as {(missing + mismatched)[0]}."
             )
-        model._weight_conversions = []
+        with torch.no_grad():  # drawn here even if the text vocabulary happens to have the audio one's size
+            embedding.weight.normal_(std=config.initializer_range)
+            embedding.weight[embedding.padding_idx].zero_()
         return model
 
 
