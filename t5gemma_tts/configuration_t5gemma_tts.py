@@ -70,6 +70,19 @@ class T5GemmaTTSCodecConfig(Xcodec2Config):
             )
 
 
+def _derived_token_id(name: str, offset: int, doc: str) -> property:
+    """A token id that follows from `codebook_size`; it can be set to that value only."""
+
+    def get(self) -> int:
+        return self.codebook_size + offset
+
+    def refuse_others(self, value: int):
+        if value != get(self):
+            raise ValueError(f"`{name}` follows from `codebook_size` and must be {get(self)}, got {value!r}.")
+
+    return property(get, refuse_others, doc=doc)
+
+
 class T5GemmaTTSConfig(PreTrainedConfig):
     r"""
     Configuration of [`T5GemmaTTSForConditionalGeneration`].
@@ -131,9 +144,6 @@ class T5GemmaTTSConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         kwargs.pop("auto_map", None)  # always ours: the code is saved beside the weights
-        # these follow from `codebook_size`; what is stored for them in a file is not read back
-        for derived in ("bos_token_id", "pad_token_id", "decoder_start_token_id", "initializer_range"):
-            kwargs.pop(derived, None)
         if self.backbone is None:
             self.backbone = T5GemmaConfig(
                 encoder=T5GemmaModuleConfig(attn_logit_softcapping=None),
@@ -221,24 +231,12 @@ class T5GemmaTTSConfig(PreTrainedConfig):
         """Rows of the audio embedding and head: V entries and five specials."""
         return self.codebook_size + 5
 
-    @property
-    def bos_token_id(self) -> int:
-        """V, "empty": the decoder's first token."""
-        return self.codebook_size
-
-    @property
-    def decoder_start_token_id(self) -> int:
-        return self.bos_token_id
-
-    @property
-    def pad_token_id(self) -> int:
-        """V+2."""
-        return self.codebook_size + 2
-
-    @property
-    def audio_separator_token_id(self) -> int:
-        """V+4: stands between reference and target audio."""
-        return self.codebook_size + 4
+    bos_token_id = _derived_token_id("bos_token_id", 0, 'V, "empty": the decoder\'s first token.')
+    decoder_start_token_id = _derived_token_id("decoder_start_token_id", 0, "The same as `bos_token_id`.")
+    pad_token_id = _derived_token_id("pad_token_id", 2, "V+2.")
+    audio_separator_token_id = _derived_token_id(
+        "audio_separator_token_id", 4, "V+4: stands between reference and target audio."
+    )
 
     @property
     def initializer_range(self) -> float:

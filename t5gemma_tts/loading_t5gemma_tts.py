@@ -100,8 +100,8 @@ class T5GemmaTTSLoadingMixin:
         mismatched = sorted(str(key) for key in info["mismatched_keys"] if not str(key[0]).startswith(audio_keys))
         if missing or mismatched:
             raise ValueError(
-                f"{str(backbone)!r} holds no complete T5Gemma: {len(missing)} weights are missing and {len(mismatched)} of "
-                f"another shape, such as {(missing + mismatched)[0]}."
+                f"{str(backbone)!r} holds no complete T5Gemma: {len(missing)} weights are missing and "
+                f"{len(mismatched)} of another shape, such as {(missing + mismatched)[0]}."
             )
         with torch.no_grad():  # drawn here even if the text vocabulary happens to have the audio one's size
             embedding.weight.normal_(std=config.initializer_range)
