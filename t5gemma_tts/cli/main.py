@@ -1,0 +1,210 @@
+"""Arguments of `t5gemma-tts`, and what happens when something goes wrong.
+
+Nothing heavy is imported here: a verb's module is imported when it runs.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+import warnings
+from contextlib import contextmanager
+
+from .. import __version__
+
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+DEFAULT_ASR = "openai/whisper-large-v3-turbo"
+
+
+def positive(kind):
+    def parse(text: str):
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+        return value
+
+    parse.__name__ = f"{kind.__name__} above 0"
+    return parse
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="t5gemma-tts",
+        description="Text to speech and voice cloning with T5Gemma-TTS, in English, Japanese and Chinese.",
+    )
+    parser.add_argument("--version", action="version", version=f"t5gemma-tts {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    add_speak(verbs)
+    add_encode(verbs)
+    add_decode(verbs)
+    add_info(verbs)
+    add_convert(verbs)
+    return parser
+
+
+def add_speak(verbs) -> None:
+    parser = verbs.add_parser(
+        "speak",
+        help="speak a text into an audio file",
+        description="Speak a text. Each line that is not blank is an utterance of its own; several of them, or several "
+        "samples, make numbered files (out-1.wav, out-2.wav, ...).",
+    )
+    parser.add_argument("text", nargs="?", help="what to say; '-' or nothing reads standard input")
+    parser.add_argument("--text-file", metavar="FILE", help="read the text from a file (UTF-8) instead")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", required=True, help="audio file to write: .wav, .flac or .ogg"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.add_argument(
+        "--tokens", metavar="FILE", help="also write the audio tokens, a line each, as `decode` reads them"
+    )
+    add_model(parser)
+    voice = parser.add_argument_group("voice")
+    voice.add_argument("--reference", metavar="AUDIO", help="recording of the voice to clone, best 3 to 10 seconds")
+    voice.add_argument("--reference-text", metavar="TEXT", help="what is said in it")
+    voice.add_argument(
+        "--asr",
+        metavar="MODEL",
+        nargs="?",
+        const=DEFAULT_ASR,
+        help=f"transcribe the reference with this speech recognition model (without a name: {DEFAULT_ASR})",
+    )
+    speech = parser.add_argument_group("speech")
+    speech.add_argument("--language", help="en, ja or zh; detected if not given")
+    speech.add_argument("--duration", type=positive(float), metavar="SECONDS", help="length; estimated if not given")
+    speech.add_argument("--speed", type=positive(float), default=1.0, help="divides the estimated length (default 1.0)")
+    sampling = parser.add_argument_group("sampling (defaults: the model's)")
+    sampling.add_argument(
+        "--num-samples", type=positive(int), default=1, metavar="N", help="different takes of each line"
+    )
+    sampling.add_argument("--seed", type=int, help="repeatable results")
+    sampling.add_argument("--temperature", type=float, help="0 takes the best token always")
+    sampling.add_argument("--top-k", type=int)
+    sampling.add_argument("--top-p", type=float)
+    sampling.add_argument("--min-p", type=float)
+    parser.add_argument(
+        "--batch-size", type=positive(int), default=8, metavar="N", help="lines spoken at once (default 8)"
+    )
+    parser.set_defaults(module="speak")
+
+
+def add_encode(verbs) -> None:
+    parser = verbs.add_parser("encode", help="audio files to audio tokens", description="Encode audio with a codec.")
+    parser.add_argument("audio", nargs="+", help="audio files, of any sample rate")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="token file, a line per audio file (default: standard output)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+    add_codec(parser)
+    parser.set_defaults(module="tokens", function="encode")
+
+
+def add_decode(verbs) -> None:
+    parser = verbs.add_parser(
+        "decode", help="audio tokens to audio files", description="Decode audio tokens with a codec."
+    )
+    parser.add_argument(
+        "tokens", help="token file: whitespace-separated numbers, a line per clip; '-' is standard input"
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="audio file; several clips are numbered")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    add_codec(parser)
+    parser.set_defaults(module="tokens", function="decode")
+
+
+def add_info(verbs) -> None:
+    parser = verbs.add_parser(
+        "info", help="what a checkpoint is", description="Describe a checkpoint without loading it."
+    )
+    parser.add_argument("model", metavar="MODEL", help="Hub name or folder")
+    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.set_defaults(module="info")
+
+
+def add_convert(verbs) -> None:
+    parser = verbs.add_parser(
+        "convert",
+        help="turn a checkpoint of the original project into ours",
+        description="Convert a training bundle (.pth, with LoRA or without) or an export of the original project.",
+    )
+    parser.add_argument("source", help=".pth bundle, or folder or Hub name of an exported checkpoint")
+    parser.add_argument("output", help="folder to write")
+    parser.add_argument(
+        "--backbone-config", metavar="NAME", help="T5Gemma whose architecture a bundle has (default: its own note)"
+    )
+    parser.add_argument(
+        "--tokenizer", metavar="NAME", help="tokenizer to include (default: the one the checkpoint names)"
+    )
+    parser.add_argument("--codec", metavar="NAME", help="codec: a folder is copied in, a Hub name is noted")
+    parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16", "float16"], help="dtype of the weights (default: as stored)"
+    )
+    parser.add_argument("--keep-adapter", action="store_true", help="LoRA bundles: write base model and adapter apart")
+    parser.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
+    parser.set_defaults(module="convert")
+
+
+def add_model(parser) -> None:
+    group = parser.add_argument_group("model and devices")
+    group.add_argument(
+        "--model", metavar="NAME", required=True, help="Hub name or folder; the original project's work too"
+    )
+    group.add_argument("--codec", metavar="NAME", help="codec to use instead of the checkpoint's own")
+    group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps; default: the best there is")
+    group.add_argument(
+        "--dtype", choices=["float32", "bfloat16", "float16", "auto"], default="auto", help="of the model"
+    )
+    group.add_argument("--codec-device", help="device of the codec and of speech recognition (default: the model's)")
+    group.add_argument(
+        "--low-vram",
+        action="store_true",
+        help="short for --dtype bfloat16 --codec-device cpu --batch-size 1",
+    )
+
+
+def add_codec(parser) -> None:
+    parser.add_argument(
+        "--codec", metavar="NAME", required=True, help="Hub name or folder of a codec, or a checkpoint with one"
+    )
+    parser.add_argument("--device", default="cpu", help="default cpu")
+
+
+@contextmanager
+def plain_warnings():
+    """Warnings without file, line and source: a user of the command line cannot do anything with those."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *details, **more: f"t5gemma-tts: warning: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    parser = build_parser()
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit as stop:  # argparse has printed what is wrong
+        return int(stop.code or 0)
+    module = importlib.import_module(f".{arguments.module}", __package__)
+    try:
+        with plain_warnings():
+            getattr(module, getattr(arguments, "function", "run"))(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the reader has gone; keep Python from complaining once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        if arguments.debug:
+            raise
+        print(f"t5gemma-tts {arguments.verb}: {error}", file=sys.stderr)
+        return FAILED
+    return OK

@@ -1,0 +1,62 @@
+"""`t5gemma-tts encode` and `t5gemma-tts decode`: audio files to token files and back."""
+
+import sys
+from pathlib import Path
+
+from transformers.utils import logging
+
+from ..audio_t5gemma_tts import load_audio, save_audio
+from ..loading import load_codec
+from .speak import output_paths, refuse_existing
+
+
+def encode(arguments) -> None:
+    if arguments.output:
+        refuse_existing([Path(arguments.output)], arguments.overwrite)
+    clips = [load_audio(path) for path in arguments.audio]
+    logging.disable_progress_bar()
+    codec = load_codec(arguments.codec, device=arguments.device)
+    lines = []
+    for path, (waveform, sampling_rate) in zip(arguments.audio, clips, strict=True):
+        try:
+            codes = codec.encode(waveform, sampling_rate)
+        except ValueError as error:
+            raise ValueError(f"{path!r}: {error}") from error
+        lines.append(" ".join(map(str, codes.tolist())))
+    text = "\n".join(lines) + "\n"
+    if arguments.output:
+        Path(arguments.output).write_text(text)
+    else:
+        sys.stdout.write(text)
+
+
+def decode(arguments) -> None:
+    clips = read_tokens(arguments.tokens)
+    paths = output_paths(Path(arguments.output), len(clips))
+    refuse_existing(paths, arguments.overwrite)
+    logging.disable_progress_bar()
+    codec = load_codec(arguments.codec, device=arguments.device)
+    for path, waveform in zip(paths, codec.decode_batch(clips), strict=True):
+        save_audio(waveform, path, codec.sampling_rate, overwrite=arguments.overwrite)
+        print(f"{path}  {len(waveform) / codec.sampling_rate:.2f} s")
+
+
+def read_tokens(name: str) -> list[list[int]]:
+    """
+    Reads a token file.
+
+    Raises:
+        ValueError: if a line holds anything but whole numbers, or there are none; names file and line.
+    """
+    text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+    clips = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            clips.append([int(token) for token in line.split()])
+        except ValueError as error:
+            raise ValueError(f"{name}, line {number}: tokens must be whole numbers ({error}).") from error
+    if not clips:
+        raise ValueError(f"{name} holds no tokens.")
+    return clips

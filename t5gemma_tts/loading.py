@@ -1,0 +1,79 @@
+"""Loading a checkpoint for use: model, processor and codec, on the devices that the caller names."""
+
+import torch
+
+from .configuration_t5gemma_tts import T5GemmaTTSConfig
+from .modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
+from .processing_t5gemma_tts import T5GemmaTTSProcessor
+from .xcodec2_t5gemma_tts import XCodec2
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """
+    The device called `name`; "auto" is CUDA, else MPS, else the CPU.
+
+    Raises:
+        ValueError: if there is no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"`device` {name!r} is not usable here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def load_model(
+    name: str, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto"
+) -> T5GemmaTTSForConditionalGeneration:
+    """
+    The model of a checkpoint, ready to speak.
+
+    Args:
+        name (`str`): Hub name or folder, in our layout or the original project's.
+        device (`str`): as in `pick_device`.
+        dtype (`str` or `torch.dtype`): "auto" is the stored one.
+    """
+    device = pick_device(str(device))
+    dtype = dtype if dtype == "auto" or isinstance(dtype, torch.dtype) else getattr(torch, dtype)
+    return T5GemmaTTSForConditionalGeneration.from_pretrained(name, dtype=dtype).to(device)
+
+
+def load_processor(
+    name: str, codec: str | None = None, codec_device: str | torch.device = "auto"
+) -> T5GemmaTTSProcessor:
+    """
+    The processor of a checkpoint, with its codec or the one called `codec`.
+
+    Raises:
+        OSError: if there is no codec at `codec`.
+        ValueError: if that codec does not fit the model's audio tokens.
+    """
+    processor = T5GemmaTTSProcessor.from_pretrained(name)
+    processor.codec_device = pick_device(str(codec_device))
+    if codec is not None:
+        chosen = load_codec(codec, processor.codec_device)
+        processor.sampling_rate = chosen.sampling_rate  # another codec may decode to another rate
+        processor.codec = chosen
+    return processor
+
+
+def load_codec(name: str, device: str | torch.device = "auto") -> XCodec2:
+    """A codec by Hub name or folder, or that of a T5Gemma-TTS checkpoint which has one."""
+    device = pick_device(str(device))
+    try:
+        config = T5GemmaTTSConfig.get_config_dict(name)[0]
+    except OSError as error:
+        raise OSError(f"no codec at {name!r}: {error}") from error
+    if config.get("model_type") != T5GemmaTTSConfig.model_type:
+        return XCodec2.from_pretrained(name, device=device)
+    if config.get("codec_name_or_path"):
+        return XCodec2.from_pretrained(config["codec_name_or_path"], device=device)
+    return XCodec2.from_pretrained(name, subfolder="codec", device=device)
+
+
+__all__ = ["load_codec", "load_model", "load_processor", "pick_device"]
