@@ -9,6 +9,7 @@ import numbers
 import os
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -19,9 +20,12 @@ WRITABLE_FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".og
 WRITE_BLOCK_SAMPLES = 1 << 16
 
 
-def load_audio(path: str | os.PathLike) -> tuple[np.ndarray, int]:
+def load_audio(path: str | os.PathLike | BinaryIO) -> tuple[np.ndarray, int]:
     """
     Reads an audio file with soundfile (wav, flac, ogg, mp3 and others that libsndfile knows).
+
+    Args:
+        path (`str`, `os.PathLike` or binary file object): The file, or an open one such as `io.BytesIO`.
 
     Returns:
         `(waveform, sampling_rate)`: float32 of shape (num_samples,) or (num_samples, num_channels), and Hz.
@@ -31,18 +35,22 @@ def load_audio(path: str | os.PathLike) -> tuple[np.ndarray, int]:
         ValueError: if it cannot be decoded or holds no samples.
     """
     soundfile = _soundfile()
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no audio file at {str(path)!r}.")
+    if hasattr(path, "read"):
+        name = "the audio data"
+    else:
+        path = Path(path)
+        name = repr(str(path))
+        if not path.is_file():
+            raise FileNotFoundError(f"no audio file at {name}.")
     try:
         waveform, sampling_rate = soundfile.read(path, dtype="float32")
     except soundfile.SoundFileError as error:
         formats = ", ".join(sorted(soundfile.available_formats()))
         raise ValueError(
-            f"soundfile cannot decode {str(path)!r} ({error}); convert it to one of the formats it reads: {formats}."
+            f"soundfile cannot decode {name} ({error}); convert it to one of the formats it reads: {formats}."
         ) from error
     if not len(waveform):
-        raise ValueError(f"{str(path)!r} holds no audio samples.")
+        raise ValueError(f"{name} holds no audio samples.")
     return waveform, sampling_rate
 
 

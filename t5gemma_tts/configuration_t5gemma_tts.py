@@ -144,6 +144,8 @@ class T5GemmaTTSConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         kwargs.pop("auto_map", None)  # always ours: the code is saved beside the weights
+        if type(self.codebook_size) is not int or self.codebook_size < 2:  # first: other fields follow from it
+            raise ValueError(f"`codebook_size` must be an integer of at least 2, got {self.codebook_size!r}.")
         if self.backbone is None:
             self.backbone = T5GemmaConfig(
                 encoder=T5GemmaModuleConfig(attn_logit_softcapping=None),
@@ -162,6 +164,7 @@ class T5GemmaTTSConfig(PreTrainedConfig):
         decoder = self.backbone.decoder
         self.backbone.tie_word_embeddings = self.backbone.encoder.tie_word_embeddings = False
         decoder.tie_word_embeddings = False
+        self.backbone.vocab_size = self.backbone.encoder.vocab_size
         decoder.vocab_size = self.vocab_size
         decoder.final_logit_softcapping = None  # the audio head has none
         for module in (self.backbone, decoder):
@@ -175,27 +178,27 @@ class T5GemmaTTSConfig(PreTrainedConfig):
         def refuse(argument, value, accepted):
             raise ValueError(f"`{argument}` must be {accepted}, got {value!r}.")
 
-        if not isinstance(self.codebook_size, int) or self.codebook_size < 2:
-            refuse("codebook_size", self.codebook_size, "an integer of at least 2")
         for name in ("frame_rate", "progress_scale", "max_duration_seconds", "progress_lookahead_seconds"):
             value = getattr(self, name)
-            if not math.isfinite(value) or value <= 0:
+            if not _is_finite(value) or value <= 0:
                 refuse(name, value, "a finite number above 0")
         for name in ("eos_loss_weight", "text_guard_frames_per_token"):
             value = getattr(self, name)
-            if not math.isfinite(value) or value < 0:
+            if not _is_finite(value) or value < 0:
                 refuse(name, value, "a finite number of at least 0")
-        if not math.isfinite(self.extra_cutoff_seconds):
+        if not _is_finite(self.extra_cutoff_seconds):
             refuse("extra_cutoff_seconds", self.extra_cutoff_seconds, "a finite number")
-        if self.sampling_rate < 1:
-            refuse("sampling_rate", self.sampling_rate, "at least 1 Hz")
+        if type(self.sampling_rate) is not int or self.sampling_rate < 1:
+            refuse("sampling_rate", self.sampling_rate, "an integer of at least 1 Hz")
         if self.eos_token_id not in (self.codebook_size + 1, self.codebook_size + 3):
             refuse("eos_token_id", self.eos_token_id, f"{self.codebook_size + 3} or {self.codebook_size + 1}")
         text_vocab_size = self.backbone.encoder.vocab_size
         for name in ("text_separator_token_id", "text_bos_token_id", "text_eos_token_id"):
             value = getattr(self, name)
-            if value is not None and not 0 <= value < text_vocab_size:
-                refuse(name, value, f"in [0, {text_vocab_size}), the text vocabulary of `backbone.encoder`")
+            if value is None and name != "text_separator_token_id":
+                continue
+            if type(value) is not int or not 0 <= value < text_vocab_size:
+                refuse(name, value, f"an integer in [0, {text_vocab_size}), the text vocabulary of `backbone.encoder`")
         if self.backbone.encoder.hidden_size != self.backbone.decoder.cross_attention_hidden_size:
             refuse(
                 "backbone.decoder.cross_attention_hidden_size",
@@ -248,12 +251,23 @@ class T5GemmaTTSConfig(PreTrainedConfig):
 
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict[str, Any], dict[str, Any]]:
-        """As in transformers; a `config.json` of the original project is read as `from_original` does."""
+        """
+        As in transformers; a `config.json` of the original project is read as `from_original` does.
+
+        Raises:
+            OSError: if there is no `config.json`.
+            ValueError: if it is that of another kind of model.
+        """
         config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         if not config_dict:
             raise OSError(f"{str(pretrained_model_name_or_path)!r} is no checkpoint: it has no config.json.")
         if config_dict.get("model_type") == "t5gemma_voice":
             config_dict = cls.from_original(config_dict).to_dict()
+        if (model_type := config_dict.get("model_type", cls.model_type)) != cls.model_type:
+            raise ValueError(
+                f"{str(pretrained_model_name_or_path)!r} is no T5Gemma-TTS checkpoint: its `model_type` is "
+                f"{model_type!r}."
+            )
         return config_dict, kwargs
 
     @classmethod
@@ -271,7 +285,8 @@ class T5GemmaTTSConfig(PreTrainedConfig):
             ValueError: if it describes what this model cannot do (several codebooks, tied embeddings, special ids in
                 another order, no backbone).
         """
-        size = original["audio_vocab_size"]
+        if (size := original.get("audio_vocab_size")) is None:
+            raise ValueError("the original configuration has no `audio_vocab_size`.")
         size = int(size[0] if isinstance(size, list) else size)
         eos = int(original.get("eos", size + 3))
         expected = {
@@ -294,11 +309,13 @@ class T5GemmaTTSConfig(PreTrainedConfig):
                 "the original configuration has no `t5_config_dict`; pass the T5Gemma backbone's configuration "
                 f"(of {original.get('t5gemma_model_name')!r}) as `backbone`."
             )
+        if not isinstance(backbone, T5GemmaConfig) and (missing := sorted({"encoder", "decoder"} - set(backbone))):
+            raise ValueError(f"the backbone of the original configuration lacks {missing}.")
         optional = {
             "text_eos_token_id": original.get("add_eos_to_text") or None,
             "text_bos_token_id": original.get("add_bos_to_text") or None,
             "codec_name_or_path": original.get("xcodec2_model_name"),
-            "sampling_rate": original.get("codec_audio_sr"),
+            "sampling_rate": int(original["codec_audio_sr"]) if original.get("codec_audio_sr") else None,
             "dtype": original.get("dtype") or original.get("torch_dtype"),
         }
         renamed = {
@@ -318,6 +335,10 @@ class T5GemmaTTSConfig(PreTrainedConfig):
             no_loss_on_prefix=bool(original.get("no_loss_on_prefix", 1)),
             **{name: value for name, value in optional.items() if value is not None},
         )
+
+
+def _is_finite(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _output_sampling_rate(codec: PreTrainedConfig) -> int:

@@ -12,6 +12,7 @@ import torch
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache, StaticCache
 from transformers.generation import GenerationMixin, GenerationMode, LogitsProcessorList
 from transformers.generation.utils import GenerateEncoderDecoderOutput
+from transformers.models.t5gemma.modeling_t5gemma import make_default_2d_attention_mask
 
 from .logits_process_t5gemma_tts import (
     ForcedEndLogitsProcessor,
@@ -30,7 +31,7 @@ class SpeechBudget:
     Attributes:
         max_frames (`torch.LongTensor` of shape `(batch_size,)`): tokens of each row before its end is forced.
         positions (`torch.FloatTensor` of shape `(batch_size, prompt_length + max(max_frames) + 1)`): float32 position
-            of every decoder token, prompt included, on the CPU.
+            of every decoder token, prompt included.
     """
 
     max_frames: torch.LongTensor
@@ -110,7 +111,9 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
             raise ValueError("`generate` needs `input_ids`, `inputs_embeds` or `encoder_outputs`.")
         batch_size = text.shape[0]
         if kwargs.get("attention_mask") is None:
-            kwargs["attention_mask"] = torch.ones(text.shape[:2], dtype=torch.long, device=text.device)
+            kwargs["attention_mask"] = make_default_2d_attention_mask(
+                kwargs.get("input_ids"), text, self.config.backbone.encoder.pad_token_id
+            )
         start = self.config.decoder_start_token_id
         if kwargs.get("decoder_input_ids") is None:
             kwargs["decoder_input_ids"] = torch.full((batch_size, 1), start, dtype=torch.long, device=text.device)
@@ -175,7 +178,8 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         positions = decoder_positions(
             prompt_mask, target_length, num_steps, float(config.progress_scale), config.use_pm_rope
         )
-        return SpeechBudget(max_frames=max_frames, positions=positions)
+        device = prompt_mask.device
+        return SpeechBudget(max_frames=max_frames.to(device), positions=positions.to(device))
 
     def _length_option(self, name: str, kwargs: dict) -> int | None:
         """A generation option from the call, else from its `generation_config`, else from the model's."""

@@ -1,6 +1,7 @@
 """Loading a checkpoint for use: model, processor and codec, on the devices that the caller names."""
 
 import torch
+from transformers.configuration_utils import PreTrainedConfig
 
 from .configuration_t5gemma_tts import T5GemmaTTSConfig
 from .modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
@@ -50,9 +51,10 @@ def load_processor(
     The processor of a checkpoint, with its codec or the one called `codec`.
 
     Raises:
-        OSError: if there is no codec at `codec`.
-        ValueError: if that codec does not fit the model's audio tokens.
+        OSError: if there is no checkpoint called `name`, or no codec at `codec`.
+        ValueError: if it is one of another model, or that codec does not fit the model's audio tokens.
     """
+    T5GemmaTTSConfig.get_config_dict(name)  # says what is wrong before transformers misses a tokenizer
     processor = T5GemmaTTSProcessor.from_pretrained(name)
     processor.codec_device = pick_device(str(codec_device))
     if codec is not None:
@@ -66,11 +68,12 @@ def load_codec(name: str, device: str | torch.device = "auto") -> XCodec2:
     """A codec by Hub name or folder, or that of a T5Gemma-TTS checkpoint which has one."""
     device = pick_device(str(device))
     try:
-        config = T5GemmaTTSConfig.get_config_dict(name)[0]
+        stored, _ = PreTrainedConfig.get_config_dict(name)
     except OSError as error:
         raise OSError(f"no codec at {name!r}: {error}") from error
-    if config.get("model_type") != T5GemmaTTSConfig.model_type:
+    if stored.get("model_type") not in (T5GemmaTTSConfig.model_type, "t5gemma_voice"):
         return XCodec2.from_pretrained(name, device=device)
+    config, _ = T5GemmaTTSConfig.get_config_dict(name)
     if config.get("codec_name_or_path"):
         return XCodec2.from_pretrained(config["codec_name_or_path"], device=device)
     return XCodec2.from_pretrained(name, subfolder="codec", device=device)

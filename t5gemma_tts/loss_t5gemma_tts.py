@@ -1,10 +1,27 @@
 """Training loss of T5Gemma-TTS: cross-entropy over audio tokens, without reference and separator."""
 
+from typing import NamedTuple
+
 import torch
 from torch import nn
 
+from .chunked_loss_t5gemma_tts import chunked_cross_entropy
+
 
 IGNORE_INDEX = -100
+
+
+class SpeechLoss(NamedTuple):
+    """
+    Attributes:
+        loss (`torch.Tensor`): float32 scalar, per target token.
+        num_targets (`torch.LongTensor`): scalar, the tokens that counted.
+        num_top10 (`torch.LongTensor`): scalar, those of them among their 10 largest logits.
+    """
+
+    loss: torch.Tensor
+    num_targets: torch.Tensor
+    num_top10: torch.Tensor
 
 
 def mask_prefix(labels: torch.Tensor, separator_token_id: int) -> torch.Tensor:
@@ -24,14 +41,16 @@ def mask_prefix(labels: torch.Tensor, separator_token_id: int) -> torch.Tensor:
 
 
 def speech_loss(
-    logits: torch.Tensor,
+    hidden_states: torch.Tensor,
+    head: nn.Module,
     labels: torch.Tensor,
     separator_token_id: int,
     eos_token_id: int,
     eos_loss_weight: float = 1.0,
     no_loss_on_prefix: bool = True,
     num_items_in_batch: torch.Tensor | int | None = None,
-) -> torch.Tensor:
+    logits: torch.Tensor | None = None,
+) -> SpeechLoss:
     """
     Cross-entropy per target token, in float32.
 
@@ -39,28 +58,37 @@ def speech_loss(
     on a token that never occurs, ours on the end token.
 
     Args:
-        logits (`torch.Tensor` of shape `(batch_size, length, vocab_size)`)
+        hidden_states (`torch.Tensor` of shape `(batch_size, length, hidden_size)`): the decoder's output.
+        head (`nn.Module`): audio head with `features` and `out_proj`; used if there are no logits.
         labels (`torch.LongTensor` of shape `(batch_size, length)`): -100 is ignored, the separator always is.
-        no_loss_on_prefix (`bool`): Ignore everything up to the separator as well.
+        no_loss_on_prefix (`bool`): ignore everything up to the separator as well.
         num_items_in_batch (`int`, *optional*):
             Divides the weighted sum (Trainer: target tokens over all accumulated batches). Without it the result is the
             mean weighted by class.
+        logits (`torch.Tensor` of shape `(batch_size, length, vocab_size)`, *optional*):
+            Taken from here; without them they are made in chunks, of counted tokens only, and never held together.
 
     Returns:
-        `torch.Tensor`: a scalar; 0 when no target is left.
+        [`SpeechLoss`]; its loss is 0 when no target is left.
     """
     ignored = mask_prefix(labels, separator_token_id) if no_loss_on_prefix else labels == separator_token_id
-    labels = labels.masked_fill(ignored, IGNORE_INDEX)
-    losses = nn.functional.cross_entropy(
-        logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE_INDEX, reduction="none"
-    )
-    weights = (labels.flatten() != IGNORE_INDEX).to(losses.dtype)
+    counted = ~ignored & (labels != IGNORE_INDEX)
+    targets = labels[counted]  # (num_targets,)
+    weights = torch.ones_like(targets, dtype=torch.float32)
     if eos_loss_weight != 1.0:
-        weights = torch.where(labels.flatten() == eos_token_id, weights * eos_loss_weight, weights)
-    total = (losses * weights).sum()
+        weights = torch.where(targets == eos_token_id, eos_loss_weight, weights)
+    if logits is None and isinstance(head.out_proj, nn.Linear):
+        total, num_top10 = chunked_cross_entropy(head.features(hidden_states[counted]), head.out_proj, targets, weights)
+    else:
+        # an adapter around the last layer has no plain weight to work on
+        logits = head(hidden_states[counted]).float() if logits is None else logits[counted].float()
+        losses = nn.functional.cross_entropy(logits, targets, reduction="none")
+        total = (losses * weights).sum()
+        num_top10 = ((logits > logits.gather(1, targets[:, None])).sum(-1) < 10).sum()
+    divisor = weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
     if num_items_in_batch is not None:
-        return total / torch.as_tensor(num_items_in_batch, device=total.device, dtype=total.dtype)
-    return total / weights.sum().clamp(min=torch.finfo(total.dtype).tiny)
+        divisor = torch.as_tensor(num_items_in_batch, device=total.device, dtype=total.dtype)
+    return SpeechLoss(total / divisor, counted.sum(), num_top10)
 
 
-__all__ = ["IGNORE_INDEX", "mask_prefix", "speech_loss"]
+__all__ = ["IGNORE_INDEX", "SpeechLoss", "mask_prefix", "speech_loss"]

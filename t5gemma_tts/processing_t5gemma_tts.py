@@ -1,6 +1,7 @@
 """Processor of T5Gemma-TTS: texts and reference recordings to tensors, audio tokens to waveforms."""
 
 import math
+import numbers
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ class T5GemmaTTSProcessor(ProcessorMixin):
     Args:
         tokenizer (`PreTrainedTokenizerBase`): The text backbone's.
         codec_name_or_path (`str`, *optional*): Hub name or folder of the codec; None is the checkpoint's own `codec/`.
-        sampling_rate (`int`, *optional*, defaults to 16000): Hz of the audio that the codec decodes to.
+        sampling_rate (`int`, *optional*): Hz of the audio that the codec decodes to; its own, once loaded, if None.
         codebook_size, frame_rate, text_separator_token_id, text_bos_token_id, text_eos_token_id, max_duration_seconds:
             As in [`T5GemmaTTSConfig`].
         max_text_tokens (`int`, *optional*, defaults to 8192): Longest text with its reference text, in tokens.
@@ -40,7 +41,7 @@ class T5GemmaTTSProcessor(ProcessorMixin):
         self,
         tokenizer,
         codec_name_or_path: str | None = None,
-        sampling_rate: int = 16000,
+        sampling_rate: int | None = None,
         codebook_size: int = 65536,
         frame_rate: float = 50.0,
         text_separator_token_id: int = 255999,
@@ -90,11 +91,20 @@ class T5GemmaTTSProcessor(ProcessorMixin):
         hub_kwargs = {name: kwargs[name] for name in HUB_ARGUMENTS if kwargs.get(name) is not None}
         original, _ = PreTrainedConfig.get_config_dict(pretrained_model_name_or_path, **hub_kwargs)
         if original.get("model_type") == "t5gemma_voice":
+            config = T5GemmaTTSConfig.from_original(original)
             try:
-                tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
-            except (OSError, ValueError):  # no tokenizer files there
+                # with `config`, the original's own code, which its configuration names, is not asked for
+                tokenizer = AutoTokenizer.from_pretrained(
+                    pretrained_model_name_or_path, config=config, trust_remote_code=False, **hub_kwargs
+                )
+            except (OSError, ValueError) as error:  # no tokenizer files there
+                if not original.get("text_tokenizer_name"):
+                    raise OSError(
+                        f"{str(pretrained_model_name_or_path)!r} neither holds nor names a tokenizer."
+                    ) from error
                 tokenizer = AutoTokenizer.from_pretrained(original["text_tokenizer_name"])
-            processor = cls.from_config(T5GemmaTTSConfig.from_original(original), tokenizer)
+            processor = cls.from_config(config, tokenizer)
+            processor.sampling_rate = None  # the original notes 44 100 Hz whatever its codec is
         else:
             processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         loaded = processor[0] if isinstance(processor, tuple) else processor
@@ -144,6 +154,8 @@ class T5GemmaTTSProcessor(ProcessorMixin):
 
     @codec.setter
     def codec(self, codec: XCodec2) -> None:
+        if self.sampling_rate is None:
+            self.sampling_rate = codec.sampling_rate
         for name in ("codebook_size", "frame_rate", "sampling_rate"):
             ours, theirs = getattr(self, name), getattr(codec, name)
             if not math.isclose(ours, theirs):
@@ -211,7 +223,9 @@ class T5GemmaTTSProcessor(ProcessorMixin):
             except (ValueError, FileNotFoundError) as error:
                 if len(texts) == 1:
                     raise
-                raise type(error)(f"text {number}: {error}") from error
+                # not type(error): subclasses such as UnicodeError take other arguments
+                kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+                raise kind(f"text {number}: {error}") from error
         return BatchFeature(self._collate(samples), tensor_type="pt")
 
     def _prepare_one(
@@ -230,14 +244,14 @@ class T5GemmaTTSProcessor(ProcessorMixin):
             if reference_text is not None:
                 raise ValueError("`reference_text` was given without `reference_audio`.")
         else:
-            # the caller holds the object, so its id is its own as long as this call lasts
-            key = (id(reference_audio), reference_text)
+            # the caller holds the objects, so their ids are their own as long as this call lasts
+            key = (id(reference_audio), id(reference_text), id(sampling_rate))
             if key not in references:
                 references[key] = self._prepare_reference(reference_audio, reference_text, sampling_rate, asr)
             codes, reference_seconds, reference_text = references[key]
 
         for name, value in (("speed", speed), ("duration", duration)):
-            if value is not None and not (_is_number(value) and value > 0):
+            if not (_is_number(value) and value > 0) and not (name == "duration" and value is None):
                 raise ValueError(f"`{name}` must be a finite number above 0, got {value!r}.")
         if duration is None:
             duration = (
@@ -362,8 +376,9 @@ class T5GemmaTTSProcessor(ProcessorMixin):
             paths = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, len(audio) + 1)]
         if existing := [str(p) for p in paths if p.exists() and not overwrite]:
             raise FileExistsError(f"{existing[0]!r} exists; pass `overwrite=True` to replace it.")
+        rate = sampling_rate or self.sampling_rate or self.codec.sampling_rate
         for waveform, one_path in zip(audio, paths, strict=True):
-            save_audio(waveform, one_path, sampling_rate or self.sampling_rate, overwrite=overwrite)
+            save_audio(waveform, one_path, rate, overwrite=overwrite)
         return paths
 
 
@@ -376,7 +391,7 @@ def _one_per_text(name: str, value, count: int) -> list:
 
 
 def _is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 AutoProcessor.register(T5GemmaTTSConfig, T5GemmaTTSProcessor, exist_ok=True)

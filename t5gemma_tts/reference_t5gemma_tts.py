@@ -60,7 +60,10 @@ def load_transcriber(asr: str | Transcriber, device: str | torch.device | None =
         return asr
     from transformers import pipeline
 
-    recognise = pipeline("automatic-speech-recognition", model=asr, device=device)
+    try:
+        recognise = pipeline("automatic-speech-recognition", model=asr, device=device)
+    except (OSError, ValueError) as error:
+        raise OSError(f"no speech recognition model can be loaded from `asr` {asr!r}: {error}") from error
     model_rate = recognise.feature_extractor.sampling_rate
 
     def transcribe(waveform: np.ndarray, sampling_rate: int) -> str:

@@ -31,7 +31,11 @@ def generation_arguments(model, case: dict, inputs: dict) -> dict:
     config, call = model.config, case["call"]
     prompt = inputs["y"][:, :, 0] if "y" in inputs else torch.zeros((1, 0), dtype=torch.long)
     start = torch.full((1, 1), config.decoder_start_token_id)
-    arguments = {"input_ids": inputs["x"], "decoder_input_ids": torch.cat([start, prompt], dim=-1)}
+    arguments = {
+        "input_ids": inputs["x"],
+        "attention_mask": torch.ones_like(inputs["x"]),  # any id may occur in a recorded text, the padding's too
+        "decoder_input_ids": torch.cat([start, prompt], dim=-1),
+    }
     if case["tgt_y_lens"] is not None:
         num_frames = max(0, case["tgt_y_lens"] - prompt.shape[1])
         arguments["num_frames"] = [num_frames]

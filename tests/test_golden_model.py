@@ -34,10 +34,11 @@ def test_encoder_states_and_positions(path):
     assert singles
     for name in singles:
         ids = inputs[f"x_{name}"]
-        positions = progress_positions(torch.ones_like(ids), model.config.progress_scale)
+        mask = torch.ones_like(ids)
+        positions = progress_positions(mask, model.config.progress_scale)
         torch.testing.assert_close(positions, expected[f"positions_{name}"], rtol=0, atol=0)
         with torch.no_grad():
-            states = encoder(input_ids=ids).last_hidden_state
+            states = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
         torch.testing.assert_close(states, expected[f"memory_{name}"], rtol=0, atol=LOGITS_ATOL)
     mask = (torch.arange(inputs["x_batch"].shape[1]) < inputs["x_batch_lens"][:, None]).long()
     positions = progress_positions(mask, model.config.progress_scale)
@@ -79,9 +80,12 @@ def test_training_logits_and_losses(path):
         config.eos_loss_weight = 1.0 if variant["eos"] >= 0 else variant["eog_weight"]
         with torch.no_grad():
             outputs = model(**batch)
+            chunked = model(**batch, skip_logits=True)
         count = variant["effective_ntoken"]
         # the original sums: its loss is the mean times all kept targets, the separator included
         assert outputs.loss.item() * count == pytest.approx(variant["loss"], rel=LOSS_RTOL)
+        assert chunked.loss.item() == pytest.approx(outputs.loss.item(), rel=1e-6) and chunked.logits is None
+        assert chunked.num_top10 == outputs.num_top10
         kept = torch.ones_like(batch["labels"], dtype=torch.bool)
         if variant["no_loss_on_prefix"]:
             kept = torch.arange(kept.shape[1]) >= inputs["y_sep_token_position"][:, None]
@@ -94,8 +98,9 @@ def test_training_logits_and_losses(path):
 
 
 @pytest.mark.parametrize(**parametrize("d_gradients"))
-@pytest.mark.parametrize("gradient_checkpointing", [False, True], ids=["plain", "checkpointed"])
-def test_gradients(path, gradient_checkpointing):
+@pytest.mark.parametrize("gradient_checkpointing", [False, True], ids=["kept", "checkpointed"])
+@pytest.mark.parametrize("skip_logits", [False, True], ids=["plain_loss", "chunked_loss"])
+def test_gradients(path, gradient_checkpointing, skip_logits):
     case, inputs, expected = read_case(path)
     model = load_model(path, case)
     if gradient_checkpointing:
@@ -105,7 +110,7 @@ def test_gradients(path, gradient_checkpointing):
     batch = training_batch(inputs, model.config)
     kept = torch.arange(batch["labels"].shape[1]) >= inputs["y_sep_token_position"][:, None] * case["no_loss_on_prefix"]
     count = (kept & (batch["labels"] != -100)).sum().item()
-    loss = model(**batch).loss * count
+    loss = model(**batch, skip_logits=skip_logits).loss * count
     loss.backward()
     assert loss.item() == pytest.approx(case["loss"], rel=LOSS_RTOL)
     ours = dict(model.named_parameters())

@@ -157,7 +157,6 @@ def test_original_checkpoint_and_codec_clone_a_voice(codec_folder, tmp_path):
     arguments = {"text": "hello, how are you?", "reference_text": "what a day it is.", "duration": 1.5}
 
     processor = T5GemmaTTSProcessor.from_pretrained(checkpoint)
-    processor.sampling_rate = codec.sampling_rate
     processor.codec = codec
     model = T5GemmaTTSForConditionalGeneration.from_pretrained(checkpoint)
     inputs = processor(reference_audio=tmp_path / "voice.wav", **arguments)
@@ -184,10 +183,12 @@ def test_original_checkpoint_saves_as_ours(tmp_path):
     source = next(path for path in sorted((TTS_DIR / "models").iterdir()) if (path / "config.json").is_file())
     model = T5GemmaTTSForConditionalGeneration.from_pretrained(source)
     assert model.generation_config.top_k == 30 and model.generation_config.max_length
+    model.generation_config.top_k = 17
     model.save_pretrained(tmp_path)
     names = set(load_file(tmp_path / "model.safetensors"))
     assert names == set(model.state_dict()) and not any(name.startswith("backbone.") for name in names)
     again = T5GemmaTTSForConditionalGeneration.from_pretrained(tmp_path)
+    assert again.generation_config.top_k == 17
     text = torch.arange(5, 15)[None]
     first = model.generate(text, num_frames=[20], do_sample=False)
     assert again.generate(text, num_frames=[20], do_sample=False).tolist() == first.tolist()

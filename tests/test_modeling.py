@@ -8,7 +8,6 @@ from tiny import tiny_backbone, tiny_config, tiny_model
 from transformers import AutoModel, AutoModelForSeq2SeqLM, T5GemmaForConditionalGeneration
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration
-from t5gemma_tts.loss_t5gemma_tts import speech_loss
 
 
 def training_inputs(config, seed: int = 0) -> dict:
@@ -186,36 +185,6 @@ def test_from_backbone(tmp_path):
         T5GemmaTTSForConditionalGeneration.from_backbone(
             tmp_path, config_kwargs={"codebook_size": 64, "text_separator_token_id": 68}
         )
-
-
-def test_loss_leaves_out_prefix_and_separator():
-    config = tiny_config(eos_loss_weight=3.0)
-    inputs = training_inputs(config)
-    labels = inputs["labels"]
-    logits = torch.randn((2, 20, config.vocab_size), generator=torch.Generator().manual_seed(1))
-    log_probabilities = logits.log_softmax(-1)
-    arguments = {"separator_token_id": config.audio_separator_token_id, "eos_token_id": config.eos_token_id}
-
-    def by_hand(first_of_row_0):
-        total = weight = 0.0
-        for row, start in ((0, first_of_row_0), (1, 0)):
-            for column in range(start, 16):
-                if (label := labels[row, column].item()) == config.audio_separator_token_id:
-                    continue
-                w = 3.0 if label == config.eos_token_id else 1.0
-                total += -w * log_probabilities[row, column, label].item()
-                weight += w
-        return total, weight
-
-    total, weight = by_hand(7)
-    loss = speech_loss(logits, labels, eos_loss_weight=3.0, **arguments)
-    assert loss.item() == pytest.approx(total / weight, rel=1e-5)
-    loss = speech_loss(logits, labels, eos_loss_weight=3.0, num_items_in_batch=50, **arguments)
-    assert loss.item() == pytest.approx(total / 50, rel=1e-5)
-    total, weight = by_hand(0)
-    loss = speech_loss(logits, labels, eos_loss_weight=3.0, no_loss_on_prefix=False, **arguments)
-    assert loss.item() == pytest.approx(total / weight, rel=1e-5)
-    assert speech_loss(logits, torch.full_like(labels, -100), **arguments).item() == 0.0
 
 
 def test_resizing_the_text_vocabulary_leaves_the_audio_head_alone():

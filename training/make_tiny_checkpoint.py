@@ -47,14 +47,14 @@ def tiny_codec(seed: int = 0) -> XCodec2:
     """An XCodec2 at 16 kHz with 256 codes; its random weights are large enough for audible output."""
     torch.manual_seed(seed)
     config = Xcodec2Config(
-        hidden_size=32,
+        hidden_size=64,  # not 32: with 32 groups of normalisation a clip of one code could not be decoded
         intermediate_size=64,
         num_hidden_layers=1,
         num_attention_heads=2,
         num_key_value_heads=2,
-        head_dim=16,
+        head_dim=32,
         encoder_hidden_size=2,
-        quantization_dim=64,
+        quantization_dim=96,
         quantization_levels=[4, 4, 4, 4],
         semantic_model_config=Wav2Vec2BertConfig(
             hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
@@ -64,6 +64,8 @@ def tiny_codec(seed: int = 0) -> XCodec2:
     for module in model.modules():
         if isinstance(module, torch.nn.Linear | torch.nn.Conv1d):
             module.reset_parameters()
+    with torch.no_grad():
+        model.quantizer.project_in.weight.mul_(10)  # else every recording has the same code throughout
     # with phases near 0 every frame is a click where the window is 0: nothing would be heard
     head = model.acoustic_decoder.head.linear
     with torch.no_grad():

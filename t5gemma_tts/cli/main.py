@@ -183,6 +183,15 @@ def plain_warnings():
         warnings.formatwarning = before
 
 
+def is_expected(error: Exception) -> bool:
+    """Whether it can come from the user's input or machine. Anything else is a fault here, and shows its traceback."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    # the last two: damaged weights, and a config.json with values of wrong types
+    return isinstance(error, (ValueError, OSError, ImportError, RuntimeError, SafetensorError, StrictDataclassError))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     parser = build_parser()
@@ -202,8 +211,8 @@ def main(argv: list[str] | None = None) -> int:
         # the reader has gone; keep Python from complaining once more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        if arguments.debug:
+    except Exception as error:
+        if arguments.debug or not is_expected(error):
             raise
         print(f"t5gemma-tts {arguments.verb}: {error}", file=sys.stderr)
         return FAILED

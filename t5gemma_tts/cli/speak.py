@@ -8,6 +8,7 @@ import torch
 from tqdm import tqdm
 from transformers.utils import logging
 
+from ..audio_t5gemma_tts import WRITABLE_FORMATS
 from ..loading import load_model, load_processor, pick_device
 
 
@@ -72,6 +73,8 @@ def read_lines(arguments) -> list[str]:
 
 
 def output_paths(path: Path, count: int) -> list[Path]:
+    if path.suffix.lower() not in WRITABLE_FORMATS:
+        raise ValueError(f"--output must end in one of {', '.join(WRITABLE_FORMATS)}, got {str(path)!r}.")
     if count == 1:
         return [path]
     return [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, count + 1)]

@@ -31,30 +31,35 @@ def encode(arguments) -> None:
 
 
 def decode(arguments) -> None:
-    clips = read_tokens(arguments.tokens)
+    clips = read_tokens(arguments.tokens)  # line number -> tokens
     paths = output_paths(Path(arguments.output), len(clips))
     refuse_existing(paths, arguments.overwrite)
     logging.disable_progress_bar()
     codec = load_codec(arguments.codec, device=arguments.device)
-    for path, waveform in zip(paths, codec.decode_batch(clips), strict=True):
+    for number, clip in clips.items():
+        if outside := [token for token in clip if not 0 <= token < codec.codebook_size]:
+            raise ValueError(
+                f"{arguments.tokens}, line {number}: tokens must be in [0, {codec.codebook_size}), got {outside[0]}."
+            )
+    for path, waveform in zip(paths, codec.decode_batch(list(clips.values())), strict=True):
         save_audio(waveform, path, codec.sampling_rate, overwrite=arguments.overwrite)
         print(f"{path}  {len(waveform) / codec.sampling_rate:.2f} s")
 
 
-def read_tokens(name: str) -> list[list[int]]:
+def read_tokens(name: str) -> dict[int, list[int]]:
     """
-    Reads a token file.
+    Reads a token file: the tokens of each line that is not blank, by line number from 1.
 
     Raises:
         ValueError: if a line holds anything but whole numbers, or there are none; names file and line.
     """
     text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-    clips = []
+    clips = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            clips.append([int(token) for token in line.split()])
+            clips[number] = [int(token) for token in line.split()]
         except ValueError as error:
             raise ValueError(f"{name}, line {number}: tokens must be whole numbers ({error}).") from error
     if not clips:

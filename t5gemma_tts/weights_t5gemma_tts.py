@@ -35,7 +35,7 @@ def default_generation_config(config: T5GemmaTTSConfig) -> GenerationConfig:
     )
 
 
-class T5GemmaTTSLoadingMixin:
+class T5GemmaTTSWeightsMixin:
     """`from_pretrained` and `from_backbone` of [`T5GemmaTTSForConditionalGeneration`]."""
 
     @classmethod
@@ -66,7 +66,7 @@ class T5GemmaTTSLoadingMixin:
             for conversion in getattr(model, "_weight_conversions", None) or []
             if not set(conversion._original_source_patterns) & set(ORIGINAL_KEY_MAPPING)
         ]
-        if model.generation_config.max_length is None:
+        if model.generation_config._from_model_config:  # made from a config.json, also by the original: not chosen
             model.generation_config = default_generation_config(model.config)
         return (model, info) if output_loading_info else model
 
@@ -109,4 +109,4 @@ class T5GemmaTTSLoadingMixin:
         return model
 
 
-__all__ = ["ORIGINAL_KEY_MAPPING", "UNUSED_ORIGINAL_KEYS", "T5GemmaTTSLoadingMixin", "default_generation_config"]
+__all__ = ["ORIGINAL_KEY_MAPPING", "UNUSED_ORIGINAL_KEYS", "T5GemmaTTSWeightsMixin", "default_generation_config"]

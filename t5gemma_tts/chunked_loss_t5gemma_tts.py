@@ -1,0 +1,101 @@
+"""Cross-entropy over the audio vocabulary that never holds all logits.
+
+With 65 541 classes the logits of a batch weigh more than the model's activations. Here they are made a chunk of tokens
+at a time, and the gradients of hidden states and of the last Linear are computed right then, in the forward pass, so
+that nothing has to be made twice. What it costs: a backward pass through the result can run only once.
+"""
+
+import torch
+from torch import nn
+
+
+MAX_CHUNK_ELEMENTS = 3 << 22  # of float32 logits at once: 48 MiB
+
+
+class ChunkedCrossEntropy(torch.autograd.Function):
+    """
+    Weighted sum of cross-entropies of `hidden_states @ weight.T + bias`.
+
+    Forward arguments: `hidden_states` `(num_tokens, hidden_size)`, `weight` `(vocab_size, hidden_size)`, `bias`
+    `(vocab_size,)`, `targets` `(num_tokens,)` int64, `token_weights` `(num_tokens,)` float32, `chunk_size` in tokens.
+    Returns the float32 sum and the number of targets among their 10 best logits.
+    """
+
+    @staticmethod
+    def forward(ctx, hidden_states, weight, bias, targets, token_weights, chunk_size):
+        device_type = hidden_states.device.type
+        compute_dtype = weight.dtype
+        if torch.is_autocast_enabled(device_type):
+            compute_dtype = torch.get_autocast_dtype(device_type)
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        grad_hidden = torch.empty_like(hidden_states) if needs_hidden else None
+        grad_weight = torch.zeros_like(weight) if needs_weight else None
+        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if needs_bias else None
+        total = hidden_states.new_zeros((), dtype=torch.float32)
+        num_top10 = torch.zeros((), dtype=torch.long, device=hidden_states.device)
+        with torch.autocast(device_type, enabled=False):
+            computed_weight, computed_bias = weight.to(compute_dtype), bias.to(compute_dtype)
+            for start in range(0, len(targets), chunk_size):
+                rows = slice(start, start + chunk_size)
+                hidden = hidden_states[rows].to(compute_dtype)
+                target, token_weight = targets[rows, None], token_weights[rows]
+                logits = torch.addmm(computed_bias, hidden, computed_weight.T).float()  # (chunk, vocab_size)
+                target_logit = logits.gather(1, target)
+                num_top10 += ((logits > target_logit).sum(-1) < 10).sum()
+                log_normalizer = logits.logsumexp(-1, keepdim=True)
+                total += ((log_normalizer - target_logit)[:, 0] * token_weight).sum()
+                if not (needs_hidden or needs_weight or needs_bias):
+                    continue
+                # gradient of the weighted sum by the logits, in place: weight * (softmax - one-hot)
+                gradient = logits.sub_(log_normalizer).exp_()
+                gradient.scatter_add_(1, target, torch.full_like(target_logit, -1.0))
+                gradient.mul_(token_weight[:, None])
+                if needs_bias:
+                    grad_bias += gradient.sum(0)
+                gradient = gradient.to(compute_dtype)
+                if needs_hidden:
+                    grad_hidden[rows] = gradient @ computed_weight
+                if needs_weight and grad_weight.dtype == compute_dtype:
+                    grad_weight.addmm_(gradient.T, hidden)
+                elif needs_weight:
+                    grad_weight += gradient.T @ hidden
+        ctx.gradients = [grad_hidden, grad_weight, None if grad_bias is None else grad_bias.to(bias.dtype)]
+        ctx.mark_non_differentiable(num_top10)
+        return total, num_top10
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_total, _):
+        if ctx.gradients is None:
+            raise RuntimeError("the chunked loss can be differentiated once; run the forward pass again.")
+        gradients, ctx.gradients = ctx.gradients, None
+        # scaled in place: a copy of the head's gradient is as large as the head
+        scaled = [None if gradient is None else gradient.mul_(grad_total.to(gradient.dtype)) for gradient in gradients]
+        return *scaled, None, None, None
+
+
+def chunked_cross_entropy(
+    hidden_states: torch.Tensor,
+    head: nn.Linear,
+    targets: torch.Tensor,
+    token_weights: torch.Tensor,
+    chunk_size: int | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Sum of weighted cross-entropies, exact to the plain computation in value and gradient.
+
+    Args:
+        hidden_states (`torch.Tensor` of shape `(num_tokens, hidden_size)`): input of `head`.
+        head (`nn.Linear`): the last layer, with bias.
+        targets (`torch.LongTensor` of shape `(num_tokens,)`): every one counts.
+        token_weights (`torch.FloatTensor` of shape `(num_tokens,)`)
+        chunk_size (`int`, *optional*): tokens at once; chosen for 48 MiB of float32 logits if not given.
+
+    Returns:
+        `(total, num_top10)`: float32 scalar, and the int64 number of targets among their 10 largest logits.
+    """
+    chunk_size = chunk_size or max(1, MAX_CHUNK_ELEMENTS // head.out_features)
+    return ChunkedCrossEntropy.apply(hidden_states, head.weight, head.bias, targets, token_weights, chunk_size)
+
+
+__all__ = ["chunked_cross_entropy"]

@@ -1,0 +1,7 @@
+"""Checkpoints of the original project -> this project's layout."""
+
+from .bundle import load_bundle
+from .checkpoint import convert_checkpoint
+
+
+__all__ = ["convert_checkpoint", "load_bundle"]

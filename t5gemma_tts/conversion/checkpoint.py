@@ -1,0 +1,222 @@
+"""Conversion of the original project's checkpoints, of either kind, to a folder in this project's layout."""
+
+import logging
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+
+from ..configuration_t5gemma_tts import T5GemmaTTSConfig
+from ..processing_t5gemma_tts import T5GemmaTTSProcessor
+from ..xcodec2_original_t5gemma_tts import config_from_original, is_original_config
+from ..xcodec2_t5gemma_tts import MODEL_CLASSES, XCodec2
+from .lora import save_adapter
+from .source import SourceCheckpoint, read_config, read_source
+
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def convert_checkpoint(
+    source: str | os.PathLike,
+    output: str | os.PathLike,
+    backbone_config: str | os.PathLike | None = None,
+    tokenizer: str | os.PathLike | PreTrainedTokenizerBase | None = None,
+    codec: str | os.PathLike | None = None,
+    merge_lora: bool = True,
+    dtype: str | torch.dtype | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """
+    Converts a checkpoint of the original project to this project's layout: configuration, code, safetensors,
+    generation defaults, and, as far as they can be had, tokenizer, processor and codec.
+
+    `output` appears when it is complete: if anything fails, it is as it was before. (LoRA adapters that the original's
+    scripts exported need no conversion: their names are those of this project's model, and PEFT loads them.)
+
+    Args:
+        source (`str` or `os.PathLike`):
+            A training bundle (a `.pth` file: whole, pruned or with LoRA), or the folder or Hub name of an exported
+            model (`model_type: t5gemma_voice`).
+        output (`str` or `os.PathLike`): A folder that does not exist or is empty.
+        backbone_config (`str` or `os.PathLike`, *optional*):
+            Configuration of the text backbone, which bundles do not have: a `config.json`, a folder or a Hub name, of a
+            T5Gemma or of a model made from it. That of the backbone which the bundle names if unset.
+        tokenizer (`str`, `os.PathLike` or `PreTrainedTokenizerBase`, *optional*):
+            Folder, Hub name or object. If unset, `source`'s own or one that it names; if that cannot be loaded, there
+            is a warning, and the result has no tokenizer and no processor.
+        codec (`str` or `os.PathLike`, *optional*):
+            A folder, which is copied into `codec/` of the result (in float32, from any layout that `XCodec2` reads), or
+            a Hub name, which is referred to. The one that `source` names if unset; if that cannot be read or does
+            not fit, there is a warning, and its name and sampling rate stay as `source` has them.
+        merge_lora (`bool`, *optional*, defaults to `True`):
+            Add the LoRA weights of a bundle to those they adapt. With `False` the result is the base model, and
+            `adapter/` in it has the LoRA weights, in their stored dtype, for `peft.PeftModel.from_pretrained`.
+        dtype (`str` or `torch.dtype`, *optional*):
+            "float32", "bfloat16" or "float16" for the model's weights; as stored if unset.
+        overwrite (`bool`, *optional*, defaults to `False`): Replace `output` if it is a checkpoint.
+
+    Returns:
+        `Path`: `output`.
+
+    Raises:
+        FileExistsError: if `output` has something in it that may not be replaced.
+        OSError: if `source`, `backbone_config`, `tokenizer` or `codec` cannot be found.
+        ValueError: if one of them is not what it should be, or weights are missing, left over, or of another shape.
+    """
+    output = Path(output)
+    _check_output(output, overwrite, [source, backbone_config, tokenizer, codec])
+    dtype = _read_dtype(dtype)
+    checkpoint = read_source(source, backbone_config, merge_lora, dtype)
+    own_codec = _set_codec(checkpoint.config, codec)
+    tokenizer = _find_tokenizer(tokenizer, checkpoint)
+    model = checkpoint.load_model(dtype)
+
+    target = output.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    partial.mkdir()
+    try:
+        model.save_pretrained(partial)
+        if tokenizer is not None:
+            T5GemmaTTSProcessor.from_config(model.config, tokenizer).save_pretrained(partial)
+        if own_codec is not None:
+            own_codec.save_pretrained(partial / "codec")
+        if checkpoint.lora is not None:
+            save_adapter(checkpoint.lora, model, partial / "adapter", base_model_name_or_path=str(output))
+        _move_into_place(partial, target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return output
+
+
+def _check_output(output: Path, overwrite: bool, inputs: list) -> None:
+    """Refuses to replace anything but a checkpoint, or one from which something is to be read."""
+    if output.exists() and not output.is_dir():
+        raise FileExistsError(f"`output` {str(output)!r} must be a folder, and it is a file.")
+    if not output.exists() or not any(output.iterdir()):
+        return
+    if not overwrite:
+        raise FileExistsError(f"`output` {str(output)!r} is not empty; pass `overwrite=True` to replace it.")
+    if not (output / "config.json").is_file():
+        raise FileExistsError(f"`output` {str(output)!r} is not replaced: it is no checkpoint (it has no config.json).")
+    for path in inputs:
+        if isinstance(path, (str, os.PathLike)) and os.path.exists(path):
+            path = Path(path).resolve()
+            if output.resolve() in (path, *path.parents):
+                raise FileExistsError(f"`output` {str(output)!r} is not replaced: {str(path)!r} is read from it.")
+
+
+def _move_into_place(partial: Path, target: Path) -> None:
+    if not target.exists():
+        partial.rename(target)
+        return
+    old = partial.with_name(f"{partial.name}.old")
+    target.rename(old)
+    try:
+        partial.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    shutil.rmtree(old)
+
+
+def _read_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    if dtype is None or dtype in DTYPES.values():
+        return dtype
+    if dtype not in DTYPES:
+        raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {str(dtype)!r}.")
+    return DTYPES[dtype]
+
+
+def _set_codec(config: T5GemmaTTSConfig, codec: str | os.PathLike | None) -> XCodec2 | None:
+    """
+    Describes the codec in `config`; returns it if it is to be saved along. The one that the original names is looked up
+    as well, since the original's trainer writes down 44 100 Hz whichever codec it has.
+    """
+    name = config.codec_name_or_path if codec is None else os.fspath(codec)
+    if name is None:
+        logger.warning("The checkpoint names no codec: pass `codec`, or its tokens cannot be turned into audio.")
+        return None
+    try:
+        own_codec, checked = _fit_codec(config, name)
+    except (OSError, ValueError) as error:
+        if codec is not None:
+            raise
+        reason = str(error).splitlines()[0]
+        logger.warning(
+            "The codec is left as the checkpoint says, at %s Hz, unchecked: %s", config.sampling_rate, reason
+        )
+        return None
+    for field in ("codec_config", "codec_name_or_path", "sampling_rate"):
+        setattr(config, field, getattr(checked, field))
+    return own_codec
+
+
+def _fit_codec(config: T5GemmaTTSConfig, name: str) -> tuple[XCodec2 | None, T5GemmaTTSConfig]:
+    """The codec if `name` is a folder, and `config` as it is with that codec."""
+    own_codec = None
+    if os.path.isdir(name):
+        own_codec = XCodec2.from_pretrained(name)
+        codec_config = own_codec.model.config
+    else:
+        codec_config = _read_codec_config(name)
+    fields = config.to_dict()
+    fields["codec_config"] = codec_config.to_dict()
+    fields["codec_name_or_path"] = None if own_codec is not None else name
+    fields["sampling_rate"] = None  # the codec's
+    try:
+        return own_codec, T5GemmaTTSConfig.from_dict(fields)
+    except ValueError as error:
+        raise ValueError(f"`codec` {name!r} does not fit this model: {error}") from error
+
+
+def _read_codec_config(name_or_path: str) -> PreTrainedConfig:
+    fields = read_config(name_or_path)
+    if is_original_config(fields):
+        return config_from_original(fields)
+    if (model_type := fields.get("model_type")) not in MODEL_CLASSES:
+        raise ValueError(f"`codec` must be an XCodec2, got `model_type` {model_type!r} in {name_or_path!r}.")
+    return AutoConfig.for_model(**fields)
+
+
+def _find_tokenizer(
+    tokenizer: str | os.PathLike | PreTrainedTokenizerBase | None, checkpoint: SourceCheckpoint
+) -> PreTrainedTokenizerBase | None:
+    if tokenizer is not None:
+        if isinstance(tokenizer, (str, os.PathLike)):
+            try:
+                tokenizer = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
+            except (OSError, ValueError) as error:
+                kind = OSError if isinstance(error, OSError) else ValueError
+                raise kind(f"`tokenizer` {str(tokenizer)!r} cannot be loaded: {error}") from error
+        text_vocab_size = checkpoint.config.backbone.encoder.vocab_size
+        if len(tokenizer) > text_vocab_size:
+            raise ValueError(
+                f"`tokenizer` must have at most {text_vocab_size} entries, the text vocabulary of this model, "
+                f"got {len(tokenizer)}."
+            )
+        return tokenizer
+    tried = []
+    if checkpoint.state_dict is None:
+        tried.append(checkpoint.path)
+        try:
+            # with `config`, the original's code, which that folder names, is not asked for
+            return AutoTokenizer.from_pretrained(checkpoint.path, config=checkpoint.config, trust_remote_code=False)
+        except (OSError, ValueError):
+            pass
+    for field in ("text_tokenizer_name", "t5gemma_model_name"):
+        if name := checkpoint.original.get(field):
+            tried.append(name)
+            try:
+                return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            except (OSError, ValueError):  # nothing there, or out of reach
+                pass
+    logger.warning("No tokenizer found (tried %s): the result has no processor. Pass `tokenizer`.", ", ".join(tried))
+    return None

@@ -1,0 +1,123 @@
+"""LoRA weights in the original project's training bundles: merged, or written as a PEFT adapter."""
+
+import json
+import math
+import re
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from ..weights_t5gemma_tts import ORIGINAL_KEY_MAPPING, UNUSED_ORIGINAL_KEYS
+
+
+PEFT_PREFIX = "backbone.base_model.model."
+LORA_KEY = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])\.default\.weight")
+
+
+@dataclass
+class LoraWeights:
+    """
+    Args:
+        factors (`dict`): module in the original's names -> A of shape (rank, in_features), B (out_features, rank).
+        alpha (`float`): B A is added times alpha / rank.
+        dropout (`float`): that of training.
+    """
+
+    factors: dict[str, dict[str, torch.Tensor]]
+    rank: int
+    alpha: float
+    dropout: float
+
+
+def split_lora(
+    state_dict: dict[str, torch.Tensor], args: Namespace
+) -> tuple[dict[str, torch.Tensor], LoraWeights | None]:
+    """
+    Separates a bundle's base weights, under the names they have without LoRA, from its LoRA weights, if there are any.
+
+    Raises:
+        ValueError: if half of a pair or its base weight is missing, or shapes do not fit each other or `args`.
+    """
+    base, factors = {}, {}
+    for key, value in state_dict.items():
+        if key.startswith(PEFT_PREFIX):
+            key = "backbone." + key.removeprefix(PEFT_PREFIX)
+        if match := LORA_KEY.fullmatch(key):
+            factors.setdefault(match["module"], {})[match["side"]] = value
+        else:
+            base[key.replace(".base_layer.", ".")] = value
+    if not factors:
+        return base, None
+
+    settings = {}
+    for name, accepted in {"lora_r": int, "lora_alpha": (int, float)}.items():
+        settings[name] = getattr(args, name, None)
+        if not isinstance(settings[name], accepted) or not 0 < settings[name] < math.inf:
+            raise ValueError(f"`{name}` in the bundle's 'args' must be a number above 0, got {settings[name]!r}.")
+    rank = settings["lora_r"]
+    for module, pair in factors.items():
+        weight = base.get(f"{module}.weight")
+        if len(pair) != 2 or weight is None:
+            present = [f"lora_{side}" for side in sorted(pair)] + ["base_layer"] * (weight is not None)
+            raise ValueError(f"{module} must have lora_A, lora_B and base_layer, got only {', '.join(present)}.")
+        expected = (rank, weight.shape[1]), (weight.shape[0], rank)
+        found = tuple(pair["A"].shape), tuple(pair["B"].shape)
+        if found != expected:
+            raise ValueError(
+                f"lora_A and lora_B of {module} must have shapes {expected[0]} and {expected[1]} at `lora_r` {rank}, "
+                f"got {found[0]} and {found[1]}."
+            )
+    lora = LoraWeights(factors, rank, settings["lora_alpha"], float(getattr(args, "lora_dropout", None) or 0.0))
+    return base, lora
+
+
+def merge_lora_weights(
+    base: dict[str, torch.Tensor], lora: LoraWeights, dtype: torch.dtype | None = None
+) -> dict[str, torch.Tensor]:
+    """W + alpha / rank * B A for every adapted module, calculated in float32, in `dtype` or that of W."""
+    merged = dict(base)
+    for module, pair in lora.factors.items():
+        weight = base[f"{module}.weight"]
+        update = (lora.alpha / lora.rank) * (pair["B"].float() @ pair["A"].float())
+        merged[f"{module}.weight"] = (weight.float() + update).to(dtype or weight.dtype)
+    return merged
+
+
+def save_adapter(lora: LoraWeights, model: torch.nn.Module, folder: Path, base_model_name_or_path: str) -> None:
+    """
+    Writes a folder that `peft.PeftModel.from_pretrained(model, folder)` loads.
+
+    Args:
+        model: the converted model, which tells what other modules the adapted ones share their names with.
+    """
+    tensors, adapted = {}, set()
+    for original, pair in lora.factors.items():
+        if any(re.match(pattern, f"{original}.weight") for pattern in UNUSED_ORIGINAL_KEYS):
+            continue
+        module = f"{original}."
+        for pattern, ours in ORIGINAL_KEY_MAPPING.items():
+            module = re.sub(pattern, ours, module)
+        module = module.removesuffix(".")
+        adapted.add(module)
+        for side, value in pair.items():
+            tensors[f"base_model.model.{module}.lora_{side}.weight"] = value.contiguous()
+    last_names = {module.rsplit(".", 1)[-1] for module in adapted}
+    matched = {name for name, _ in model.named_modules() if name.rsplit(".", 1)[-1] in last_names}
+    config = {
+        "base_model_name_or_path": base_model_name_or_path,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout,
+        "peft_type": "LORA",
+        "r": lora.rank,
+        "target_modules": sorted(last_names if matched == adapted else adapted),
+        "task_type": "SEQ_2_SEQ_LM",
+    }
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
