@@ -1,0 +1,187 @@
+"""Prepared datasets as training sees them, and how samples become a batch."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset, load_from_disk
+from torch.utils.data import Dataset as TorchDataset
+
+from t5gemma_tts import T5GemmaTTSConfig
+from t5gemma_tts.loss_t5gemma_tts import IGNORE_INDEX
+from training.batching import NO_PROMPT
+
+
+COLUMNS = ("id", "text", "codes", "num_frames")
+
+
+class SpeechDataset(TorchDataset):
+    """
+    Rows of one or more prepared datasets with their texts as token ids.
+
+    Items are looked up by `(row, prompt_row)`; a plain row number means no prompt. An item is a dict of `input_ids`,
+    `codes` and, with a prompt, `prompt_input_ids` and `prompt_codes` (lists of int).
+
+    Args:
+        datasets (`list[datasets.Dataset]`): with the columns of the README, codes without specials.
+        tokenizer (`PreTrainedTokenizerBase`): the text backbone's.
+        config (`T5GemmaTTSConfig`): what the codes must fit.
+
+    Raises:
+        ValueError: if columns are missing, a dataset is empty, or a row has no text, no codes or codes out of range;
+            the message names dataset and row.
+    """
+
+    def __init__(self, datasets: list[Dataset], tokenizer, config: T5GemmaTTSConfig):
+        if not datasets:
+            raise ValueError("`datasets` must have at least one dataset.")
+        for number, dataset in enumerate(datasets):
+            if missing := [name for name in COLUMNS if name not in dataset.column_names]:
+                raise ValueError(f"dataset {number} lacks the columns {missing}; prepare it with prepare_dataset.py.")
+            if not len(dataset):
+                raise ValueError(f"dataset {number} has no rows.")
+        self.config = config
+        self.dataset_of_row = np.repeat(np.arange(len(datasets)), [len(dataset) for dataset in datasets])
+        self.ids = [name for dataset in datasets for name in dataset["id"]]
+        self.texts = [text for dataset in datasets for text in dataset["text"]]
+        self.num_frames = np.array([n for dataset in datasets for n in dataset["num_frames"]], dtype=np.int64)
+        self.codes = concatenate_datasets([dataset.select_columns(["codes"]) for dataset in datasets]).with_format(
+            "numpy"
+        )
+        self._check_rows()
+        self.input_ids = tokenizer(self.texts, add_special_tokens=False)["input_ids"]
+        self.num_text_tokens = np.array([len(ids) for ids in self.input_ids], dtype=np.int64)
+        self.speakers = self._speakers(datasets)
+        self.start_seconds = self._start_seconds(datasets)
+        self.neighbors = self._neighbors(datasets)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, item) -> dict:
+        row, prompt = item if isinstance(item, tuple) else (int(item), NO_PROMPT)
+        sample = {"input_ids": self.input_ids[row], "codes": self._codes(row)}
+        if prompt != NO_PROMPT:
+            sample |= {"prompt_input_ids": self.input_ids[prompt], "prompt_codes": self._codes(prompt)}
+        return sample
+
+    def name(self, row: int) -> str:
+        return f"{row} ({self.ids[row]!r})"
+
+    def _codes(self, row: int) -> np.ndarray:
+        codes = self.codes[row]["codes"].astype(np.int64)
+        if codes.max(initial=0) >= self.config.codebook_size or len(codes) != self.num_frames[row]:
+            raise ValueError(
+                f"row {self.name(row)}: its codes must be {self.num_frames[row]} numbers below the model's codebook "
+                f"size, {self.config.codebook_size}, got {len(codes)} up to {codes.max(initial=0)}."
+            )
+        return codes
+
+    def _check_rows(self) -> None:
+        for row, text in enumerate(self.texts):
+            if not isinstance(text, str) or not text.strip():
+                raise ValueError(f"row {self.name(row)} has no text.")
+        if (self.num_frames < 1).any():
+            raise ValueError(f"row {self.name(int(self.num_frames.argmin()))} has no codes.")
+        # a wrong codebook shows in the first rows; the rest is checked as it is read
+        for row in range(min(64, len(self))):
+            self._codes(row)
+
+    def _speakers(self, datasets: list[Dataset]) -> np.ndarray:
+        """Speaker numbers, apart for each dataset; -1 where there is no speaker."""
+        numbers: dict[tuple[int, str], int] = {}
+        speakers = []
+        for number, dataset in enumerate(datasets):
+            names = dataset["speaker"] if "speaker" in dataset.column_names else [None] * len(dataset)
+            speakers += [-1 if not name else numbers.setdefault((number, name), len(numbers)) for name in names]
+        return np.array(speakers, dtype=np.int64)
+
+    def _start_seconds(self, datasets: list[Dataset]) -> np.ndarray:
+        starts = []
+        for dataset in datasets:
+            known = dataset["start_seconds"] if "start_seconds" in dataset.column_names else [None] * len(dataset)
+            starts += [np.nan if start is None else start for start in known]
+        return np.array(starts, dtype=np.float64)
+
+    def _neighbors(self, datasets: list[Dataset]) -> list | None:
+        """Row numbers of the neighbours that imported datasets name, by row; None if none do."""
+        if not any("neighbors" in dataset.column_names for dataset in datasets):
+            return None
+        neighbors, offset = [], 0
+        for dataset in datasets:
+            names = dataset["neighbors"] if "neighbors" in dataset.column_names else [None] * len(dataset)
+            row_of = {name: offset + row for row, name in enumerate(dataset["id"])}
+            neighbors += [None if own is None else [row_of[name] for name in own if name in row_of] for own in names]
+            offset += len(dataset)
+        return neighbors
+
+
+class SpeechCollator:
+    """
+    Pads samples of [`SpeechDataset`] into what the model takes.
+
+    Texts: reference ids, separator, target ids, between the configured BOS and EOS. Decoder: start token, reference
+    codes, separator, target codes; labels the same shifted, ending in the end token, with the reference part and the
+    separator ignored (so that the Trainer counts target tokens only). All padded on the right.
+    """
+
+    def __init__(self, config: T5GemmaTTSConfig):
+        self.config = config
+
+    def __call__(self, samples: list[dict]) -> dict[str, torch.Tensor]:
+        texts, decoder_ids, labels = [], [], []
+        for sample in samples:
+            text, codes = list(sample["input_ids"]), sample["codes"]
+            prefix = np.zeros(0, dtype=np.int64)
+            if "prompt_codes" in sample:
+                text = list(sample["prompt_input_ids"]) + [self.config.text_separator_token_id] + text
+                prefix = np.append(sample["prompt_codes"], self.config.audio_separator_token_id)
+            if self.config.text_bos_token_id is not None:
+                text = [self.config.text_bos_token_id] + text
+            if self.config.text_eos_token_id is not None:
+                text = text + [self.config.text_eos_token_id]
+            ignored = np.full(len(prefix), IGNORE_INDEX)
+            if not self.config.no_loss_on_prefix and len(prefix):
+                ignored[:-1] = prefix[:-1]
+            texts.append(torch.tensor(text))
+            decoder_ids.append(torch.from_numpy(np.concatenate([[self.config.decoder_start_token_id], prefix, codes])))
+            labels.append(torch.from_numpy(np.concatenate([ignored, codes, [self.config.eos_token_id]])))
+
+        def pad(rows: list[torch.Tensor], value: int) -> torch.Tensor:
+            return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)
+
+        return {
+            "input_ids": pad(texts, self.config.backbone.encoder.pad_token_id or 0),
+            "attention_mask": pad([torch.ones_like(text) for text in texts], 0),
+            "decoder_input_ids": pad(decoder_ids, self.config.pad_token_id),
+            "decoder_attention_mask": pad([torch.ones_like(ids) for ids in decoder_ids], 0),
+            "labels": pad(labels, IGNORE_INDEX),
+        }
+
+
+def load_prepared(name: str, split: str) -> Dataset:
+    """
+    One split of a prepared dataset: a folder written by `prepare_dataset.py`, or a Hub dataset.
+
+    Raises:
+        ValueError: if there is no such split.
+    """
+    if Path(name).is_dir() and (Path(name, "dataset_dict.json").is_file() or Path(name, "state.json").is_file()):
+        loaded = load_from_disk(name)
+        if isinstance(loaded, Dataset):
+            loaded = DatasetDict({"train": loaded})
+    else:
+        loaded = load_dataset(name)
+    if split not in loaded:
+        raise ValueError(f"{name!r} has no split {split!r}; it has {', '.join(loaded)}.")
+    return loaded[split]
+
+
+def codec_of_prepared(name: str) -> dict:
+    """What `prepare_dataset.py` noted about the codec of a dataset folder; empty if it noted nothing."""
+    path = Path(name, "preparation.json")
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+__all__ = ["SpeechCollator", "SpeechDataset", "codec_of_prepared", "load_prepared"]

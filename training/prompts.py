@@ -1,0 +1,110 @@
+"""Drawing reference prompts: another clip of the same speaker, anew in every epoch, nothing stored per row."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+DRAWS_PER_ROW = 4
+
+
+@dataclass
+class PromptOptions:
+    """How references are drawn in training."""
+
+    prompt_probability: float = field(default=0.5, metadata={"help": "Share of rows that get a reference prompt."})
+    prompt_max_distance_seconds: float | None = field(
+        default=None,
+        metadata={"help": "Longest distance in the recording between prompt and target, where start times are known."},
+    )
+    prompt_min_seconds: float = field(default=1.0, metadata={"help": "Shorter clips are not used as prompts."})
+    max_total_seconds: float = field(
+        default=40.0, metadata={"help": "Longest prompt and target together; beyond it the row goes without a prompt."}
+    )
+
+    def __post_init__(self):
+        if not 0 <= self.prompt_probability <= 1:
+            raise ValueError(f"`prompt_probability` must be between 0 and 1, got {self.prompt_probability}.")
+        for name in ("prompt_max_distance_seconds", "prompt_min_seconds", "max_total_seconds"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ValueError(f"`{name}` must be at least 0, got {value}.")
+
+
+class PromptDrawer:
+    """
+    Draws prompts for rows.
+
+    Args:
+        num_frames (`np.ndarray` of shape `(num_rows,)`): audio tokens of each row.
+        speakers (`np.ndarray` of shape `(num_rows,)`): speaker number of each row, -1 where unknown (no prompt).
+        frame_rate (`float`): audio tokens per second.
+        options (`PromptOptions`)
+        start_seconds (`np.ndarray` of shape `(num_rows,)`, *optional*): position in the recording, NaN where unknown.
+        neighbors (`list`, *optional*): for imported corpora, row numbers that may be prompts of each row, or None.
+    """
+
+    def __init__(
+        self, num_frames, speakers, frame_rate: float, options: PromptOptions, start_seconds=None, neighbors=None
+    ):
+        self.num_frames = np.asarray(num_frames)
+        self.speakers = np.asarray(speakers)
+        self.options = options
+        self.start_seconds = None if start_seconds is None else np.asarray(start_seconds, dtype=np.float64)
+        self.neighbors = neighbors
+        self.min_frames = options.prompt_min_seconds * frame_rate
+        self.max_frames = options.max_total_seconds * frame_rate
+        usable = np.flatnonzero((self.num_frames >= self.min_frames) & (self.speakers >= 0))
+        order = usable[np.argsort(self.speakers[usable], kind="stable")]
+        # rows of one speaker stand together: `pool[first[s] : last[s]]`
+        self.pool = order
+        speaker_of_pool = self.speakers[order]
+        numbers = np.arange(self.speakers.max(initial=-1) + 2)
+        bounds = np.searchsorted(speaker_of_pool, numbers)
+        self.first, self.last = bounds[:-1], bounds[1:]
+
+    def draw(self, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """
+        One prompt row for each of `rows` `(n,)`, or -1; int64. The same generator state gives the same prompts.
+        """
+        prompts = np.full(len(rows), -1, dtype=np.int64)
+        wanted = generator.random(len(rows)) < self.options.prompt_probability
+        if self.neighbors is not None:
+            for position in np.flatnonzero(wanted):
+                candidates = self.neighbors[rows[position]]
+                if candidates is not None:
+                    prompts[position] = self._draw_neighbor(rows[position], candidates, generator)
+                    wanted[position] = False
+        open_positions = np.flatnonzero(wanted & (self.speakers[rows] >= 0))
+        for _ in range(DRAWS_PER_ROW):
+            if not len(open_positions):
+                break
+            targets = rows[open_positions]
+            speakers = self.speakers[targets]
+            counts = self.last[speakers] - self.first[speakers]
+            offsets = (generator.random(len(targets)) * counts).astype(np.int64)
+            drawable = counts > 0
+            found = np.full(len(targets), -1, dtype=np.int64)
+            found[drawable] = self.pool[(self.first[speakers] + offsets)[drawable]]
+            fits = drawable & self._fits(targets, found)
+            prompts[open_positions[fits]] = found[fits]
+            open_positions = open_positions[~fits]
+        return prompts
+
+    def _fits(self, targets: np.ndarray, prompts: np.ndarray) -> np.ndarray:
+        fits = (prompts != targets) & (self.num_frames[targets] + self.num_frames[prompts] <= self.max_frames)
+        limit = self.options.prompt_max_distance_seconds
+        if limit is not None and self.start_seconds is not None:
+            distance = np.abs(self.start_seconds[targets] - self.start_seconds[prompts])
+            fits &= ~(distance > limit)  # an unknown start (NaN) is no obstacle
+        return fits
+
+    def _draw_neighbor(self, row: int, candidates, generator: np.random.Generator) -> int:
+        candidates = np.asarray(candidates, dtype=np.int64)
+        if len(candidates):
+            long_enough = self.num_frames[candidates] >= self.min_frames
+            candidates = candidates[long_enough & self._fits(np.full(len(candidates), row), candidates)]
+        return int(candidates[int(generator.random() * len(candidates))]) if len(candidates) else -1
+
+
+__all__ = ["PromptDrawer", "PromptOptions"]
