@@ -19,7 +19,7 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.10",
-    packages=find_packages(include=["t5gemma_tts", "t5gemma_tts.*"]),
+    packages=find_packages(include=["t5gemma_tts", "t5gemma_tts.*", "training", "training.*"]),
     # torch has no upper bound below 3: nothing here depends on its internals
     install_requires=[
         "torch>=2.6,<3",
@@ -39,7 +39,7 @@ setup(
         "eval": ["evaluate>=0.4.3", "jiwer>=3.1"],
         "serve": ["fastapi>=0.115", "uvicorn>=0.34"],
         "ui": ["gradio>=5.0"],
-        "dev": [*text, "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.15", "peft>=0.17"],
+        "dev": [*text, *train, "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.15"],
     },
     entry_points={"console_scripts": ["t5gemma-tts = t5gemma_tts.cli.main:main"]},
     classifiers=[

@@ -111,10 +111,11 @@ class T5GemmaTTSProcessor(ProcessorMixin):
         loaded._source = (str(pretrained_model_name_or_path), hub_kwargs)
         return processor
 
-    def save_pretrained(self, save_directory, **kwargs):
-        """As in transformers; a codec that belongs to the checkpoint goes along, into `codec/`."""
+    def save_pretrained(self, save_directory, save_codec: bool = True, **kwargs):
+        """As in transformers; a codec that belongs to the checkpoint goes along, into `codec/`, if `save_codec`."""
         files = super().save_pretrained(save_directory, **kwargs)
-        if self.codec_name_or_path is None and (self._codec is not None or self._source is not None):
+        own_codec = self.codec_name_or_path is None and (self._codec is not None or self._source is not None)
+        if save_codec and own_codec:
             self.codec.save_pretrained(os.path.join(save_directory, "codec"))
         return files
 
@@ -157,8 +158,7 @@ class T5GemmaTTSProcessor(ProcessorMixin):
         if self.sampling_rate is None:
             self.sampling_rate = codec.sampling_rate
         for name in ("codebook_size", "frame_rate", "sampling_rate"):
-            ours, theirs = getattr(self, name), getattr(codec, name)
-            if not math.isclose(ours, theirs):
+            if not math.isclose(ours := getattr(self, name), theirs := getattr(codec, name)):
                 raise ValueError(f"the codec's `{name}` is {theirs}, but this checkpoint was made for {ours}.")
         self._codec = codec
 

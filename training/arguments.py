@@ -1,0 +1,156 @@
+"""Options of training, each with its help text: command line, YAML recipe and Python share them."""
+
+from dataclasses import dataclass, field
+
+from transformers import Seq2SeqTrainingArguments
+
+from training.prompts import PromptOptions
+
+
+SCALED_ADAM = "scaled_adam"
+
+
+@dataclass
+class T5GemmaTTSTrainingArguments(Seq2SeqTrainingArguments):
+    """
+    `Seq2SeqTrainingArguments` for speech: batches by token budget, the original's optimiser, evaluation by ear.
+
+    `per_device_train_batch_size` has no effect: batches are as large as `max_tokens_per_batch` allows.
+    """
+
+    max_tokens_per_batch: int = field(
+        default=8000, metadata={"help": "Text and audio tokens of one batch on one device, padding included."}
+    )
+    optim: str = field(
+        default="adamw_torch",
+        metadata={
+            "help": f"Optimiser: any of transformers', or '{SCALED_ADAM}', the original's, with its Eden schedule."
+        },
+    )
+    eden_batches: float = field(
+        default=5000, metadata={"help": "Eden: steps from which the rate falls with their root."}
+    )
+    eden_epochs: float = field(
+        default=6, metadata={"help": "Eden: pseudo epochs from which the rate falls with their root."}
+    )
+    eden_pseudo_epoch_steps: int = field(default=5000, metadata={"help": "Eden: optimiser steps in a pseudo epoch."})
+    clipping_update_period: int = field(
+        default=1000, metadata={"help": "scaled_adam: steps between updates of the gradient clipping threshold."}
+    )
+    max_skipped_steps: int = field(
+        default=20,
+        metadata={"help": "Training stops after this many steps were skipped for NaN or infinite gradients."},
+    )
+    eval_sentences: list[str] = field(
+        default_factory=list, metadata={"help": "Texts that every evaluation speaks, as audio in the logs."}
+    )
+    eval_asr: str | None = field(
+        default=None,
+        metadata={"help": "Speech recognition model that reads them back, for word and character error rates."},
+    )
+    eval_seed: int = field(
+        default=0, metadata={"help": "Seed of the evaluation's sampling; training's is not touched."}
+    )
+    early_stopping_patience: int = field(
+        default=0,
+        metadata={"help": "Stop after this many evaluations without a better metric_for_best_model; 0 is never."},
+    )
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Always false: the collator knows the columns."}
+    )
+
+    def __post_init__(self):
+        wanted = self.optim
+        if wanted == SCALED_ADAM:
+            self.optim = "adamw_torch"  # a name that transformers accepts while it checks the rest
+        super().__post_init__()
+        if wanted == SCALED_ADAM:
+            self.optim = SCALED_ADAM
+            self.max_grad_norm = 0.0  # it clips by itself
+        if self.remove_unused_columns:
+            raise ValueError("`remove_unused_columns` must be false: the model's columns are made by the collator.")
+        for name in ("max_tokens_per_batch", "max_skipped_steps", "eden_pseudo_epoch_steps", "clipping_update_period"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        if self.early_stopping_patience < 0:
+            raise ValueError(f"`early_stopping_patience` must be at least 0, got {self.early_stopping_patience}.")
+        if self.early_stopping_patience and not self.load_best_model_at_end:
+            raise ValueError(
+                "`early_stopping_patience` needs `load_best_model_at_end`, which keeps the best checkpoint."
+            )
+
+
+@dataclass
+class ModelArguments:
+    """What is trained."""
+
+    model: str | None = field(default=None, metadata={"help": "Checkpoint to go on from: Hub name or folder."})
+    backbone: str | None = field(default=None, metadata={"help": "Text T5Gemma to start from instead."})
+    tokenizer: str | None = field(
+        default=None, metadata={"help": "Tokenizer; the checkpoint's or backbone's if not given."}
+    )
+    codec: str | None = field(default=None, metadata={"help": "Codec of the data; the checkpoint's if not given."})
+    codebook_size: int = field(default=65536, metadata={"help": "With backbone: number of codec entries."})
+    text_separator_token: str | None = field(
+        default=None,
+        metadata={"help": "With backbone: token between reference and target text; Gemma's own if not given."},
+    )
+    model_dtype: str = field(default="float32", metadata={"help": "dtype of the weights: float32, bfloat16, float16."})
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "eager, sdpa, flash_attention_2 or flex_attention."}
+    )
+    eos_loss_weight: float = field(default=1.0, metadata={"help": "Weight of the end token in the loss."})
+    freeze_backbone: bool = field(default=False, metadata={"help": "Train audio embedding and head only."})
+    lora_rank: int = field(default=0, metadata={"help": "LoRA rank; 0 trains all weights."})
+    lora_alpha: int = field(default=16, metadata={"help": "LoRA scaling: alpha / rank."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout on the adapters' input."})
+    lora_target_modules: list[str] = field(
+        default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        metadata={"help": "Layers with adapters; the original's by default."},
+    )
+    lora_modules_to_save: list[str] = field(
+        default_factory=list, metadata={"help": "Modules to train whole beside the adapters, such as audio_head."}
+    )
+    use_dora: bool = field(default=False, metadata={"help": "DoRA instead of LoRA."})
+    quantize: str | None = field(
+        default=None,
+        metadata={"help": "Load the frozen weights in '8bit' or '4bit' (QLoRA; needs bitsandbytes and CUDA)."},
+    )
+
+    def __post_init__(self):
+        if (self.model is None) == (self.backbone is None):
+            raise ValueError(
+                "give either `model`, a checkpoint to go on from, or `backbone`, a text T5Gemma to start from."
+            )
+        if self.quantize not in (None, "8bit", "4bit"):
+            raise ValueError(f"`quantize` must be '8bit' or '4bit', got {self.quantize!r}.")
+        if self.quantize and not self.lora_rank:
+            raise ValueError("`quantize` freezes the weights, so `lora_rank` must be above 0.")
+        if self.use_dora and not self.lora_rank:
+            raise ValueError("`use_dora` needs `lora_rank` above 0.")
+        if self.freeze_backbone and self.lora_rank:
+            raise ValueError("`freeze_backbone` and `lora_rank` exclude each other; see `lora_modules_to_save`.")
+
+
+@dataclass
+class DataArguments(PromptOptions):
+    """What it is trained on."""
+
+    datasets: list[str] = field(default_factory=list, metadata={"help": "Prepared datasets: folders or Hub names."})
+    dataset_weights: list[float] = field(
+        default_factory=list, metadata={"help": "How often each dataset's rows are seen per epoch; 1 each by default."}
+    )
+    train_split: str = field(default="train", metadata={"help": "Split to train on."})
+    eval_split: str = field(default="validation", metadata={"help": "Split to evaluate on."})
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.datasets:
+            raise ValueError("`datasets` must name at least one prepared dataset.")
+        if self.dataset_weights and len(self.dataset_weights) != len(self.datasets):
+            raise ValueError(
+                f"`dataset_weights` must have one entry per dataset ({len(self.datasets)}), got {self.dataset_weights}."
+            )
+
+
+__all__ = ["SCALED_ADAM", "DataArguments", "ModelArguments", "T5GemmaTTSTrainingArguments"]

@@ -1,0 +1,285 @@
+"""`T5GemmaTTSTrainer`: transformers' Seq2SeqTrainer with speech batches, the lean loss and evaluation by ear."""
+
+import logging
+import math
+import shutil
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import EarlyStoppingCallback, Seq2SeqTrainer
+from transformers.trainer_utils import EvalLoopOutput, rotate_checkpoints
+
+from t5gemma_tts import T5GemmaTTSProcessor
+from t5gemma_tts.reference_t5gemma_tts import load_transcriber
+from training.arguments import SCALED_ADAM, T5GemmaTTSTrainingArguments
+from training.batching import TokenBatchSampler
+from training.dataset import SpeechCollator, SpeechDataset
+from training.eden import Eden
+from training.optim import ScaledAdam
+from training.prompts import PromptDrawer, PromptOptions
+from training.speaking import speak_sentences
+
+
+logger = logging.getLogger(__name__)
+
+UNFINISHED_FOLDER = "unfinished-checkpoint"
+
+
+class T5GemmaTTSTrainer(Seq2SeqTrainer):
+    """
+    Trains [`T5GemmaTTSForConditionalGeneration`] on prepared datasets.
+
+    Batches and prompts follow from seed and epoch, the loss is per target token over all accumulated batches and ranks,
+    no logits are held, and checkpoints appear when they are complete.
+
+    Args:
+        model: the model, or a PEFT model around it.
+        args (`T5GemmaTTSTrainingArguments`)
+        train_dataset, eval_dataset (`SpeechDataset`)
+        prompt_options (`PromptOptions`, *optional*): how references are drawn; defaults of the class.
+        dataset_weights (`list[float]`, *optional*): as in `TokenBatchSampler`.
+        processor (`T5GemmaTTSProcessor`, *optional*): needed for `args.eval_sentences`.
+    """
+
+    def __init__(
+        self,
+        model,
+        args: T5GemmaTTSTrainingArguments,
+        train_dataset: SpeechDataset,
+        eval_dataset: SpeechDataset | None = None,
+        prompt_options: PromptOptions | None = None,
+        dataset_weights: list[float] | None = None,
+        processor: T5GemmaTTSProcessor | None = None,
+        **kwargs,
+    ):
+        if args.eval_sentences and processor is None:
+            raise ValueError("`eval_sentences` needs `processor`, to make sound of what the model says.")
+        self.prompt_options = prompt_options or PromptOptions()
+        self.dataset_weights = dataset_weights or None
+        self.processor = processor
+        self.num_skipped_steps = 0
+        self.transcribe = None
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            data_collator=SpeechCollator(train_dataset.config),
+            **kwargs,
+        )
+        if args.early_stopping_patience:
+            self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+        self._reset_counters()
+
+    def _sampler(self, dataset: SpeechDataset, training: bool) -> TokenBatchSampler:
+        drawer = None
+        if training and self.prompt_options.prompt_probability > 0:
+            drawer = PromptDrawer(
+                dataset.num_frames,
+                dataset.speakers,
+                dataset.config.frame_rate,
+                self.prompt_options,
+                start_seconds=dataset.start_seconds,
+                neighbors=dataset.neighbors,
+            )
+        return TokenBatchSampler(
+            dataset.num_frames,
+            dataset.num_text_tokens,
+            self.args.max_tokens_per_batch,
+            prompts=drawer,
+            dataset_of_row=dataset.dataset_of_row,
+            dataset_weights=self.dataset_weights if training else None,
+            row_names=dataset.name,
+            seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
+            num_ranks=self.args.world_size,
+        )
+
+    def _loader(self, dataset: SpeechDataset, training: bool) -> DataLoader:
+        workers = self.args.dataloader_num_workers
+        return self.accelerator.prepare(
+            DataLoader(
+                dataset,
+                batch_sampler=self._sampler(dataset, training),
+                collate_fn=self.data_collator,
+                num_workers=workers,
+                pin_memory=self.args.dataloader_pin_memory,
+                persistent_workers=self.args.dataloader_persistent_workers and workers > 0,
+            )
+        )
+
+    def get_train_dataloader(self) -> DataLoader:
+        return self._loader(self.train_dataset, training=True)
+
+    def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if dataset is None:
+            raise ValueError("evaluation needs `eval_dataset`.")
+        return self._loader(dataset, training=False)
+
+    def create_optimizer(self, model=None):
+        if self.args.optim != SCALED_ADAM:
+            return super().create_optimizer(model)
+        if self.optimizer is None:
+            parameters = [p for p in (model or self.model).parameters() if p.requires_grad]
+            self.optimizer = ScaledAdam(
+                parameters, lr=self.args.learning_rate, clipping_update_period=self.args.clipping_update_period
+            )
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer=None):
+        if self.args.optim != SCALED_ADAM:
+            return super().create_scheduler(num_training_steps, optimizer)
+        if self.lr_scheduler is None:
+            self.lr_scheduler = Eden(
+                optimizer or self.optimizer,
+                warmup_batches=self.args.get_warmup_steps(num_training_steps),
+                lr_batches=self.args.eden_batches,
+                lr_epochs=self.args.eden_epochs,
+                pseudo_epoch_size=self.args.eden_pseudo_epoch_steps,
+            )
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        loss, outputs = super().compute_loss(
+            model, {**inputs, "skip_logits": True}, return_outputs=True, num_items_in_batch=num_items_in_batch
+        )
+        if model.training:
+            masks = inputs["attention_mask"], inputs["decoder_attention_mask"]
+            self._counters += torch.stack(
+                [
+                    outputs["num_targets"],
+                    outputs["num_top10"],
+                    sum(mask.sum() for mask in masks),
+                    sum(torch.tensor(mask.numel(), device=mask.device) for mask in masks),
+                ]
+            ).to(self._counters.device)
+        return (loss, outputs) if return_outputs else loss
+
+    def _reset_counters(self) -> None:
+        # targets, top-10 hits, real tokens, padded tokens since the last log
+        self._counters = torch.zeros(4, dtype=torch.long, device=self.args.device)
+        self._counting_since = time.perf_counter()
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            targets, top10, real, padded = self.accelerator.reduce(self._counters, "sum").tolist()
+            seconds = time.perf_counter() - self._counting_since
+            logs |= {
+                "top10_accuracy": top10 / max(targets, 1),
+                "tokens_per_second": real / seconds,
+                "padding_share": 1 - real / max(padded, 1),
+                "skipped_steps": self.num_skipped_steps,
+            }
+            self._reset_counters()
+        super().log(logs, start_time)
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        """Also the place where a step with NaN or infinite gradients is given up: every rank sees the same norm."""
+        grad_norm = super()._get_grad_norm(model, grad_norm)
+        if not math.isfinite(float(grad_norm)) and self.accelerator.scaler is None:
+            self.num_skipped_steps += 1
+            logger.warning("step %d skipped: the gradient norm is %s.", self.state.global_step + 1, float(grad_norm))
+            if self.num_skipped_steps >= self.args.max_skipped_steps:
+                raise RuntimeError(
+                    f"{self.num_skipped_steps} steps had NaN or infinite gradients (`max_skipped_steps`); lower "
+                    "`learning_rate`, or check the data. The last checkpoint is from before."
+                )
+            model.zero_grad(set_to_none=True)  # optimisers pass over parameters without gradient
+        return grad_norm
+
+    def _save(self, output_dir: str | None = None, state_dict=None) -> None:
+        """The processor goes along, without codec; as `processing_class` it would write text ids into the configs."""
+        super()._save(output_dir, state_dict)
+        if self.processor is not None:
+            self.processor.save_pretrained(output_dir or self.args.output_dir, save_codec=False)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        """Written beside and renamed when complete: a killed run never leaves half a checkpoint under its name."""
+        folder = Path(self._get_output_dir(trial))
+        unfinished = folder / UNFINISHED_FOLDER
+        name = f"checkpoint-{self.state.global_step}"
+        if self.args.should_save and unfinished.exists():
+            shutil.rmtree(unfinished)
+        self.accelerator.wait_for_everyone()
+        self._get_output_dir = lambda trial=None: str(unfinished)
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            del self._get_output_dir
+        self.accelerator.wait_for_everyone()
+        if self.state.best_model_checkpoint == str(unfinished / name):
+            self.state.best_model_checkpoint = str(folder / name)
+        if self.args.should_save:
+            self.state.save_to_json(str(unfinished / name / "trainer_state.json"))
+            if (folder / name).exists():
+                shutil.rmtree(folder / name)
+            (unfinished / name).rename(folder / name)
+            unfinished.rmdir()
+            rotate_checkpoints(
+                str(folder), self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=False
+            )
+        self.accelerator.wait_for_everyone()
+
+    def evaluate(self, *args, **kwargs) -> dict[str, float]:
+        """As in transformers, but training's random numbers are the same with evaluations and without."""
+        cuda = [self.args.device] if self.args.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):
+            return super().evaluate(*args, **kwargs)
+
+    def evaluation_loop(
+        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
+    ) -> EvalLoopOutput:
+        """Loss and top-10 accuracy per target token over the whole dataset, and what the sentences sound like."""
+        model = self._wrap_model(self.model, training=False, dataloader=dataloader)
+        if self.model is self.model_wrapped:
+            model = self.accelerator.prepare_model(model, evaluation_mode=True)
+        model.eval()
+        sums = torch.zeros(3, dtype=torch.float64, device=self.args.device)  # loss, targets, top-10 hits
+        for inputs in dataloader:
+            inputs = self._prepare_inputs(inputs)
+            with torch.no_grad():
+                outputs = model(**inputs, skip_logits=True)
+            targets = outputs["num_targets"]
+            sums += torch.stack([outputs["loss"].double() * targets, targets.double(), outputs["num_top10"].double()])
+        loss, targets, top10 = self.accelerator.reduce(sums, "sum").tolist()
+        metrics = {"loss": loss / max(targets, 1), "top10_accuracy": top10 / max(targets, 1)}
+        if self.args.eval_sentences and metric_key_prefix == "eval":
+            metrics |= self._speak()
+        num_samples = len(dataloader.dataset)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=num_samples)
+
+    def _speak(self) -> dict[str, float]:
+        metrics: list = [None]
+        if self.is_world_process_zero():
+            if self.args.eval_asr and self.transcribe is None:
+                self.transcribe = load_transcriber(self.args.eval_asr)
+            model = self.accelerator.unwrap_model(self.model)
+            folder = Path(self.args.output_dir, "spoken", f"step-{self.state.global_step}")
+            metrics[0], waveforms = speak_sentences(
+                model, self.processor, self.args.eval_sentences, folder, self.args.eval_seed, self.transcribe
+            )
+            self._log_audio(waveforms)
+        if self.args.world_size > 1:
+            torch.distributed.broadcast_object_list(metrics)
+        return metrics[0]
+
+    def _log_audio(self, waveforms: list) -> None:
+        """To TensorBoard and W&B where they are reported to; the WAV files are there in any case."""
+        writers = [callback.tb_writer for callback in self.callback_handler.callbacks if hasattr(callback, "tb_writer")]
+        for number, waveform in enumerate(waveforms):
+            for writer in writers:
+                if writer is not None and len(waveform):
+                    sound = torch.from_numpy(waveform.clip(-1, 1))[None]
+                    writer.add_audio(f"spoken/{number}", sound, self.state.global_step, self.processor.sampling_rate)
+        if "wandb" in self.args.report_to:
+            import wandb
+
+            clips = [wandb.Audio(w, sample_rate=self.processor.sampling_rate) for w in waveforms if len(w)]
+            wandb.log({"spoken": clips}, commit=False)
+
+
+__all__ = ["T5GemmaTTSTrainer"]
