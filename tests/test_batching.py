@@ -23,13 +23,13 @@ def sampler(count: int = 4000, prompts: bool = True, speakers: int = 20, **kwarg
     return TokenBatchSampler(num_frames, num_text_tokens, kwargs.pop("max_tokens", 16000), drawer, **kwargs)
 
 
-@pytest.mark.parametrize("num_ranks", [1, 2, 3])
+@pytest.mark.parametrize("group_size", [1, 2, 3])
 @pytest.mark.parametrize("epoch", [0, 1, 7, 20])
-def test_every_row_once_within_the_budget(num_ranks, epoch):
-    plan_of = sampler(num_ranks=num_ranks)
+def test_every_row_once_within_the_budget(group_size, epoch):
+    plan_of = sampler(group_size=group_size)
     plan_of.set_epoch(epoch)
     batches = list(plan_of)
-    assert len(batches) == len(plan_of) and len(plan_of) % num_ranks == 0
+    assert len(batches) == len(plan_of) and len(plan_of) % group_size == 0
     rows = [row for batch in batches for row, _ in batch]
     assert sorted(rows) == list(range(4000))
     for batch in batches:
@@ -123,11 +123,11 @@ def test_dataset_weights():
 
 
 def test_fewer_rows_than_the_plan_needs():
-    plan_of = TokenBatchSampler([100] * 5, [10] * 5, 100_000, num_ranks=2)
+    plan_of = TokenBatchSampler([100] * 5, [10] * 5, 100_000, group_size=2)
     batches = list(plan_of)
     assert len(batches) == 2 and sorted(row for batch in batches for row, _ in batch) == list(range(5))
-    with pytest.raises(ValueError, match="cannot be shared by 8 processes"):
-        list(TokenBatchSampler([100] * 5, [10] * 5, 100_000, num_ranks=8))
+    with pytest.raises(ValueError, match="cannot fill a group of 8 batches"):
+        list(TokenBatchSampler([100] * 5, [10] * 5, 100_000, group_size=8))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,13 @@ class T5GemmaTTSTrainingArguments(Seq2SeqTrainingArguments):
     max_tokens_per_batch: int = field(
         default=8000, metadata={"help": "Text and audio tokens of one batch on one device, padding included."}
     )
+    batch_group_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Batches of similar length that stand together; the number of processes by default. A run on 8 "
+            "processes is repeated on one with 8 here and in gradient_accumulation_steps."
+        },
+    )
     optim: str = field(
         default="adamw_torch",
         metadata={
@@ -72,6 +79,12 @@ class T5GemmaTTSTrainingArguments(Seq2SeqTrainingArguments):
         for name in ("max_tokens_per_batch", "max_skipped_steps", "eden_pseudo_epoch_steps", "clipping_update_period"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        if self.batch_group_size is None:
+            self.batch_group_size = self.world_size
+        if self.batch_group_size < 1 or self.batch_group_size % self.world_size:
+            raise ValueError(
+                f"`batch_group_size` must be a multiple of {self.world_size} (processes), got {self.batch_group_size}."
+            )
         if self.early_stopping_patience < 0:
             raise ValueError(f"`early_stopping_patience` must be at least 0, got {self.early_stopping_patience}.")
         if self.early_stopping_patience and not self.load_best_model_at_end:

@@ -22,11 +22,11 @@ SPARE_SHARE, SPARE_BATCHES = 0.01, 2
 
 class TokenBatchSampler(Sampler):
     """
-    Yields batches of `(row, prompt_row)`, prompt_row -1 for none; ranks take every `num_ranks`-th (as Accelerate does).
+    Yields batches of `(row, prompt_row)`, prompt_row -1 for none; ranks take turns, as Accelerate deals them out.
 
     A batch of n samples costs n times its longest text and longest audio, in tokens. The number of batches is the same
-    in every epoch and a multiple of `num_ranks`; the batches that ranks take at one time are of similar length, so that
-    none waits long for another.
+    in every epoch and a multiple of `group_size`. Batches of a group are of similar length, so that ranks which share
+    it need not wait for each other; runs of one group size see the same batches, on however many ranks.
 
     Args:
         num_frames (`np.ndarray` of shape `(num_rows,)`): audio tokens of each row, without specials.
@@ -38,7 +38,7 @@ class TokenBatchSampler(Sampler):
             0.5 a random half, 2 twice.
         row_names (callable, *optional*): row number to a name for messages.
         seed (`int`, *optional*, defaults to 0)
-        num_ranks (`int`, *optional*, defaults to 1)
+        group_size (`int`, *optional*, defaults to 1): batches that stand together; a multiple of the number of ranks.
 
     Raises:
         ValueError: if a row alone exceeds the budget, or there are no rows.
@@ -54,7 +54,7 @@ class TokenBatchSampler(Sampler):
         dataset_weights: list[float] | None = None,
         row_names=str,
         seed: int = 0,
-        num_ranks: int = 1,
+        group_size: int = 1,
     ):
         self.num_frames, self.num_text_tokens = np.asarray(num_frames), np.asarray(num_text_tokens)
         if not len(self.num_frames):
@@ -67,7 +67,7 @@ class TokenBatchSampler(Sampler):
         )
         if any(not weight > 0 for weight in self.dataset_weights):
             raise ValueError(f"`dataset_weights` must be above 0, got {self.dataset_weights}.")
-        self.seed, self.num_ranks, self.epoch = seed, num_ranks, 0
+        self.seed, self.group_size, self.epoch = seed, group_size, 0
         alone = self.num_frames + 1 + self.num_text_tokens + 2  # with start, BOS and EOS tokens
         if (alone > self.max_tokens).any():
             worst = int(alone.argmax())
@@ -77,9 +77,7 @@ class TokenBatchSampler(Sampler):
             )
         most = max(len(self._cut(*self._draw(epoch))) for epoch in range(TRIED_EPOCHS if prompts else 1))
         self.num_batches = self._round_up(most + (int(SPARE_SHARE * most) + SPARE_BATCHES if prompts else 0))
-        self.num_batches = min(
-            self.num_batches, max(self.num_ranks, self._rows_per_epoch() // self.num_ranks * num_ranks)
-        )
+        self.num_batches = min(self.num_batches, max(group_size, self._rows_per_epoch() // group_size * group_size))
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -101,15 +99,15 @@ class TokenBatchSampler(Sampler):
             batch = batches[largest]
             if len(batch) < 2:
                 raise ValueError(
-                    f"{len(rows)} rows cannot be shared by {self.num_ranks} processes; use fewer of these or more rows."
+                    f"{len(rows)} rows cannot fill a group of {self.group_size} batches; use fewer processes."
                 )
             batches[largest : largest + 1] = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
         if len(batches) > self.num_batches:
             surplus = generator.permutation(len(batches))[: len(batches) - self.num_batches]
             logger.warning("epoch %d leaves out %d of %d batches.", epoch, len(surplus), len(batches))
             batches = [batch for number, batch in enumerate(batches) if number not in set(surplus.tolist())]
-        # groups of one batch per rank, of similar length, in random order
-        groups = [batches[start : start + self.num_ranks] for start in range(0, len(batches), self.num_ranks)]
+        # groups of similar length, in random order
+        groups = [batches[start : start + self.group_size] for start in range(0, len(batches), self.group_size)]
         ordered = [batch for number in generator.permutation(len(groups)) for batch in groups[number]]
         return [(rows[batch], prompts[batch]) for batch in ordered]
 
@@ -132,7 +130,7 @@ class TokenBatchSampler(Sampler):
         )
 
     def _round_up(self, count: int) -> int:
-        return -(-count // self.num_ranks) * self.num_ranks
+        return -(-count // self.group_size) * self.group_size
 
     def _draw(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """The epoch's rows and their prompts, shuffled."""

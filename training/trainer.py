@@ -93,7 +93,7 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
             dataset_weights=self.dataset_weights if training else None,
             row_names=dataset.name,
             seed=self.args.seed if self.args.data_seed is None else self.args.data_seed,
-            num_ranks=self.args.world_size,
+            group_size=self.args.batch_group_size,
         )
 
     def _loader(self, dataset: SpeechDataset, training: bool) -> DataLoader:
