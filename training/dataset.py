@@ -1,11 +1,12 @@
 """Prepared datasets as training sees them, and how samples become a batch."""
 
+import bisect
 import json
 from pathlib import Path
 
 import numpy as np
 import torch
-from datasets import Dataset, DatasetDict, concatenate_datasets, load_dataset, load_from_disk
+from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
 from torch.utils.data import Dataset as TorchDataset
 
 from t5gemma_tts import T5GemmaTTSConfig
@@ -20,8 +21,8 @@ class SpeechDataset(TorchDataset):
     """
     Rows of one or more prepared datasets with their texts as token ids.
 
-    Items are looked up by `(row, prompt_row)`; a plain row number means no prompt. An item is a dict of `input_ids`,
-    `codes` and, with a prompt, `prompt_input_ids` and `prompt_codes` (lists of int).
+    Items are looked up by `(row, prompt_row)`; a plain row number means no prompt. An item is a dict of the
+    arrays `input_ids` and `codes` `(num_frames,)`, and with a prompt `prompt_input_ids` and `prompt_codes` of it.
 
     Args:
         datasets (`list[datasets.Dataset]`): with the columns of the README, codes without specials.
@@ -42,15 +43,14 @@ class SpeechDataset(TorchDataset):
             if not len(dataset):
                 raise ValueError(f"dataset {number} has no rows.")
         self.config = config
+        self.codebook_size = config.codebook_size
         self.dataset_of_row = np.repeat(np.arange(len(datasets)), [len(dataset) for dataset in datasets])
         self.ids = [name for dataset in datasets for name in dataset["id"]]
         self.texts = [text for dataset in datasets for text in dataset["text"]]
         self.num_frames = np.array([n for dataset in datasets for n in dataset["num_frames"]], dtype=np.int64)
-        self.codes = concatenate_datasets([dataset.select_columns(["codes"]) for dataset in datasets]).with_format(
-            "numpy"
-        )
+        self.codes = CodeColumn(datasets)
         self._check_rows()
-        self.input_ids = tokenizer(self.texts, add_special_tokens=False)["input_ids"]
+        self.input_ids = [np.array(ids) for ids in tokenizer(self.texts, add_special_tokens=False)["input_ids"]]
         self.num_text_tokens = np.array([len(ids) for ids in self.input_ids], dtype=np.int64)
         self.speakers = self._speakers(datasets)
         self.start_seconds = self._start_seconds(datasets)
@@ -70,11 +70,11 @@ class SpeechDataset(TorchDataset):
         return f"{row} ({self.ids[row]!r})"
 
     def _codes(self, row: int) -> np.ndarray:
-        codes = self.codes[row]["codes"].astype(np.int64)
-        if codes.max(initial=0) >= self.config.codebook_size or len(codes) != self.num_frames[row]:
+        codes = self.codes[row]
+        if len(codes) != self.num_frames[row] or codes.max() >= self.codebook_size:
             raise ValueError(
                 f"row {self.name(row)}: its codes must be {self.num_frames[row]} numbers below the model's codebook "
-                f"size, {self.config.codebook_size}, got {len(codes)} up to {codes.max(initial=0)}."
+                f"size, {self.codebook_size}, got {len(codes)} up to {codes.max(initial=0)}."
             )
         return codes
 
@@ -117,6 +117,35 @@ class SpeechDataset(TorchDataset):
         return neighbors
 
 
+class CodeColumn:
+    """
+    The `codes` of datasets as numpy views into their Arrow files: looking a row up copies and decodes nothing.
+
+    Args:
+        datasets (`list[datasets.Dataset]`): their rows follow each other.
+    """
+
+    def __init__(self, datasets: list[Dataset]):
+        self.chunks: list[tuple[np.ndarray, np.ndarray]] = []  # (all codes of a chunk, offsets of its rows)
+        lengths = []
+        for number, dataset in enumerate(datasets):
+            if dataset._indices is not None:  # a selection: its rows are not where the table has them
+                dataset = dataset.flatten_indices()
+            for chunk in dataset.data.column("codes").chunks:
+                if chunk.null_count or chunk.values.null_count:
+                    raise ValueError(f"dataset {number} has a row without codes.")
+                self.chunks.append((chunk.values.to_numpy(zero_copy_only=True), chunk.offsets.to_numpy()))
+                lengths.append(len(chunk))
+        self.ends = np.cumsum(lengths).tolist()
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """The codes of a row, `(num_frames,)`, in the dtype of the file."""
+        number = bisect.bisect_right(self.ends, row)
+        values, offsets = self.chunks[number]
+        row -= self.ends[number - 1] if number else 0
+        return values[offsets[row] : offsets[row + 1]]
+
+
 class SpeechCollator:
     """
     Pads samples of [`SpeechDataset`] into what the model takes.
@@ -127,37 +156,45 @@ class SpeechCollator:
     """
 
     def __init__(self, config: T5GemmaTTSConfig):
-        self.config = config
+        # read once: attributes of a configuration are slow to look up
+        self.text_before = np.array([] if config.text_bos_token_id is None else [config.text_bos_token_id], dtype=int)
+        self.text_after = np.array([] if config.text_eos_token_id is None else [config.text_eos_token_id], dtype=int)
+        self.text_separator = np.array([config.text_separator_token_id])
+        self.text_pad = config.backbone.encoder.pad_token_id or 0
+        self.start, self.end, self.pad = config.decoder_start_token_id, config.eos_token_id, config.pad_token_id
+        self.separator = config.audio_separator_token_id
+        self.no_loss_on_prefix = config.no_loss_on_prefix
 
     def __call__(self, samples: list[dict]) -> dict[str, torch.Tensor]:
-        texts, decoder_ids, labels = [], [], []
+        texts = []
         for sample in samples:
-            text, codes = list(sample["input_ids"]), sample["codes"]
-            prefix = np.zeros(0, dtype=np.int64)
-            if "prompt_codes" in sample:
-                text = list(sample["prompt_input_ids"]) + [self.config.text_separator_token_id] + text
-                prefix = np.append(sample["prompt_codes"], self.config.audio_separator_token_id)
-            if self.config.text_bos_token_id is not None:
-                text = [self.config.text_bos_token_id] + text
-            if self.config.text_eos_token_id is not None:
-                text = text + [self.config.text_eos_token_id]
-            ignored = np.full(len(prefix), IGNORE_INDEX)
-            if not self.config.no_loss_on_prefix and len(prefix):
-                ignored[:-1] = prefix[:-1]
-            texts.append(torch.tensor(text))
-            decoder_ids.append(torch.from_numpy(np.concatenate([[self.config.decoder_start_token_id], prefix, codes])))
-            labels.append(torch.from_numpy(np.concatenate([ignored, codes, [self.config.eos_token_id]])))
-
-        def pad(rows: list[torch.Tensor], value: int) -> torch.Tensor:
-            return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)
-
-        return {
-            "input_ids": pad(texts, self.config.backbone.encoder.pad_token_id or 0),
-            "attention_mask": pad([torch.ones_like(text) for text in texts], 0),
-            "decoder_input_ids": pad(decoder_ids, self.config.pad_token_id),
-            "decoder_attention_mask": pad([torch.ones_like(ids) for ids in decoder_ids], 0),
-            "labels": pad(labels, IGNORE_INDEX),
+            reference = (sample["prompt_input_ids"], self.text_separator) if "prompt_codes" in sample else ()
+            texts.append(np.concatenate([self.text_before, *reference, sample["input_ids"], self.text_after]))
+        prefixes = np.array([len(sample["prompt_codes"]) + 1 if "prompt_codes" in sample else 0 for sample in samples])
+        lengths = prefixes + [len(sample["codes"]) + 1 for sample in samples]
+        text_lengths = np.array([len(text) for text in texts])
+        shape = (len(samples), lengths.max())
+        input_ids = np.full((len(samples), text_lengths.max()), self.text_pad)
+        decoder_input_ids = np.full(shape, self.pad)
+        labels = np.full(shape, IGNORE_INDEX)
+        decoder_input_ids[:, 0] = self.start
+        labels[np.arange(len(samples)), lengths - 1] = self.end
+        for row, (sample, text, prefix, length) in enumerate(zip(samples, texts, prefixes, lengths, strict=True)):
+            input_ids[row, : len(text)] = text
+            if prefix:
+                decoder_input_ids[row, 1:prefix] = sample["prompt_codes"]
+                decoder_input_ids[row, prefix] = self.separator
+                if not self.no_loss_on_prefix:
+                    labels[row, : prefix - 1] = sample["prompt_codes"]
+            decoder_input_ids[row, prefix + 1 : length] = labels[row, prefix : length - 1] = sample["codes"]
+        batch = {
+            "input_ids": input_ids,
+            "attention_mask": (np.arange(input_ids.shape[1]) < text_lengths[:, None]).astype(np.int64),
+            "decoder_input_ids": decoder_input_ids,
+            "decoder_attention_mask": (np.arange(shape[1]) < lengths[:, None]).astype(np.int64),
+            "labels": labels,
         }
+        return {name: torch.from_numpy(array) for name, array in batch.items()}
 
 
 def load_prepared(name: str, split: str) -> Dataset:

@@ -348,7 +348,8 @@ class ScaledAdam(torch.optim.Optimizer):
 
     def _check_state_dict(self, state_dict: dict) -> None:
         for number, group in enumerate(state_dict["param_groups"]):
-            if missing := sorted(self.defaults.keys() - group.keys()):
+            # torch adds "differentiable" to the defaults of an optimizer that was copied or loaded, not to its groups
+            if missing := sorted(self.defaults.keys() - group.keys() - {"differentiable"}):
                 raise ValueError(f"the state dict is not one of ScaledAdam: group {number} has no {', '.join(missing)}")
             check_options(group)
             steps = {state_dict["state"].get(index, {}).get("step", 0) for index in group["params"]}

@@ -1,0 +1,77 @@
+"""What the benchmarks share: peak memory of a call in a process of its own, interleaved repeats, a table."""
+
+import json
+import multiprocessing
+import statistics
+import threading
+import time
+from collections.abc import Callable
+
+
+def resident_bytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+class PeakMemory:
+    """Peak of resident memory above the start, in bytes, sampled every few milliseconds while the block runs."""
+
+    def __enter__(self):
+        self.start = self.peak = resident_bytes()
+        self.running = True
+        self.thread = threading.Thread(target=self._sample)
+        self.thread.start()
+        return self
+
+    def _sample(self):
+        while self.running:
+            self.peak = max(self.peak, resident_bytes())
+            time.sleep(0.002)
+
+    def __exit__(self, *exception):
+        self.running = False
+        self.thread.join()
+        self.extra = self.peak - self.start
+
+
+def _call(function: Callable, arguments: tuple, pipe) -> None:
+    pipe.send(function(*arguments))
+
+
+def in_own_process(function: Callable, *arguments):
+    """Result of `function(*arguments)` in a fresh process: no allocator of an earlier run blurs its memory."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_call, args=(function, arguments, sender))
+    process.start()
+    sender.close()
+    try:
+        result = receiver.recv()
+    finally:
+        process.join()
+    return result
+
+
+def interleaved(functions: dict[str, Callable], repeats: int) -> dict[str, list]:
+    """Calls every function in turn, `repeats` times: what the machine does meanwhile hits all alike."""
+    results: dict[str, list] = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, function in functions.items():
+            results[name].append(function())
+    return results
+
+
+def median(results: list[dict], key: str) -> float:
+    return statistics.median(result[key] for result in results)
+
+
+def report(title: str, rows: list[tuple], header: tuple) -> None:
+    print(f"\n{title}")
+    table = [tuple(map(str, row)) for row in (header, *rows)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
+    for row in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_json(figures: dict) -> None:
+    print(json.dumps(figures, indent=2))
