@@ -39,7 +39,9 @@ setup(
         "eval": ["evaluate>=0.4.3", "jiwer>=3.1"],
         "serve": ["fastapi>=0.115", "uvicorn>=0.34"],
         "ui": ["gradio>=5.0"],
-        "dev": [*text, *train, "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.15"],
+        "speed": ["av>=14"],
+        "ray": ["ray[data]>=2.40"],
+        "dev": [*text, *train, "av>=14", "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.15"],
     },
     entry_points={"console_scripts": ["t5gemma-tts = t5gemma_tts.cli.main:main"]},
     classifiers=[

@@ -143,7 +143,6 @@ class T5GemmaTTSConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):
-        kwargs.pop("auto_map", None)  # always ours: the code is saved beside the weights
         if type(self.codebook_size) is not int or self.codebook_size < 2:  # first: other fields follow from it
             raise ValueError(f"`codebook_size` must be an integer of at least 2, got {self.codebook_size!r}.")
         if self.backbone is None:
@@ -152,7 +151,7 @@ class T5GemmaTTSConfig(PreTrainedConfig):
                 decoder=T5GemmaModuleConfig(attn_logit_softcapping=None),
             )
         super().__post_init__(**kwargs)
-        self.auto_map = dict(AUTO_MAP)
+        self.auto_map = dict(AUTO_MAP)  # always ours: the code is saved beside the weights
         if self.eos_token_id is None:
             self.eos_token_id = self.codebook_size + 3
         if self.sampling_rate is None:

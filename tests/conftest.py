@@ -1,6 +1,9 @@
 """One thread per process (small models lose to OpenMP's barriers) and no hub, whatever the machine's settings."""
 
+import io
+import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -23,3 +26,46 @@ def tiny_checkpoint(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
     make_tiny_checkpoint(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def processor(tiny_checkpoint):
+    from t5gemma_tts import T5GemmaTTSProcessor
+
+    return T5GemmaTTSProcessor.from_pretrained(tiny_checkpoint)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tiny_checkpoint, tmp_path_factory) -> Path:
+    """The tiny checkpoint, but it never ends by itself: speech takes its frames and CUTOFF_FRAMES more, exactly."""
+    from safetensors.torch import load_file, save_file
+    from voices import CUTOFF_FRAMES
+
+    folder = tmp_path_factory.mktemp("endless") / "checkpoint"
+    shutil.copytree(tiny_checkpoint, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["extra_cutoff_seconds"] = CUTOFF_FRAMES / config["frame_rate"]
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = load_file(folder / "model.safetensors")
+    weights["audio_head.out_proj.bias"][config["codebook_size"] :] = -1e4  # nor does it say any other special token
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    """Runs a command in `tmp_path`; returns its exit code, standard output and standard error."""
+    from t5gemma_tts.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run_command(*arguments, stdin: str | None = None) -> tuple[int, str, str]:
+        if stdin is not None:
+            monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        output = capsys.readouterr()
+        assert "Traceback" not in output.err
+        return code, output.out, output.err
+
+    return run_command

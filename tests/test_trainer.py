@@ -13,6 +13,7 @@ from test_golden_model import training_batch
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
 from training.arguments import DataArguments, ModelArguments, T5GemmaTTSTrainingArguments
+from training.data_preparation.metadata import METADATA_FILE, DatasetMetadata
 from training.dataset import SpeechCollator, SpeechDataset
 from training.merge_lora import merge_adapter
 from training.prompts import PromptOptions
@@ -300,8 +301,9 @@ def test_bad_data_is_refused_before_any_step(tmp_path, tiny_checkpoint):
         SpeechDataset([speech_rows(3).select([])], processor.tokenizer, config)
     run = ["--model", str(tiny_checkpoint), "--output_dir", str(tmp_path / "run"), "--use_cpu", "--report_to", "none"]
     data = save_prepared(tmp_path / "data", count=10)
-    (data / "preparation.json").write_text(json.dumps({"codebook_size": 65536, "frame_rate": 50.0}))
-    with pytest.raises(ValueError, match="was prepared with `codebook_size` 65536"):
+    metadata = DatasetMetadata(codec="another", codebook_size=65536, frame_rate=50.0)
+    (data / METADATA_FILE).write_text(metadata.to_json())
+    with pytest.raises(ValueError, match="codes of a codebook of 65536 entries"):
         train([*run, "--datasets", str(data)])
     with pytest.raises(ValueError, match="no split 'validatio'"):
         train(

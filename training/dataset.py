@@ -1,7 +1,6 @@
 """Prepared datasets as training sees them, and how samples become a batch."""
 
 import bisect
-import json
 from pathlib import Path
 
 import numpy as np
@@ -215,10 +214,4 @@ def load_prepared(name: str, split: str) -> Dataset:
     return loaded[split]
 
 
-def codec_of_prepared(name: str) -> dict:
-    """What `prepare_dataset.py` noted about the codec of a dataset folder; empty if it noted nothing."""
-    path = Path(name, "preparation.json")
-    return json.loads(path.read_text()) if path.is_file() else {}
-
-
-__all__ = ["SpeechCollator", "SpeechDataset", "codec_of_prepared", "load_prepared"]
+__all__ = ["SpeechCollator", "SpeechDataset", "load_prepared"]

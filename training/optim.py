@@ -22,7 +22,7 @@ A parameter of one element has no size: it is Adam with scalar_lr_scale * lr, v_
 Before all this the gradients of a group are multiplied by min(1, threshold / norm). norm^2 = sum((g * param_rms)^2)
 over the group (one-element parameters: g^2), so it does not change when a layer is rescaled. Every
 `clipping_update_period` steps the threshold becomes `clipping_scale` times the median norm since the last time;
-until the first time nothing is clipped.
+until the first time nothing is clipped, nor while that median is 0 (there the original clips everything to 0).
 
 So it is not Adam in these points: steps are relative to the size of each parameter, and its size learns separately;
 momentum averages the scaled steps instead of the gradients and has no bias correction; the second moment's correction
@@ -261,7 +261,9 @@ class ScaledAdam(torch.optim.Optimizer):
             median = sorted(norms)[min(2 * (period // 4), len(norms) - 1)]
             state["clipping_threshold"] = group["clipping_scale"] * median
             norms.clear()
-        return min(1.0, state.get("clipping_threshold", math.inf) / (norm + 1e-20))
+        threshold = state.get("clipping_threshold")
+        # a threshold of 0, from a group without gradients so far, would stop the group for a whole period
+        return min(1.0, threshold / (norm + 1e-20)) if threshold else 1.0
 
     def _size_step(self, group: dict, state: dict) -> float:
         """By how much (relative) the parameter's size has to change, before momentum."""

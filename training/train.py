@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import EntryNotFoundError
 from transformers import AutoTokenizer, BitsAndBytesConfig, HfArgumentParser, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -23,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works wi
 
 from t5gemma_tts import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor  # noqa: E402
 from training.arguments import DataArguments, ModelArguments, T5GemmaTTSTrainingArguments  # noqa: E402
-from training.dataset import SpeechDataset, codec_of_prepared, load_prepared  # noqa: E402
+from training.data_preparation.metadata import DatasetMetadata  # noqa: E402
+from training.dataset import SpeechDataset, load_prepared  # noqa: E402
 from training.trainer import T5GemmaTTSTrainer  # noqa: E402
 
 
@@ -114,13 +116,15 @@ def with_adapters(model: T5GemmaTTSForConditionalGeneration, arguments: ModelArg
 def load_data(arguments: DataArguments, tokenizer, config: T5GemmaTTSConfig, evaluate: bool):
     """Training and evaluation rows; refused before any step if they were prepared for another codec."""
     for name in arguments.datasets:
-        prepared = codec_of_prepared(name)
-        for field in ("codebook_size", "frame_rate"):
-            if field in prepared and prepared[field] != getattr(config, field):
-                raise ValueError(
-                    f"dataset {name!r} was prepared with `{field}` {prepared[field]}, but the model has "
-                    f"{getattr(config, field)}."
-                )
+        try:
+            prepared = DatasetMetadata.load(name)
+        except (FileNotFoundError, EntryNotFoundError):  # made by other means: its codes are checked as they are read
+            continue
+        prepared.check_codebook(config.codebook_size, f"dataset {name!r}")
+        if prepared.frame_rate != config.frame_rate:
+            raise ValueError(
+                f"dataset {name!r} has {prepared.frame_rate} codes a second, but the model has {config.frame_rate}."
+            )
     train = SpeechDataset(
         [load_prepared(name, arguments.train_split) for name in arguments.datasets], tokenizer, config
     )

@@ -1,0 +1,213 @@
+"""`t5gemma-tts speak`: says the same as processor and model in Python."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from voices import CUTOFF_FRAMES, write_voice
+
+from t5gemma_tts import T5GemmaTTSCodecConfig, T5GemmaTTSCodecModel, T5GemmaTTSForConditionalGeneration, XCodec2
+from t5gemma_tts.cli import speak
+from training.make_tiny_checkpoint import tiny_codec
+
+
+GREEDY = ("--temperature", 0)
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint) -> T5GemmaTTSForConditionalGeneration:
+    return T5GemmaTTSForConditionalGeneration.from_pretrained(checkpoint)
+
+
+@pytest.fixture
+def speak_with(run, checkpoint, processor, monkeypatch):
+    """
+    Speaks with the checkpoint into `out.wav`, greedily; returns the tokens of each waveform.
+
+    The checkpoint's codec is loaded once for all tests: that takes longer than speaking.
+    """
+    load_codec = XCodec2.from_pretrained
+
+    def load_other_codec(name, **kwargs):
+        return processor.codec if name == str(checkpoint) else load_codec(name, **kwargs)
+
+    monkeypatch.setattr(XCodec2, "from_pretrained", load_other_codec)
+
+    def run_speak(*arguments, sampling=GREEDY, **kwargs) -> list[list[int]]:
+        common = ["--model", checkpoint, "-o", "out.wav", "--tokens", "out.txt", *sampling]
+        code, _, err = run("speak", *common, *arguments, **kwargs)
+        assert (code, err) == (0, "")
+        return [[int(token) for token in line.split()] for line in Path("out.txt").read_text().splitlines()]
+
+    return run_speak
+
+
+@pytest.fixture
+def loaded(monkeypatch) -> dict:
+    """What `speak` has loaded, "processor" and "model", and the arguments of its "calls" of `generate`."""
+    found = {"calls": []}
+    load_model, load_processor = speak.load_model, speak.load_processor
+
+    def recording_load_model(*args, **kwargs):
+        found["model"] = model = load_model(*args, **kwargs)
+        generate = model.generate
+
+        def recording_generate(**inputs):
+            found["calls"].append(inputs)
+            return generate(**inputs)
+
+        model.generate = recording_generate
+        return model
+
+    def recording_load_processor(*args, **kwargs):
+        found["processor"] = load_processor(*args, **kwargs)
+        return found["processor"]
+
+    monkeypatch.setattr(speak, "load_model", recording_load_model)
+    monkeypatch.setattr(speak, "load_processor", recording_load_processor)
+    return found
+
+
+def python_tokens(processor, model, **inputs) -> list[list[int]]:
+    sequences = model.generate(**processor(**inputs), do_sample=False)
+    return [processor.speech_codes(sequence) for sequence in sequences]
+
+
+def test_speak_a_text(run, checkpoint, processor, model):
+    options = ("--model", checkpoint, "--duration", 0.6, *GREEDY)
+    code, out, err = run("speak", "Hello there.", "-o", "out.wav", "--tokens", "out.txt", *options)
+    assert (code, out, err) == (0, "out.wav  0.80 s\n", "")
+    (expected,) = python_tokens(processor, model, text="Hello there.", duration=0.6)
+    assert len(expected) == 30 + CUTOFF_FRAMES and len(set(expected)) > 3
+    assert Path("out.txt").read_text() == " ".join(map(str, expected)) + "\n"
+    written, sampling_rate = soundfile.read("out.wav")
+    assert sampling_rate == 16000
+    np.testing.assert_allclose(written, processor.codec.decode(expected).clip(-1, 1), rtol=0, atol=2**-14)
+    assert sorted(path.name for path in Path().iterdir()) == ["out.txt", "out.wav"]
+
+
+@pytest.mark.parametrize("source", ["argument", "file"])
+def test_lines_are_spoken_in_batches(speak_with, processor, model, loaded, source):
+    text, lines = (
+        "Hello there.\n\n  こんにちは。 \r\n\tThe third one\n",
+        ["Hello there.", "こんにちは。", "The third one"],
+    )
+    Path("lines.txt").write_text(text, encoding="utf-8")
+    arguments = [text] if source == "argument" else ["--text-file", "lines.txt"]
+    tokens = speak_with(*arguments, "--batch-size", 2, "--duration", 0.4)
+    assert [len(call["input_ids"]) for call in loaded["calls"]] == [2, 1]
+    expected = python_tokens(processor, model, text=lines, duration=0.4)
+    assert tokens == expected and len({tuple(clip) for clip in tokens}) == 3
+    assert sorted(path.name for path in Path().glob("*.wav")) == ["out-1.wav", "out-2.wav", "out-3.wav"]
+    for number, clip in enumerate(expected, start=1):
+        written, _ = soundfile.read(f"out-{number}.wav")
+        np.testing.assert_allclose(written, processor.codec.decode(clip).clip(-1, 1), rtol=0, atol=2**-14)
+
+
+@pytest.mark.parametrize("arguments", [[], ["-"]], ids=["nothing", "dash"])
+def test_standard_input(speak_with, processor, model, arguments):
+    tokens = speak_with(*arguments, "--duration", 0.3, stdin="\nHello there.\nZwei\n")
+    assert tokens == python_tokens(processor, model, text=["Hello there.", "Zwei"], duration=0.3)
+
+
+def test_several_samples_of_several_lines(speak_with):
+    greedy = speak_with("One.\nAnother", "--num-samples", 2, "--duration", 0.4, "--batch-size", 1)
+    assert greedy[0] == greedy[1] != greedy[2] == greedy[3]
+    assert sorted(path.name for path in Path().glob("*.wav")) == [f"out-{number}.wav" for number in (1, 2, 3, 4)]
+    sampled = speak_with("One.", "--num-samples", 2, "--duration", 0.4, "--overwrite", sampling=("--temperature", 3))
+    assert sampled[0] != sampled[1]
+
+
+def test_seed(speak_with):
+    def sound(seed):
+        speak_with("One.", "--duration", 0.4, "--overwrite", sampling=("--seed", seed, "--temperature", 2))
+        return Path("out.wav").read_bytes()
+
+    first = sound(7)
+    assert sound(7) == first
+    assert sound(8) != first
+
+
+def test_sampling_options(speak_with, loaded):
+    names = ("do_sample", "temperature", "top_k", "top_p", "min_p")
+    wanted = {"top_k": 5, "top_p": 0.5, "min_p": 0.1, "temperature": 0.7}
+    given = [str(item) for name, value in wanted.items() for item in (f"--{name.replace('_', '-')}", value)]
+    speak_with("One.", "--duration", 0.4, sampling=given)
+    (call,) = loaded["calls"]
+    assert {name: call.get(name) for name in names} == wanted | {"do_sample": True}
+    speak_with("One.", "--duration", 0.4, "--overwrite", sampling=())
+    assert not set(loaded["calls"][1]) & set(names)  # the model's generation config decides
+
+
+def test_reference(speak_with, processor, model, tmp_path):
+    path = write_voice(tmp_path / "voice.wav", 22050, 44100)
+    inputs = {"text": ["One.", "Another"], "duration": 0.5}
+    with_reference = {"reference_audio": path, "reference_text": "これは声です。"}
+    arguments = ("One.\nAnother", "--duration", 0.5)
+    tokens = speak_with(*arguments, "--reference", path, "--reference-text", "これは声です。")
+    assert tokens == python_tokens(processor, model, **inputs, **with_reference)
+    assert tokens != python_tokens(processor, model, **inputs)
+
+
+def test_length_of_the_speech(speak_with):
+    def frames(*arguments):
+        (clip,) = speak_with(*arguments, "--overwrite")
+        assert soundfile.info("out.wav").frames == 320 * len(clip)
+        return len(clip) - CUTOFF_FRAMES
+
+    assert frames("abcdefghij", "--duration", 0.3) == 15
+    assert frames("abcdefghij", "--duration", 0.9) == 45
+    assert frames("abcdefghij", "--language", "de") == 55  # 0.11 s per character
+    assert frames("abcdefghij", "--language", "de", "--speed", 2.5) == 22
+
+
+def test_language(speak_with, processor, model):
+    tokens = speak_with("ﾃｽﾄ です", "--language", "en", "--duration", 0.4)
+    assert tokens == python_tokens(processor, model, text="ﾃｽﾄ です", language="en", duration=0.4)
+    assert tokens != python_tokens(processor, model, text="ﾃｽﾄ です", language="ja", duration=0.4)
+
+
+def test_dtype(speak_with, loaded):
+    assert len(speak_with("One.", "--duration", 0.4, "--dtype", "bfloat16")[0]) == 20 + CUTOFF_FRAMES
+    assert loaded["model"].dtype == torch.bfloat16
+    assert loaded["processor"].codec.dtype == torch.float32
+    speak_with("One.", "--duration", 0.4, "--overwrite")
+    assert loaded["model"].dtype == torch.float32  # as stored
+
+
+def test_low_vram(speak_with, loaded):
+    assert len(speak_with("One.\nAnother", "--duration", 0.4, "--low-vram")) == 2
+    assert loaded["model"].dtype == torch.bfloat16
+    assert [len(call["input_ids"]) for call in loaded["calls"]] == [1, 1]
+    assert loaded["processor"].codec_device == torch.device("cpu")
+
+
+def test_codec_of_ones_own(speak_with, processor):
+    codec = tiny_codec(seed=5)
+    codec.save_pretrained("codec")
+    (tokens,) = speak_with("One.", "--duration", 0.4, "--codec", "codec")
+    written, _ = soundfile.read("out.wav")
+    np.testing.assert_allclose(written, codec.decode(tokens).clip(-1, 1), rtol=0, atol=2**-14)
+    assert np.abs(written - processor.codec.decode(tokens).clip(-1, 1)).max() > 0.01
+
+
+def test_codec_of_another_sampling_rate(speak_with):
+    stored = tiny_codec().model.config.to_dict()
+    stored.pop("model_type")
+    config = T5GemmaTTSCodecConfig(**stored, output_sampling_rate=8000, decoder_hop_length=160)
+    torch.manual_seed(0)
+    XCodec2(T5GemmaTTSCodecModel(config)).save_pretrained("codec")
+    (tokens,) = speak_with("One.", "--duration", 0.4, "--codec", "codec")
+    info = soundfile.info("out.wav")
+    assert (info.samplerate, info.frames) == (8000, 160 * len(tokens))
+
+
+def test_codec_that_does_not_fit(run, checkpoint):
+    stored = tiny_codec().model.config.to_dict() | {"quantization_levels": [4, 4, 4]}
+    stored.pop("model_type")
+    XCodec2(T5GemmaTTSCodecModel(T5GemmaTTSCodecConfig(**stored))).save_pretrained("codec")
+    code, _, err = run("speak", "One.", "--model", checkpoint, "--codec", "codec", "-o", "out.wav")
+    assert code == 1
+    assert err.startswith("t5gemma-tts speak: the codec's `codebook_size` is 64, but this checkpoint was made for 256")

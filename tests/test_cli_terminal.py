@@ -1,0 +1,97 @@
+"""`t5gemma-tts` in processes of its own, and on a terminal."""
+
+import contextlib
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+
+from t5gemma_tts import XCodec2
+from t5gemma_tts.cli import main as cli
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@contextlib.contextmanager
+def terminal():
+    """Yields the descriptor of a pseudo-terminal, and a list which has what was shown there once it is left."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # lines, columns, and pixels
+    shown, pieces = [], []
+
+    def read():
+        with contextlib.suppress(OSError):  # at the end of a terminal
+            while piece := os.read(master, 4096):
+                pieces.append(piece)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield slave, shown
+    finally:
+        os.close(slave)
+        reader.join(timeout=60)
+        os.close(master)
+        shown.append(b"".join(pieces).decode())
+
+
+def start(*arguments, **kwargs) -> subprocess.CompletedProcess:
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    return subprocess.run(
+        [sys.executable, "-m", "t5gemma_tts", *map(str, arguments)],
+        env=environment | kwargs.pop("env", {}),
+        text=True,
+        timeout=300,
+        **kwargs,
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["speak", "--help"], ["speak"]], ids=" ".join)
+def test_help_does_not_load_torch(arguments):
+    run = start(*arguments, capture_output=True, env={"PYTHONPROFILEIMPORTTIME": "1"})
+    imported = {line.rsplit("|")[-1].strip() for line in run.stderr.splitlines() if line.startswith("import time:")}
+    assert "t5gemma_tts.cli.main" in imported and "argparse" in imported
+    assert not imported & {"torch", "transformers", "numpy", "soundfile", "tqdm"}
+    assert run.returncode == (2 if arguments == ["speak"] else 0)
+
+
+def test_process_on_a_terminal(checkpoint, tmp_path):
+    """One process shows it all: standard input, exit code, progress and warnings on the terminal."""
+    codec = XCodec2.from_pretrained(checkpoint, subfolder="codec")
+    with torch.no_grad():
+        codec.model.acoustic_decoder.head.linear.bias.chunk(2)[0].fill_(5.0)  # far too loud
+    codec.save_pretrained(tmp_path / "codec")
+    options = ("--model", checkpoint, "--codec", "codec", "-o", "out.wav", "--duration", 0.6)
+    with terminal() as (slave, shown):
+        run = start("speak", *options, stdout=subprocess.PIPE, stderr=slave, input="Hello.\n", cwd=tmp_path)
+    assert (run.returncode, run.stdout) == (0, "out.wav  0.80 s\n")
+    assert soundfile.info(tmp_path / "out.wav").frames == 12800
+    # every frame counts: 40, and the end token
+    assert "\r0.0 s of speech in 00:00" in shown[0] and "\r0.8 s of speech in 00:0" in shown[0]
+    assert "t5gemma-tts: warning: `audio` peaks at" in shown[0] and "processing_t5gemma_tts.py" not in shown[0]
+
+
+def test_progress_over_several_lines_on_a_terminal(run, checkpoint, monkeypatch):
+    options = ("--model", checkpoint, "-o", "out.wav", "--duration", 0.3, "--batch-size", 1)
+    with terminal() as (slave, shown), open(slave, "w", closefd=False) as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        code = cli.main([str(argument) for argument in ("speak", "One.\nTwo.", *options)])
+        monkeypatch.undo()
+    assert code == 0
+    assert "0/2" in shown[0] and "2/2" in shown[0] and "s of speech" not in shown[0]
+
+
+@pytest.mark.parametrize("text", ["One.", "One.\nTwo."])
+def test_no_progress_without_a_terminal(run, checkpoint, text):
+    code, out, err = run("speak", text, "--model", checkpoint, "-o", "out.wav", "--duration", 0.3)
+    assert (code, err) == (0, "") and out.count("0.50 s") == text.count(".")

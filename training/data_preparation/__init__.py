@@ -1,0 +1,1 @@
+"""From recordings and transcripts, or folders of the original project, to the dataset of audio codes for training."""

@@ -1,0 +1,117 @@
+"""A `datasets` dataset, from the Hub, from a local folder, or as it was saved by `save_to_disk`."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+from datasets import Audio, DatasetDict, load_dataset, load_from_disk
+
+from training.data_preparation import columns
+from training.data_preparation.columns import optional_seconds, optional_string, pick_column
+from training.data_preparation.fingerprint import fingerprint
+from training.data_preparation.rows import BadRow, SourceRow
+
+
+class DatasetsSource:
+    """
+    Rows of a dataset with a column of audio and one of texts. Audio columns are not decoded by `datasets`, which would
+    need torchcodec, but handed on as files or bytes.
+
+    Args:
+        name (`str`): Hub repository, or local folder.
+        config_name (`str`, *optional*): Configuration of the dataset.
+        split (`str`, *optional*, defaults to `"train"`)
+        audio_column, text_column, speaker_column, language_column, start_column, id_column (`str`, *optional*): Names
+            of columns where they are not the usual ones. Without a column of ids, the number of the row is its id.
+
+    Raises:
+        ValueError: if there is no such split, or a column is missing.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config_name: str | None = None,
+        split: str = "train",
+        audio_column: str | None = None,
+        text_column: str | None = None,
+        speaker_column: str | None = None,
+        language_column: str | None = None,
+        start_column: str | None = None,
+        id_column: str | None = None,
+    ):
+        self.name, self.split = name, split
+        if is_saved_to_disk(name):
+            dataset = load_from_disk(name)
+            if isinstance(dataset, DatasetDict):
+                if split not in dataset:
+                    raise ValueError(f"{name!r} has no split {split!r}, only {', '.join(dataset)}.")
+                dataset = dataset[split]
+        else:
+            dataset = load_dataset(name, config_name, split=split)
+        found = dataset.column_names
+        pick = functools.partial(pick_column, found, origin=repr(name))
+        of_audio = tuple(key for key, feature in dataset.features.items() if isinstance(feature, Audio))
+        self.audio_column = pick(audio_column, of_audio + columns.AUDIO, "audio_column", required=True)
+        self.text_column = pick(text_column, columns.TEXT, "text_column", required=True)
+        self.speaker_column = pick(speaker_column, columns.SPEAKER, "speaker_column")
+        self.language_column = pick(language_column, columns.LANGUAGE, "language_column")
+        self.start_column = pick(start_column, columns.START, "start_column")
+        if self.audio_column in of_audio:
+            dataset = dataset.cast_column(self.audio_column, Audio(decode=False))
+        self.dataset = dataset
+        id_column = pick(id_column, columns.ID, "id_column")
+        if id_column is None:
+            self.ids = [f"{split}-{index:08d}" for index in range(len(dataset))]
+        else:
+            self.ids = [str(row_id) for row_id in dataset[id_column]]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @property
+    def fingerprint(self) -> str:
+        texts = self.dataset.select_columns([self.text_column])
+        return fingerprint([self.ids, list(texts[self.text_column])])
+
+    def file_of(self, index: int) -> str:
+        """What a message about this row names: the file that its audio came from if known, else the dataset."""
+        audio = self.dataset.select_columns([self.audio_column])[index][self.audio_column]
+        path = audio.get("path") if isinstance(audio, dict) else audio if isinstance(audio, str) else None
+        return str(path) if path else f"{self.name}[{self.split}]"
+
+    def __getitem__(self, index: int) -> SourceRow:
+        """
+        Raises:
+            BadRow: if the row has no audio, or its start is not a number.
+        """
+        cells = self.dataset[index]
+        try:
+            start_seconds = optional_seconds(cells[self.start_column]) if self.start_column else None
+        except ValueError as error:
+            raise BadRow("metadata", str(error)) from error
+        return SourceRow(
+            text=optional_string(cells[self.text_column]),
+            speaker=(optional_string(cells[self.speaker_column]) if self.speaker_column else None) or "",
+            language=optional_string(cells[self.language_column]) if self.language_column else None,
+            start_seconds=start_seconds,
+            **self._audio(cells[self.audio_column]),
+        )
+
+    def _audio(self, audio) -> dict:
+        if isinstance(audio, str):
+            local = Path(self.name)
+            return {"file": local / audio if local.is_dir() else audio}
+        if isinstance(audio, dict):
+            if audio.get("bytes") is not None:
+                return {"audio_bytes": audio["bytes"], "file": audio.get("path")}
+            if audio.get("array") is not None and audio.get("sampling_rate"):
+                return {"waveform": np.asarray(audio["array"]), "sampling_rate": audio["sampling_rate"]}
+            if audio.get("path"):
+                return {"file": audio["path"]}
+        raise BadRow("audio", f"column {self.audio_column!r} holds no audio, but {str(audio)[:80]}.")
+
+
+def is_saved_to_disk(name: str) -> bool:
+    """Whether `name` is a folder that `save_to_disk` wrote."""
+    return any((Path(name) / file).is_file() for file in ("dataset_dict.json", "state.json"))

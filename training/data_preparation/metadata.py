@@ -1,0 +1,96 @@
+"""What a prepared dataset says about itself, so that training can refuse a model whose codebook is another."""
+
+import dataclasses
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+METADATA_FILE = "t5gemma_tts_dataset.json"
+LARGEST_CODEBOOK = 1 << 16  # codes are stored as uint16
+
+
+@dataclass
+class DatasetMetadata:
+    """
+    Args:
+        codec (`str`): Name of the codec that made the codes; "" if unknown.
+        codebook_size (`int`): Codes are in [0, `codebook_size`).
+        frame_rate (`float`): Codes per second.
+        speed_factors (`list[float]`): Of `codes_stretched`, in its order; above 1 is faster than recorded.
+        format_version (`int`)
+    """
+
+    codec: str
+    codebook_size: int
+    frame_rate: float
+    speed_factors: list[float] = field(default_factory=list)
+    format_version: int = 1
+
+    def __post_init__(self):
+        size = self.codebook_size
+        if isinstance(size, bool) or not isinstance(size, int) or not 0 < size <= LARGEST_CODEBOOK:
+            raise ValueError(
+                f"`codebook_size` must be in 1 to {LARGEST_CODEBOOK}, as codes are stored in 16 bits, got {size!r}."
+            )
+        if not math.isfinite(self.frame_rate) or self.frame_rate <= 0:
+            raise ValueError(f"`frame_rate` must be above 0 codes per second, got {self.frame_rate!r}.")
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str, origin: str) -> "DatasetMetadata":
+        """
+        Raises:
+            ValueError: if `text` is not what `to_json` writes; names `origin`.
+        """
+        try:
+            return cls(**json.loads(text))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{origin} does not describe a prepared dataset: {error}") from error
+
+    @classmethod
+    def load(cls, name: str | os.PathLike, revision: str | None = None) -> "DatasetMetadata":
+        """
+        Reads the metadata of a prepared dataset.
+
+        Args:
+            name (`str` or `os.PathLike`): Its folder, or its name on the Hub.
+            revision (`str`, *optional*): Of the Hub repository.
+
+        Raises:
+            FileNotFoundError: if the folder was not made by `prepare_dataset.py`.
+            ValueError: if the file is damaged.
+        """
+        folder = Path(name)
+        if not folder.is_dir():
+            from huggingface_hub import hf_hub_download
+
+            path = Path(hf_hub_download(str(name), METADATA_FILE, repo_type="dataset", revision=revision))
+        else:
+            path = folder / METADATA_FILE
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"no {METADATA_FILE} in {str(folder)!r}: it is not a dataset made by training/prepare_dataset.py, or "
+                "its preparation has not finished."
+            )
+        return cls.from_json(path.read_text(encoding="utf-8"), repr(str(path)))
+
+    @classmethod
+    def from_dataset(cls, dataset) -> "DatasetMetadata":
+        """Reads it from the description of a `datasets.Dataset` that was loaded with `load_from_disk`."""
+        return cls.from_json(dataset.info.description or "", "the description of the dataset")
+
+    def check_codebook(self, codebook_size: int, name: str = "the dataset") -> None:
+        """
+        Raises:
+            ValueError: if a model or codec with `codebook_size` codes cannot use these codes.
+        """
+        if codebook_size != self.codebook_size:
+            raise ValueError(
+                f"{name} has codes of a codebook of {self.codebook_size} entries (codec {self.codec or 'unknown'!r}), "
+                f"but the model's `codebook_size` is {codebook_size}: prepare the dataset with the model's codec."
+            )

@@ -1,0 +1,109 @@
+"""Which preparation an output folder belongs to, and whether it has finished."""
+
+import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+STATE_FILE = "preparation.json"
+LOCK_FILE = ".preparation.lock"
+
+
+class PreparationState:
+    """
+    The settings that decide what a preparation writes, kept beside what it has written.
+
+    Args:
+        output (`str` or `os.PathLike`): Folder of the preparation.
+        settings (`dict`): Of this run; anything that JSON can write.
+    """
+
+    def __init__(self, output, settings: dict):
+        self.output = Path(output)
+        self.settings = json.loads(json.dumps(settings, default=str))
+
+    @property
+    def path(self) -> Path:
+        return self.output / STATE_FILE
+
+    def stored(self) -> dict | None:
+        """
+        Raises:
+            ValueError: if the file is damaged.
+        """
+        if not self.path.is_file():
+            return None
+        try:
+            return json.loads(self.path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{str(self.path)!r} is damaged ({error}): pass --overwrite to start anew.") from error
+
+    @property
+    def is_complete(self) -> bool:
+        stored = self.stored()
+        return stored is not None and stored["complete"]
+
+    def begin(self, overwrite: bool = False) -> None:
+        """
+        Takes the folder for this preparation, or goes on with it if it is the same.
+
+        Raises:
+            FileExistsError: if the folder holds something else.
+            ValueError: if it was begun with other settings; names them.
+        """
+        has_files = self.output.is_dir() and any(path.name != LOCK_FILE for path in self.output.iterdir())
+        if has_files and not self.path.is_file():
+            raise FileExistsError(f"`output` {str(self.output)!r} is not empty, and not of a preparation.")
+        if overwrite and has_files:
+            self._clear()
+        stored = self.stored()
+        if stored is None:
+            self.output.mkdir(parents=True, exist_ok=True)
+            self._write(complete=False)
+            return
+        before = stored["settings"]
+        changed = [
+            f"{name}: {json.dumps(before.get(name))} before, {json.dumps(self.settings.get(name))} now"
+            for name in sorted(before.keys() | self.settings.keys())
+            if before.get(name) != self.settings.get(name)
+        ]
+        if changed:
+            raise ValueError(
+                f"{str(self.output)!r} was begun with other settings ({'; '.join(changed)}): repeat them to go on, "
+                "choose another `output`, or pass --overwrite to start anew."
+            )
+
+    def finish(self) -> None:
+        self._write(complete=True)
+
+    def _clear(self) -> None:
+        for path in self.output.iterdir():
+            if path.name in (LOCK_FILE, STATE_FILE):
+                continue
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        self.path.unlink()  # last, so that a killed clearing can be repeated
+
+    def _write(self, complete: bool) -> None:
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"complete": complete, "settings": self.settings}, indent=2), encoding="utf-8")
+        os.replace(temporary, self.path)
+
+
+@contextlib.contextmanager
+def exclusive(output):
+    """
+    Keeps a second run out of the folder. The system takes the lock from a process that is killed.
+
+    Raises:
+        OSError: if another run has it.
+    """
+    Path(output).mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(Path(output) / LOCK_FILE, timeout=0):
+            yield
+    except Timeout as error:
+        raise OSError(f"another preparation is writing to {str(output)!r}: wait for it, or end it.") from error
