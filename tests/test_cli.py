@@ -184,6 +184,21 @@ def test_low_vram(speak_with, loaded):
     assert loaded["processor"].codec_device == torch.device("cpu")
 
 
+@pytest.mark.parametrize(
+    ("options", "codec_device"), [([], "meta"), (["--low-vram"], "cpu"), (["--low-vram", "--codec-device", "x"], "x")]
+)
+def test_device_of_the_codec(run, checkpoint, monkeypatch, options, codec_device):
+    asked = []
+
+    def load_nothing(*args, codec_device, **kwargs):
+        asked.append(str(codec_device))
+        raise ValueError("that is all")
+
+    monkeypatch.setattr(speak, "load_processor", load_nothing)
+    code, _, err = run("speak", "One.", "--model", checkpoint, "-o", "out.wav", "--device", "meta", *options)
+    assert (code, err, asked) == (1, "t5gemma-tts speak: that is all\n", [codec_device])
+
+
 def test_codec_of_ones_own(speak_with, processor):
     codec = tiny_codec(seed=5)
     codec.save_pretrained("codec")

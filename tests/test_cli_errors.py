@@ -58,6 +58,7 @@ def test_one_existing_file_of_several(run, checkpoint):
         (["One.", "--codec", "."], "no codec found at '.': it has no config.json"),
         (["One.", "--device", "gramophone"], "`device` 'gramophone' is not usable here"),
         (["One.", "--codec-device", "gramophone"], "`device` 'gramophone' is not usable here"),
+        (["One.", "--device", "cuda:99"], "`device` 'cuda:99' is not usable here"),  # a name, but no such device
         (["One.", "--duration", "121"], "`duration` must be at most 120.0 seconds, got 121.00"),
         (["One.", "--duration", "1", "--speed", "2"], "with `duration` it must be 1.0, got 2.0"),
         (["One.", "--language", "", "--duration", "1"], "language must be a tag"),

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
+from voices import CUTOFF_FRAMES
 
 from t5gemma_tts import XCodec2
 from t5gemma_tts.cli import main as cli
@@ -71,13 +72,14 @@ def test_process_on_a_terminal(checkpoint, tmp_path):
     with torch.no_grad():
         codec.model.acoustic_decoder.head.linear.bias.chunk(2)[0].fill_(5.0)  # far too loud
     codec.save_pretrained(tmp_path / "codec")
-    options = ("--model", checkpoint, "--codec", "codec", "-o", "out.wav", "--duration", 0.6)
+    options = ("--model", checkpoint, "--codec", "codec", "-o", "out.wav", "--duration", 0.62)
     with terminal() as (slave, shown):
         run = start("speak", *options, stdout=subprocess.PIPE, stderr=slave, input="Hello.\n", cwd=tmp_path)
-    assert (run.returncode, run.stdout) == (0, "out.wav  0.80 s\n")
-    assert soundfile.info(tmp_path / "out.wav").frames == 12800
-    # every frame counts: 40, and the end token
-    assert "\r0.0 s of speech in 00:00" in shown[0] and "\r0.8 s of speech in 00:0" in shown[0]
+    assert (run.returncode, run.stdout) == (0, "out.wav  0.82 s\n")
+    assert soundfile.info(tmp_path / "out.wav").frames == 320 * (31 + CUTOFF_FRAMES)
+    # 41 frames and the end token are 0.84 s; one more, the prompt perhaps, would be rounded to 0.9
+    assert "\r0.0 s of speech in 00:" in shown[0] and "\r0.8 s of speech in 00:" in shown[0]
+    assert "0.9 s of speech" not in shown[0]
     assert "t5gemma-tts: warning: `audio` peaks at" in shown[0] and "processing_t5gemma_tts.py" not in shown[0]
 
 

@@ -114,16 +114,17 @@ def test_step_does_not_change_gradients():
     assert optimizer.param_groups[0]["clipping_factor"] < 1
 
 
+@pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
-def test_one_element_parameters_are_adam_with_a_bound(shape):
+def test_one_element_parameters_are_adam_with_a_bound(shape, sign):
     lr, scalar_lr_scale, beta1, beta2, eps = 0.5, 0.2, 0.8, 0.9, 1e-8
-    p = nn.Parameter(torch.full(shape, 4.0, dtype=torch.float64))
+    p = nn.Parameter(torch.full(shape, sign * 4.0, dtype=torch.float64))
     optimizer = ScaledAdam(
         [p], lr=lr, betas=(beta1, beta2), scalar_lr_scale=scalar_lr_scale, scalar_max=2.0, clipping_scale=None, eps=eps
     )
-    value, delta, square = 4.0, 0.0, 0.0
+    value, delta, square = sign * 4.0, 0.0, 0.0
     for step in range(30):
-        gradient = -1.0 if step % 3 else 0.5
+        gradient = sign * (-1.0 if step % 3 else 0.5)
         p.grad = torch.full(shape, gradient, dtype=torch.float64)
         optimizer.step()
         square = beta2 * square + (1 - beta2) * gradient**2
@@ -131,7 +132,43 @@ def test_one_element_parameters_are_adam_with_a_bound(shape):
         delta = beta1 * delta - lr * scalar_lr_scale * (1 - beta1) * gradient / (root + eps)
         value = max(-2.0, min(2.0, value)) + delta
         assert p.item() == pytest.approx(value, rel=1e-12)
-    assert value > 2.0
+    assert sign * value > 2.0
+
+
+@pytest.mark.parametrize("size", [1e-7, 0.3, 5.0])
+def test_update_follows_the_formulas(size):
+    lr, beta1, beta2, eps, period = 0.05, 0.8, 0.6, 1e-8, 3
+    params = {"a": make_parameters(dtype=torch.float64)["a"]}
+    params["a"].data.mul_(size / params["a"].detach().square().mean().sqrt())
+    p = params["a"]
+    value = p.detach().clone()
+    optimizer = ScaledAdam([p], lr=lr, betas=(beta1, beta2), clipping_scale=None, eps=eps, size_update_period=period)
+    delta, square, size_square, sums = torch.zeros_like(value), torch.zeros_like(value), 0.0, []
+    rms = value.square().mean().sqrt()
+    # long enough for the second moment's correction to end: 1 - 0.6^10 > 0.99
+    for step in range(24):
+        set_gradients(params, step)
+        optimizer.step()
+        g = p.grad
+        sums.append((value * g).sum())
+        delta = beta1 * delta
+        if step % period == period - 1:
+            rms = value.square().mean().sqrt()
+            decay = beta2**period
+            size_square = decay * size_square + (1 - decay) * sum(s**2 for s in sums) / period
+            size_step = -0.1 * lr * (1 - decay ** ((step + 1) // period)) ** 0.5 * sum(sums) / (size_square**0.5 + eps)
+            if rms < 1e-5:
+                size_step = 0.0
+            elif rms > 3.0:
+                size_step = -0.1 * lr * period
+            delta = delta + (1 - beta1) * size_step * value
+            sums = []
+        square = beta2 * square + (1 - beta2) * g**2
+        correction = 1 - beta2 ** (step + 1)
+        corrected = square / correction if correction < 0.99 else square
+        delta = delta - lr * (1 - beta1) * max(rms, 1e-5) * g / (corrected.sqrt() + eps)
+        value = value + delta
+        torch.testing.assert_close(p.detach(), value, rtol=1e-9, atol=1e-12 * size)
 
 
 def test_groups_keep_their_own_options_and_clipping():
