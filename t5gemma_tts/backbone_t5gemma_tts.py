@@ -133,7 +133,7 @@ class T5GemmaTTSEncoder(T5GemmaTTSPreTrainedModel, T5GemmaEncoder):
             inputs_embeds=inputs_embeds,
             attention_mask={"full_attention": full_mask, "sliding_attention": sliding_mask},
             position_ids=position_ids,
-            **kwargs,
+            **{**kwargs, "use_cache": False},  # the configuration's default, for decoders, would warn when training
         )
 
 

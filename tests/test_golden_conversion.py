@@ -11,6 +11,8 @@ from test_golden_model import training_batch
 
 from t5gemma_tts import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration
 from t5gemma_tts.conversion import convert_checkpoint, load_bundle
+from training.arguments import ModelArguments
+from training.train import with_adapters
 
 
 pytestmark = pytest.mark.golden
@@ -103,6 +105,19 @@ def test_adapter(path, tmp_path, source):
     settings = model.peft_config["default"]
     assert (settings.r, settings.lora_alpha) == (recorded["r"], recorded["alpha"])
     assert settings.lora_alpha / settings.r == recorded["scaling"]
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == recorded["n_trainable"]
+    adapted = {f"backbone.{name}" for name, module in model.named_modules() if hasattr(module, "lora_A")}
+    assert adapted == set(recorded["adapted_modules"])
+
+
+@pytest.mark.parametrize(**paths("bundle_*.pth", has_lora))
+def test_adapters_of_training(path, tmp_path):
+    """Training puts its adapters where the original puts them, and its defaults train as many weights."""
+    recorded = json.loads((path.parent / "case.json").read_text())[kind_of(path)]
+    convert(path, tmp_path / "base", merge_lora=False)
+    base = T5GemmaTTSForConditionalGeneration.from_pretrained(tmp_path / "base")
+    options = ModelArguments(model="base", lora_rank=recorded["r"], lora_alpha=recorded["alpha"])
+    model = with_adapters(base, options)
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == recorded["n_trainable"]
     adapted = {f"backbone.{name}" for name, module in model.named_modules() if hasattr(module, "lora_A")}
     assert adapted == set(recorded["adapted_modules"])

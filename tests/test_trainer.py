@@ -10,47 +10,18 @@ from golden import LOSS_RTOL, load_model, parametrize, read_case
 from safetensors.torch import load_file
 from speech_data import save_prepared, speech_rows
 from test_golden_model import training_batch
+from torch.profiler import ProfilerActivity, profile
+from trainers import arguments, make_trainer
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
-from training.arguments import DataArguments, ModelArguments, T5GemmaTTSTrainingArguments
+from training.arguments import DataArguments, ModelArguments
 from training.data_preparation.metadata import METADATA_FILE, DatasetMetadata
 from training.dataset import SpeechCollator, SpeechDataset
 from training.merge_lora import merge_adapter
-from training.prompts import PromptOptions
+from training.recompute import enable_selective_checkpointing
 from training.train import main as train
 from training.train import with_adapters
-from training.trainer import UNFINISHED_FOLDER, T5GemmaTTSTrainer
-
-
-def arguments(folder: Path, **kwargs) -> T5GemmaTTSTrainingArguments:
-    defaults = {
-        "output_dir": str(folder),
-        "use_cpu": True,
-        "report_to": [],
-        "disable_tqdm": True,
-        "max_steps": 4,
-        "learning_rate": 1e-3,
-        "max_tokens_per_batch": 1500,
-        "save_strategy": "no",
-        "logging_steps": 1,
-        "lr_scheduler_type": "constant",
-    }
-    return T5GemmaTTSTrainingArguments(**(defaults | kwargs))
-
-
-def make_trainer(tiny_checkpoint: Path, folder: Path, wrap=None, trainer_kwargs=None, **kwargs) -> T5GemmaTTSTrainer:
-    model = T5GemmaTTSForConditionalGeneration.from_pretrained(tiny_checkpoint)
-    processor = T5GemmaTTSProcessor.from_pretrained(tiny_checkpoint)
-    config = model.config
-    return T5GemmaTTSTrainer(
-        wrap(model) if wrap else model,
-        arguments(folder, **kwargs),
-        SpeechDataset([speech_rows(80)], processor.tokenizer, config),
-        SpeechDataset([speech_rows(12, seed=1)], processor.tokenizer, config),
-        prompt_options=PromptOptions(prompt_min_seconds=0.1),
-        processor=processor,
-        **(trainer_kwargs or {}),
-    )
+from training.trainer import UNFINISHED_FOLDER
 
 
 @pytest.mark.golden
@@ -61,11 +32,13 @@ def test_golden_losses_through_the_trainer(path, tmp_path, tiny_checkpoint):
     model = load_model(path, case)
     trainer = make_trainer(tiny_checkpoint, tmp_path)
     trainer.model = trainer.model_wrapped = model
+    enable_selective_checkpointing(model.train())
     for variant in case["variants"]:
         if variant["eos"] != model.config.codebook_size + 3 or variant["eog_weight"] != 1:
             continue  # other end tokens and weights are compared with the model alone
         model.config.no_loss_on_prefix = bool(variant["no_loss_on_prefix"])
         batch = training_batch(inputs, model.config)
+        batch.setdefault("decoder_attention_mask", (batch["labels"] != -100).long())
         count = variant["effective_ntoken"]
         loss = trainer.compute_loss(model, batch, num_items_in_batch=torch.tensor(count))
         # the original's mean leaves separators out of the divisor, but multiplies by all kept targets
@@ -108,6 +81,26 @@ def test_learns_and_logs(optim, tmp_path, tiny_checkpoint):
     assert logs[-1]["top10_accuracy"] > logs[0]["top10_accuracy"]
     if optim == "scaled_adam":
         assert type(trainer.lr_scheduler).__name__ == "Eden" and trainer.args.max_grad_norm == 0
+
+
+def test_selective_checkpointing_keeps_less_and_changes_nothing(tiny_checkpoint):
+    processor = T5GemmaTTSProcessor.from_pretrained(tiny_checkpoint)
+    found = {}
+    for selective in (False, True):
+        model = T5GemmaTTSForConditionalGeneration.from_pretrained(tiny_checkpoint).train()
+        if selective:
+            enable_selective_checkpointing(model)
+        dataset = SpeechDataset([speech_rows(4)], processor.tokenizer, model.config)
+        batch = SpeechCollator(model.config)([dataset[(0, 2)], dataset[1]])
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as forward:
+            outputs = model(**batch, skip_logits=True, use_cache=False)
+        left = sum(event.self_cpu_memory_usage for event in forward.key_averages())
+        outputs.loss.backward()
+        gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+        found[selective] = outputs.loss, gradients, left
+    assert torch.equal(found[False][0], found[True][0])
+    assert all(torch.equal(gradient, found[True][1][name]) for name, gradient in found[False][1].items())
+    assert found[True][2] < 0.7 * found[False][2]
 
 
 def test_accumulation_does_not_change_the_loss(tmp_path, tiny_checkpoint):
@@ -187,7 +180,7 @@ def test_checkpoints_appear_when_complete(tmp_path, tiny_checkpoint, monkeypatch
     monkeypatch.setattr(trainer, "_save_scaler", lambda output_dir: (save_scaler(output_dir), full_disk(output_dir)))
     with pytest.raises(OSError, match="No space left"):
         trainer.train()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-1", UNFINISHED_FOLDER]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [UNFINISHED_FOLDER, "checkpoint-1"]
     again = make_trainer(
         tiny_checkpoint, tmp_path, save_strategy="steps", save_steps=1, max_steps=3, save_total_limit=2
     )
@@ -278,6 +271,11 @@ def test_train_script_writes_a_checkpoint_that_speaks(tmp_path, tiny_checkpoint)
         (arguments, {"folder": "x", "early_stopping_patience": 2}, "needs `load_best_model_at_end`"),
         (arguments, {"folder": "x", "remove_unused_columns": True}, "must be false"),
         (arguments, {"folder": "x", "optim": "scaled_adamm"}, "scaled_adamm"),
+        (
+            arguments,
+            {"folder": "x", "selective_checkpointing": True, "activation_checkpointing": True},
+            "exclude each other",
+        ),
     ],
 )
 def test_bad_options(kind, options, message):

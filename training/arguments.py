@@ -29,9 +29,16 @@ class T5GemmaTTSTrainingArguments(Seq2SeqTrainingArguments):
         },
     )
     optim: str = field(
-        default="adamw_torch",
+        default=Seq2SeqTrainingArguments.default_optim,
         metadata={
             "help": f"Optimiser: any of transformers', or '{SCALED_ADAM}', the original's, with its Eden schedule."
+        },
+    )
+    selective_checkpointing: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Keep only products and attention of the forward pass and compute the cheap rest again: about half "
+            "of the activations' memory. On by default, unless activation_checkpointing saves more."
         },
     )
     eden_batches: float = field(
@@ -62,6 +69,9 @@ class T5GemmaTTSTrainingArguments(Seq2SeqTrainingArguments):
         default=0,
         metadata={"help": "Stop after this many evaluations without a better metric_for_best_model; 0 is never."},
     )
+    license: str | None = field(
+        default=None, metadata={"help": "Licence of the trained weights for the model card, e.g. 'apache-2.0'."}
+    )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Always false: the collator knows the columns."}
     )
@@ -74,6 +84,10 @@ class T5GemmaTTSTrainingArguments(Seq2SeqTrainingArguments):
         if wanted == SCALED_ADAM:
             self.optim = SCALED_ADAM
             self.max_grad_norm = 0.0  # it clips by itself
+        if self.selective_checkpointing and self.activation_checkpointing:
+            raise ValueError("`selective_checkpointing` and `activation_checkpointing` exclude each other.")
+        if self.selective_checkpointing is None:
+            self.selective_checkpointing = not self.activation_checkpointing
         if self.remove_unused_columns:
             raise ValueError("`remove_unused_columns` must be false: the model's columns are made by the collator.")
         for name in ("max_tokens_per_batch", "max_skipped_steps", "eden_pseudo_epoch_steps", "clipping_update_period"):
@@ -152,6 +166,9 @@ class DataArguments(PromptOptions):
     datasets: list[str] = field(default_factory=list, metadata={"help": "Prepared datasets: folders or Hub names."})
     dataset_weights: list[float] = field(
         default_factory=list, metadata={"help": "How often each dataset's rows are seen per epoch; 1 each by default."}
+    )
+    stretched: bool = field(
+        default=True, metadata={"help": "Train on the speed variants that datasets hold, each as a row of its own."}
     )
     train_split: str = field(default="train", metadata={"help": "Split to train on."})
     eval_split: str = field(default="validation", metadata={"help": "Split to evaluate on."})

@@ -27,13 +27,15 @@ class SpeechDataset(TorchDataset):
         datasets (`list[datasets.Dataset]`): with the columns of the README, codes without specials.
         tokenizer (`PreTrainedTokenizerBase`): the text backbone's.
         config (`T5GemmaTTSConfig`): what the codes must fit.
+        stretched (`bool`, *optional*, defaults to `False`): Speed variants (`codes_stretched`) are rows of their own,
+            behind all others. `utterances` `(num_rows,)` has the row that each was made of, and itself for others.
 
     Raises:
         ValueError: if columns are missing, a dataset is empty, or a row has no text, no codes or codes out of range;
             the message names dataset and row.
     """
 
-    def __init__(self, datasets: list[Dataset], tokenizer, config: T5GemmaTTSConfig):
+    def __init__(self, datasets: list[Dataset], tokenizer, config: T5GemmaTTSConfig, stretched: bool = False):
         if not datasets:
             raise ValueError("`datasets` must have at least one dataset.")
         for number, dataset in enumerate(datasets):
@@ -43,17 +45,24 @@ class SpeechDataset(TorchDataset):
                 raise ValueError(f"dataset {number} has no rows.")
         self.config = config
         self.codebook_size = config.codebook_size
-        self.dataset_of_row = np.repeat(np.arange(len(datasets)), [len(dataset) for dataset in datasets])
         self.ids = [name for dataset in datasets for name in dataset["id"]]
         self.texts = [text for dataset in datasets for text in dataset["text"]]
         self.num_frames = np.array([n for dataset in datasets for n in dataset["num_frames"]], dtype=np.int64)
         self.codes = CodeColumn(datasets)
+        self.utterances = np.arange(len(self.ids))
         self._check_rows()
         self.input_ids = [np.array(ids) for ids in tokenizer(self.texts, add_special_tokens=False)["input_ids"]]
         self.num_text_tokens = np.array([len(ids) for ids in self.input_ids], dtype=np.int64)
+        self.dataset_of_row = np.repeat(np.arange(len(datasets)), [len(dataset) for dataset in datasets])
         self.speakers = self._speakers(datasets)
         self.start_seconds = self._start_seconds(datasets)
         self.neighbors = self._neighbors(datasets)
+        self.languages = sorted(
+            {tag for dataset in datasets if "language" in dataset.column_names for tag in dataset.unique("language")}
+            - {None, ""}
+        )
+        if stretched:
+            self._add_stretched(datasets)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -69,7 +78,8 @@ class SpeechDataset(TorchDataset):
         return f"{row} ({self.ids[row]!r})"
 
     def _codes(self, row: int) -> np.ndarray:
-        codes = self.codes[row]
+        recorded = len(self.codes)
+        codes = self.codes[row] if row < recorded else self.stretched_codes[row - recorded]
         if len(codes) != self.num_frames[row] or codes.max() >= self.codebook_size:
             raise ValueError(
                 f"row {self.name(row)}: its codes must be {self.num_frames[row]} numbers below the model's codebook "
@@ -86,6 +96,26 @@ class SpeechDataset(TorchDataset):
         # a wrong codebook shows in the first rows; the rest is checked as it is read
         for row in range(min(64, len(self))):
             self._codes(row)
+
+    def _add_stretched(self, datasets: list[Dataset]) -> None:
+        held = [dataset for dataset in datasets if "codes_stretched" in dataset.column_names]
+        if not held:
+            return
+        self.stretched_codes = CodeColumn(held, "codes_stretched")
+        own_rows = np.concatenate(
+            [self.utterances[self.dataset_of_row == number] for number, d in enumerate(datasets) if d in held]
+        )
+        source = np.repeat(own_rows, self.stretched_codes.counts)
+        frames = [len(self.stretched_codes[number]) for number in range(len(source))]
+        self.ids += [f"{self.ids[row]}, stretched" for row in source]
+        self.texts += [self.texts[row] for row in source]
+        self.input_ids += [self.input_ids[row] for row in source]
+        if self.neighbors is not None:
+            self.neighbors += [self.neighbors[row] for row in source]
+        for name in ("num_text_tokens", "dataset_of_row", "speakers", "start_seconds", "utterances"):
+            values = getattr(self, name)
+            setattr(self, name, np.concatenate([values, values[source]]))
+        self.num_frames = np.concatenate([self.num_frames, np.array(frames, dtype=np.int64)])
 
     def _speakers(self, datasets: list[Dataset]) -> np.ndarray:
         """Speaker numbers, apart for each dataset; -1 where there is no speaker."""
@@ -118,24 +148,33 @@ class SpeechDataset(TorchDataset):
 
 class CodeColumn:
     """
-    The `codes` of datasets as numpy views into their Arrow files: looking a row up copies and decodes nothing.
+    Codes of datasets as numpy views into their Arrow files: looking a row up copies and decodes nothing.
 
     Args:
         datasets (`list[datasets.Dataset]`): their rows follow each other.
+        column (`str`, *optional*, defaults to `"codes"`): Or `"codes_stretched"`, whose lists stand one after the
+            other, `counts` `(num_dataset_rows,)` of them for each row.
     """
 
-    def __init__(self, datasets: list[Dataset]):
+    def __init__(self, datasets: list[Dataset], column: str = "codes"):
         self.chunks: list[tuple[np.ndarray, np.ndarray]] = []  # (all codes of a chunk, offsets of its rows)
-        lengths = []
+        lengths, counts = [], []
         for number, dataset in enumerate(datasets):
             if dataset._indices is not None:  # a selection: its rows are not where the table has them
                 dataset = dataset.flatten_indices()
-            for chunk in dataset.data.column("codes").chunks:
+            for chunk in dataset.data.column(column).chunks:
                 if chunk.null_count or chunk.values.null_count:
-                    raise ValueError(f"dataset {number} has a row without codes.")
+                    raise ValueError(f"dataset {number} has a row without {column}.")
+                counts.append(np.diff(chunk.offsets.to_numpy()))
+                if column != "codes":
+                    chunk = chunk.flatten()
                 self.chunks.append((chunk.values.to_numpy(zero_copy_only=True), chunk.offsets.to_numpy()))
                 lengths.append(len(chunk))
+        self.counts = np.concatenate(counts)
         self.ends = np.cumsum(lengths).tolist()
+
+    def __len__(self) -> int:
+        return self.ends[-1]
 
     def __getitem__(self, row: int) -> np.ndarray:
         """The codes of a row, `(num_frames,)`, in the dtype of the file."""

@@ -42,19 +42,30 @@ class PromptDrawer:
         options (`PromptOptions`)
         start_seconds (`np.ndarray` of shape `(num_rows,)`, *optional*): position in the recording, NaN where unknown.
         neighbors (`list`, *optional*): for imported corpora, row numbers that may be prompts of each row, or None.
+        utterances (`np.ndarray` of shape `(num_rows,)`, *optional*): the row that each was made of, as in
+            `SpeechDataset`. Rows made of another are no prompts, and neither is the row's own utterance.
     """
 
     def __init__(
-        self, num_frames, speakers, frame_rate: float, options: PromptOptions, start_seconds=None, neighbors=None
+        self,
+        num_frames,
+        speakers,
+        frame_rate: float,
+        options: PromptOptions,
+        start_seconds=None,
+        neighbors=None,
+        utterances=None,
     ):
         self.num_frames = np.asarray(num_frames)
         self.speakers = np.asarray(speakers)
         self.options = options
         self.start_seconds = None if start_seconds is None else np.asarray(start_seconds, dtype=np.float64)
         self.neighbors = neighbors
+        rows = np.arange(len(self.num_frames))
+        self.utterances = rows if utterances is None else np.asarray(utterances)
         self.min_frames = options.prompt_min_seconds * frame_rate
         self.max_frames = options.max_total_seconds * frame_rate
-        usable = np.flatnonzero((self.num_frames >= self.min_frames) & (self.speakers >= 0))
+        usable = np.flatnonzero((self.num_frames >= self.min_frames) & (self.speakers >= 0) & (self.utterances == rows))
         order = usable[np.argsort(self.speakers[usable], kind="stable")]
         # rows of one speaker stand together: `pool[first[s] : last[s]]`
         self.pool = order
@@ -92,7 +103,9 @@ class PromptDrawer:
         return prompts
 
     def _fits(self, targets: np.ndarray, prompts: np.ndarray) -> np.ndarray:
-        fits = (prompts != targets) & (self.num_frames[targets] + self.num_frames[prompts] <= self.max_frames)
+        fits = (prompts != self.utterances[targets]) & (
+            self.num_frames[targets] + self.num_frames[prompts] <= self.max_frames
+        )
         limit = self.options.prompt_max_distance_seconds
         if limit is not None and self.start_seconds is not None:
             distance = np.abs(self.start_seconds[targets] - self.start_seconds[prompts])

@@ -22,6 +22,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without installation
 
+from model_card.build import RECIPE_FILE  # noqa: E402
 from t5gemma_tts import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor  # noqa: E402
 from training.arguments import DataArguments, ModelArguments, T5GemmaTTSTrainingArguments  # noqa: E402
 from training.data_preparation.metadata import DatasetMetadata  # noqa: E402
@@ -126,7 +127,10 @@ def load_data(arguments: DataArguments, tokenizer, config: T5GemmaTTSConfig, eva
                 f"dataset {name!r} has {prepared.frame_rate} codes a second, but the model has {config.frame_rate}."
             )
     train = SpeechDataset(
-        [load_prepared(name, arguments.train_split) for name in arguments.datasets], tokenizer, config
+        [load_prepared(name, arguments.train_split) for name in arguments.datasets],
+        tokenizer,
+        config,
+        stretched=arguments.stretched,
     )
     if not evaluate:
         return train, None
@@ -184,25 +188,30 @@ def main(argv: list[str] | None = None) -> None:
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_metrics("train", result.metrics)
     trainer.save_state()
-    trainer.save_model()
+    trainer.save_model(_internal_call=True)  # which leaves the upload to the end, when everything is written
     if trainer.is_world_process_zero():
         processor.save_pretrained(arguments.output_dir)
         if model_arguments.lora_rank:
             logger.info("adapter saved; training/merge_lora.py makes a model of it")
-        Path(arguments.output_dir, "training_recipe.json").write_text(
-            recipe_of(model_arguments, data_arguments, arguments)
-        )
+        recipe = {
+            "options": options_of(model_arguments, data_arguments, arguments),
+            "num_rows": len(train_dataset),
+            "languages": train_dataset.languages,
+        }
+        Path(arguments.output_dir, RECIPE_FILE).write_text(json.dumps(recipe, indent=2, default=str) + "\n")
     if arguments.push_to_hub:
         trainer.push_to_hub()
+    else:
+        trainer.create_model_card()
 
 
-def recipe_of(*groups) -> str:
-    """All options of the run, as JSON."""
+def options_of(*groups) -> dict:
+    """All options of the run but secrets."""
     options = {}
     for group in groups:
         own = group.to_dict() if hasattr(group, "to_dict") else dataclasses.asdict(group)
         options |= {name: value for name, value in own.items() if "token" not in name or "tokens" in name}
-    return json.dumps(options, indent=2, sort_keys=True, default=str) + "\n"
+    return dict(sorted(options.items()))
 
 
 if __name__ == "__main__":

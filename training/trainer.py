@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Seq2SeqTrainer
 from transformers.trainer_utils import EvalLoopOutput, rotate_checkpoints
 
+from model_card.build import build_card
 from t5gemma_tts import T5GemmaTTSProcessor
 from t5gemma_tts.reference_t5gemma_tts import load_transcriber
 from training.arguments import SCALED_ADAM, T5GemmaTTSTrainingArguments
@@ -19,12 +20,13 @@ from training.dataset import SpeechCollator, SpeechDataset
 from training.eden import Eden
 from training.optim import ScaledAdam
 from training.prompts import PromptDrawer, PromptOptions
+from training.recompute import enable_selective_checkpointing
 from training.speaking import speak_sentences
 
 
 logger = logging.getLogger(__name__)
 
-UNFINISHED_FOLDER = "unfinished-checkpoint"
+UNFINISHED_FOLDER = "_unfinished-checkpoint"  # uploads leave out names with an underscore in front
 
 
 class T5GemmaTTSTrainer(Seq2SeqTrainer):
@@ -69,6 +71,8 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
             data_collator=SpeechCollator(train_dataset.config),
             **kwargs,
         )
+        if args.selective_checkpointing:
+            enable_selective_checkpointing(model)
         if args.early_stopping_patience:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
         self._reset_counters()
@@ -83,6 +87,7 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
                 self.prompt_options,
                 start_seconds=dataset.start_seconds,
                 neighbors=dataset.neighbors,
+                utterances=dataset.utterances,
             )
         return TokenBatchSampler(
             dataset.num_frames,
@@ -134,7 +139,7 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
         if self.lr_scheduler is None:
             self.lr_scheduler = Eden(
                 optimizer or self.optimizer,
-                warmup_batches=self.args.get_warmup_steps(num_training_steps),
+                warmup_batches=self._eden_warmup(num_training_steps),
                 lr_batches=self.args.eden_batches,
                 lr_epochs=self.args.eden_epochs,
                 pseudo_epoch_size=self.args.eden_pseudo_epoch_steps,
@@ -142,9 +147,17 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
             self._created_lr_scheduler = True
         return self.lr_scheduler
 
+    def _eden_warmup(self, num_training_steps: int) -> float:
+        """A share of all steps is not rounded, as in the original."""
+        warmup = self.args.warmup_steps
+        return warmup * num_training_steps if 0 < warmup < 1 else self.args.get_warmup_steps(num_training_steps)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         loss, outputs = super().compute_loss(
-            model, {**inputs, "skip_logits": True}, return_outputs=True, num_items_in_batch=num_items_in_batch
+            model,
+            {**inputs, "skip_logits": True, "use_cache": False},
+            return_outputs=True,
+            num_items_in_batch=num_items_in_batch,
         )
         if model.training:
             masks = inputs["attention_mask"], inputs["decoder_attention_mask"]
@@ -196,6 +209,19 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
         if self.processor is not None:
             self.processor.save_pretrained(output_dir or self.args.output_dir, save_codec=False)
 
+    def create_model_card(self, license: str | None = None, model_name: str | None = None) -> None:
+        """
+        Writes the saved model's card, `README.md` in `output_dir`.
+
+        Args:
+            license (`str`, *optional*): Hub identifier; that of the arguments if not given.
+            model_name (`str`, *optional*): the folder's or the repository's if not given.
+        """
+        if self.is_world_process_zero():
+            folder = Path(self.args.output_dir)
+            name = self.hub_model_id if self.args.push_to_hub else model_name
+            build_card(folder, name, license or self.args.license).save(folder / "README.md")
+
     def _save_checkpoint(self, model, trial) -> None:
         """Written beside and renamed when complete: a killed run never leaves half a checkpoint under its name."""
         folder = Path(self._get_output_dir(trial))
@@ -209,6 +235,7 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
             super()._save_checkpoint(model, trial)
         finally:
             del self._get_output_dir
+        self._finish_current_push()  # an upload may still read the folder
         self.accelerator.wait_for_everyone()
         if self.state.best_model_checkpoint == str(unfinished / name):
             self.state.best_model_checkpoint = str(folder / name)
