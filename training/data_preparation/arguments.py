@@ -55,6 +55,9 @@ class PrepareDatasetArguments:
         None, "Column of seconds where the clip starts in its source recording (default: the usual names, if there)."
     )
     id_column: str | None = option(None, "Column of unique ids (default: the usual names, else file or row number).")
+    split_column: str | None = option(
+        None, "Folder: column of splits (default: `split`, if there). Its rows are in these splits, whatever they are."
+    )
 
     text_folder: str = option("text", "Import: sub-folder of the transcripts.")
     codes_folder: str = option("xcodec2_1cb", "Import: sub-folder of the codes.")
@@ -87,7 +90,7 @@ class PrepareDatasetArguments:
     languages: list[str] = option([], "Skip other languages, e.g. en ja (default: keep all).")
 
     validation_share: float = option(
-        0.01, "Share of rows for validation, chosen by a hash of their ids. Imports keep their splits."
+        0.01, "Share of rows for validation, chosen by a hash of their ids, of rows that do not say their split."
     )
     validation_count: int | None = option(None, "Number of rows for validation, instead of a share.")
     limit: int | None = option(None, "Only the first rows of the source.")

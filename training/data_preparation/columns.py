@@ -9,6 +9,7 @@ SPEAKER = ("speaker", "speaker_id", "client_id")
 LANGUAGE = ("language", "locale", "lang")
 START = ("start_seconds", "start", "start_time")
 ID = ("id", "_id", "utterance_id")
+SPLIT = ("split",)
 
 
 def pick_column(

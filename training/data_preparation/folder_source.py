@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 from training.data_preparation import columns
@@ -12,6 +13,7 @@ from training.data_preparation.rows import BadRow, SourceRow
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus")
 LJSPEECH_FOLDER = "wavs"
+_SPLIT_NAME = re.compile(r"\w+", re.ASCII)
 
 
 class FolderSource:
@@ -20,13 +22,13 @@ class FolderSource:
 
     - `metadata.csv` in the manner of LJSpeech, `id|text` or `id|text|normalised text`, audio in `wavs/` or beside it;
     - `metadata.csv` with a header, or `metadata.jsonl`: a column of files, relative to the folder, and one of texts,
-      optionally `id`, speaker, language and start in the source recording;
+      optionally `id`, speaker, language, start in the source recording, and split;
     - pairs of files with equal names, in sub-folders too: `a/b.wav` (or .flac, .ogg, .mp3, .opus) and `a/b.txt`.
 
     Args:
         folder (`str` or `os.PathLike`)
-        audio_column, text_column, speaker_column, language_column, start_column, id_column (`str`, *optional*): Names
-            of columns where they are not the usual ones.
+        audio_column, text_column, speaker_column, language_column, start_column, id_column, split_column (`str`,
+            *optional*): Names of columns where they are not the usual ones.
 
     Raises:
         ValueError: if the folder has none of these, or a column is missing.
@@ -41,6 +43,7 @@ class FolderSource:
         language_column: str | None = None,
         start_column: str | None = None,
         id_column: str | None = None,
+        split_column: str | None = None,
     ):
         self.folder = Path(folder)
         self._wanted = {
@@ -50,6 +53,7 @@ class FolderSource:
             "language": (language_column, columns.LANGUAGE),
             "start": (start_column, columns.START),
             "id": (id_column, columns.ID),
+            "split": (split_column, columns.SPLIT),
         }
         # of each row, what `_read_row` makes a SourceRow of: cells by their role, or the error of its line
         self._rows: list[dict | BadRow] = []
@@ -71,6 +75,11 @@ class FolderSource:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether rows say which split they belong to."""
+        return any(not isinstance(row, BadRow) and optional_string(row.get("split")) for row in self._rows)
 
     @property
     def fingerprint(self) -> str:
@@ -101,12 +110,16 @@ class FolderSource:
             start_seconds = optional_seconds(row.get("start"))
         except ValueError as error:
             raise BadRow("metadata", str(error)) from error
+        split = optional_string(row.get("split"))
+        if split is not None and not _SPLIT_NAME.fullmatch(split):
+            raise BadRow("metadata", f"a split is named by letters, digits and underscores, got {split!r}.")
         return SourceRow(
             text=text,
             file=self._audio_path(row),
             speaker=optional_string(row.get("speaker")) or "",
             language=optional_string(row.get("language")),
             start_seconds=start_seconds,
+            split=split,
         )
 
     def _audio_path(self, row: dict) -> Path:

@@ -63,7 +63,8 @@ def open_source(arguments: PrepareDatasetArguments):
     roles = ("audio_column", "text_column", "speaker_column", "language_column", "start_column", "id_column")
     columns = {name: getattr(arguments, name) for name in roles}
     if kind == "original":
-        _refuse(arguments, "an import of codes", *roles, "config_name", "speed_factors", "validation_count")
+        of_audio = ("split_column", "config_name", "speed_factors", "validation_count")
+        _refuse(arguments, "an import of codes", *roles, *of_audio)
         return OriginalSource(
             arguments.source,
             arguments.text_folder,
@@ -76,7 +77,11 @@ def open_source(arguments: PrepareDatasetArguments):
         raise ValueError("`codec` is needed to encode audio: Hub name or folder of an XCodec2 or a checkpoint.")
     if kind == "folder":
         _refuse(arguments, "a folder of recordings", "config_name")
-        return FolderSource(arguments.source, **columns)
+        source = FolderSource(arguments.source, **columns, split_column=arguments.split_column)
+        if source.has_splits:
+            _refuse(arguments, "a folder whose rows say their splits", "validation_count")
+        return source
+    _refuse(arguments, "a dataset, whose split is chosen by `split`", "split_column")
     return DatasetsSource(arguments.source, arguments.config_name, arguments.split, **columns)
 
 
