@@ -15,6 +15,7 @@ train = [
     "evaluate>=0.4.3",
     "jiwer>=3.1",
     "jinja2>=3.1",
+    "pillow>=10",
     "tensorboard>=2.16",
 ]
 

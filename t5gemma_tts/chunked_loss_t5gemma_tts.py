@@ -33,23 +33,28 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if needs_bias else None
         total = hidden_states.new_zeros((), dtype=torch.float32)
         num_top10 = torch.zeros((), dtype=torch.long, device=hidden_states.device)
+        # one buffer for all chunks: fresh memory for each would cost more than the arithmetic on it
+        shape = min(chunk_size, len(targets)), len(weight)
+        buffer = torch.empty(shape, dtype=compute_dtype, device=hidden_states.device)
         with torch.autocast(device_type, enabled=False):
             computed_weight, computed_bias = weight.to(compute_dtype), bias.to(compute_dtype)
             for start in range(0, len(targets), chunk_size):
                 rows = slice(start, start + chunk_size)
                 hidden = hidden_states[rows].to(compute_dtype)
-                target, token_weight = targets[rows, None], token_weights[rows]
-                logits = torch.addmm(computed_bias, hidden, computed_weight.T).float()  # (chunk, vocab_size)
+                target, token_weight = targets[rows, None], token_weights[rows, None]
+                logits = torch.mm(hidden, computed_weight.T, out=buffer[: len(hidden)]).add_(computed_bias)
+                logits = logits.float()  # (chunk, vocab_size)
                 target_logit = logits.gather(1, target)
                 num_top10 += ((logits > target_logit).sum(-1) < 10).sum()
-                log_normalizer = logits.logsumexp(-1, keepdim=True)
-                total += ((log_normalizer - target_logit)[:, 0] * token_weight).sum()
+                largest = logits.amax(-1, keepdim=True)
+                exponentials = logits.sub_(largest).exp_()
+                normalizer = exponentials.sum(-1, keepdim=True)
+                total += ((normalizer.log() + largest - target_logit) * token_weight).sum()
                 if not (needs_hidden or needs_weight or needs_bias):
                     continue
                 # gradient of the weighted sum by the logits, in place: weight * (softmax - one-hot)
-                gradient = logits.sub_(log_normalizer).exp_()
-                gradient.scatter_add_(1, target, torch.full_like(target_logit, -1.0))
-                gradient.mul_(token_weight[:, None])
+                gradient = exponentials.mul_(token_weight / normalizer)
+                gradient.scatter_add_(1, target, -token_weight)
                 if needs_bias:
                     grad_bias += gradient.sum(0)
                 gradient = gradient.to(compute_dtype)

@@ -128,7 +128,7 @@ def test_evaluation_speaks(tmp_path, tiny_checkpoint):
     for name in ("eval_loss", "eval_top10_accuracy", "eval_duration_error", "eval_cer"):
         assert math.isfinite(metrics[name])
     spoken = sorted(path.name for path in (tmp_path / "spoken" / "step-0").iterdir())
-    assert spoken == ["0.wav", "1.wav"]
+    assert spoken == ["0.wav", "1.wav", "attention.png"]
     # per token over the dataset, whatever the batches
     rows = [trainer.eval_dataset[row] for row in range(12)]
     with torch.no_grad():

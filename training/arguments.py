@@ -65,6 +65,21 @@ class T5GemmaTTSTrainingArguments(Seq2SeqTrainingArguments):
     eval_seed: int = field(
         default=0, metadata={"help": "Seed of the evaluation's sampling; training's is not touched."}
     )
+    eval_conditioning: bool = field(
+        default=True,
+        metadata={
+            "help": "Evaluation also measures whether the text matters: eval_text_gap is what other rows' texts add to "
+            "the loss, eval_attention_offset how far the best head of cross-attention is from the diagonal, with a "
+            "picture of all heads."
+        },
+    )
+    audio_mask_probability: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of the decoder's input codes that training hides behind a token which never occurs, so that "
+            "the past cannot stand in for the text."
+        },
+    )
     early_stopping_patience: int = field(
         default=0,
         metadata={"help": "Stop after this many evaluations without a better metric_for_best_model; 0 is never."},
@@ -99,6 +114,8 @@ class T5GemmaTTSTrainingArguments(Seq2SeqTrainingArguments):
             raise ValueError(
                 f"`batch_group_size` must be a multiple of {self.world_size} (processes), got {self.batch_group_size}."
             )
+        if not 0 <= self.audio_mask_probability < 1:
+            raise ValueError(f"`audio_mask_probability` must be in [0, 1), got {self.audio_mask_probability}.")
         if self.early_stopping_patience < 0:
             raise ValueError(f"`early_stopping_patience` must be at least 0, got {self.early_stopping_patience}.")
         if self.early_stopping_patience and not self.load_best_model_at_end:

@@ -16,6 +16,7 @@ from t5gemma_tts import T5GemmaTTSProcessor
 from t5gemma_tts.reference_t5gemma_tts import load_transcriber
 from training.arguments import SCALED_ADAM, T5GemmaTTSTrainingArguments
 from training.batching import TokenBatchSampler
+from training.conditioning import look, with_wrong_texts
 from training.dataset import SpeechCollator, SpeechDataset
 from training.eden import Eden
 from training.optim import ScaledAdam
@@ -153,6 +154,9 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
         return warmup * num_training_steps if 0 < warmup < 1 else self.args.get_warmup_steps(num_training_steps)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        if model.training and self.args.audio_mask_probability:
+            codes = inputs["decoder_input_ids"]
+            inputs = {**inputs, "decoder_input_ids": self._hide_codes(codes)}
         loss, outputs = super().compute_loss(
             model,
             {**inputs, "skip_logits": True, "use_cache": False},
@@ -170,6 +174,13 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
                 ]
             ).to(self._counters.device)
         return (loss, outputs) if return_outputs else loss
+
+    def _hide_codes(self, decoder_input_ids: torch.Tensor) -> torch.Tensor:
+        config = self.train_dataset.config
+        # of the two possible end tokens, the one that is not in use; neither is ever an input
+        unused = {config.codebook_size + 1, config.codebook_size + 3} - {config.eos_token_id}
+        hidden = torch.rand(decoder_input_ids.shape, device=decoder_input_ids.device) < self.args.audio_mask_probability
+        return decoder_input_ids.masked_fill(hidden & (decoder_input_ids < config.codebook_size), unused.pop())
 
     def _reset_counters(self) -> None:
         # targets, top-10 hits, real tokens, padded tokens since the last log
@@ -264,20 +275,49 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
         if self.model is self.model_wrapped:
             model = self.accelerator.prepare_model(model, evaluation_mode=True)
         model.eval()
-        sums = torch.zeros(3, dtype=torch.float64, device=self.args.device)  # loss, targets, top-10 hits
+        right, wrong = (torch.zeros(4, dtype=torch.float64, device=self.args.device) for _ in range(2))
+        first = None
         for inputs in dataloader:
             inputs = self._prepare_inputs(inputs)
-            with torch.no_grad():
-                outputs = model(**inputs, skip_logits=True)
-            targets = outputs["num_targets"]
-            sums += torch.stack([outputs["loss"].double() * targets, targets.double(), outputs["num_top10"].double()])
-        loss, targets, top10 = self.accelerator.reduce(sums, "sum").tolist()
-        metrics = {"loss": loss / max(targets, 1), "top10_accuracy": top10 / max(targets, 1)}
+            first = inputs if first is None else first
+            sums = self._eval_sums(model, inputs)
+            right += sums
+            if self.args.eval_conditioning and (shuffled := with_wrong_texts(inputs)) is not None:
+                wrong += self._eval_sums(model, shuffled)
+                wrong[3] += sums[0]  # what the same tokens cost with their own texts
+        right, wrong = self.accelerator.reduce(torch.stack([right, wrong]), "sum").tolist()
+        metrics = {"loss": right[0] / max(right[1], 1), "top10_accuracy": right[2] / max(right[1], 1)}
+        if wrong[1]:
+            metrics["text_gap"] = (wrong[0] - wrong[3]) / wrong[1]
+        if self.args.eval_conditioning and metric_key_prefix == "eval":
+            metrics |= self._look(first)
         if self.args.eval_sentences and metric_key_prefix == "eval":
             metrics |= self._speak()
         num_samples = len(dataloader.dataset)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=num_samples)
+
+    def _eval_sums(self, model, inputs) -> torch.Tensor:
+        """Summed loss, targets, top-10 hits, and a place for another sum."""
+        with torch.no_grad():
+            outputs = model(**inputs, skip_logits=True, use_cache=False)
+        targets = outputs["num_targets"].double()
+        return torch.stack([outputs["loss"].double() * targets, targets, outputs["num_top10"].double(), 0 * targets])
+
+    def _folder_of_evaluation(self) -> Path:
+        return Path(self.args.output_dir, "spoken", f"step-{self.state.global_step}")
+
+    def _look(self, batch) -> dict[str, float]:
+        main_process = self.is_world_process_zero()
+        picture = self._folder_of_evaluation() / "attention.png" if main_process else None
+        metrics, image = look(self.accelerator.unwrap_model(self.model), batch, picture)
+        for writer in self._tensorboards():
+            writer.add_image("attention", image, self.state.global_step, dataformats="HW")
+        return metrics
+
+    def _tensorboards(self) -> list:
+        writers = [getattr(callback, "tb_writer", None) for callback in self.callback_handler.callbacks]
+        return [writer for writer in writers if writer is not None]
 
     def _speak(self) -> dict[str, float]:
         metrics: list = [None]
@@ -285,9 +325,13 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
             if self.args.eval_asr and self.transcribe is None:
                 self.transcribe = load_transcriber(self.args.eval_asr)
             model = self.accelerator.unwrap_model(self.model)
-            folder = Path(self.args.output_dir, "spoken", f"step-{self.state.global_step}")
             metrics[0], waveforms = speak_sentences(
-                model, self.processor, self.args.eval_sentences, folder, self.args.eval_seed, self.transcribe
+                model,
+                self.processor,
+                self.args.eval_sentences,
+                self._folder_of_evaluation(),
+                self.args.eval_seed,
+                self.transcribe,
             )
             self._log_audio(waveforms)
         if self.args.world_size > 1:
@@ -296,10 +340,9 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
 
     def _log_audio(self, waveforms: list) -> None:
         """To TensorBoard and W&B where they are reported to; the WAV files are there in any case."""
-        writers = [callback.tb_writer for callback in self.callback_handler.callbacks if hasattr(callback, "tb_writer")]
         for number, waveform in enumerate(waveforms):
-            for writer in writers:
-                if writer is not None and len(waveform):
+            for writer in self._tensorboards():
+                if len(waveform):
                     sound = torch.from_numpy(waveform.clip(-1, 1))[None]
                     writer.add_audio(f"spoken/{number}", sound, self.state.global_step, self.processor.sampling_rate)
         if "wandb" in self.args.report_to:
