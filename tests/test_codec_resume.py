@@ -1,0 +1,111 @@
+"""Codec training that was interrupted ends with the weights, averages and log of a run that was not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from codec_runs import DISCRIMINATORS, options, read_log, save_recordings, train
+from safetensors.torch import load_file
+
+from training.codec_training import loop
+from training.train_codec import main
+
+
+ROOT = Path(__file__).parents[1]
+STEPS = 8
+RUN = {"max_steps": STEPS, "save_steps": 2, "logging_steps": 3, "eval_steps": 3, **DISCRIMINATORS}
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    return save_recordings(tmp_path_factory.mktemp("recordings"))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(recordings, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "uninterrupted"
+    train(recordings, folder, **RUN)
+    return folder
+
+
+def assert_same_runs(one: Path, other: Path) -> None:
+    last = f"checkpoint-{STEPS}"
+    for name in ("model", f"{last}/model", f"{last}/average", f"{last}/discriminators"):
+        ours, theirs = load_file(one / f"{name}.safetensors"), load_file(other / f"{name}.safetensors")
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(tensor, theirs[key]) for key, tensor in ours.items()), name
+    logs = [[{k: v for k, v in line.items() if k != "seconds_per_step"} for line in read_log(f)] for f in (one, other)]
+    assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize("at_step", [5, 7])
+def test_interrupted_run_ends_the_same(uninterrupted, recordings, tmp_path, monkeypatch, at_step):
+    step = loop.CodecTrainer._train_step
+
+    def interrupted(trainer):
+        if trainer.step == at_step:
+            raise KeyboardInterrupt
+        step(trainer)
+
+    monkeypatch.setattr(loop.CodecTrainer, "_train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(recordings, tmp_path / "run", **RUN)
+    monkeypatch.undo()
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    torch.manual_seed(12345)
+    train(recordings, tmp_path / "run", resume=True, **RUN)
+    assert_same_runs(uninterrupted, tmp_path / "run")
+
+
+def test_resume_refuses_other_options(uninterrupted, recordings):
+    with pytest.raises(ValueError, match="learning_rate: 0.003 before, 0.1 now"):
+        train(recordings, uninterrupted, resume=True, **RUN, **{"learning_rate": 0.1})
+
+
+def test_checkpoints_are_limited_and_finished_runs_stay(uninterrupted, recordings):
+    assert sorted(path.name for path in uninterrupted.glob("checkpoint-*")) == ["checkpoint-6", "checkpoint-8"]
+    before = (uninterrupted / "model.safetensors").read_bytes()
+    train(recordings, uninterrupted, resume=True, **RUN)
+    assert (uninterrupted / "model.safetensors").read_bytes() == before
+
+
+def test_steps_without_finite_gradients_are_skipped_and_counted(recordings, tmp_path, monkeypatch):
+    loss = loop.SpectralLoss.forward
+
+    def nan_at_times(self, audio, target):
+        losses = loss(self, audio, target)
+        return {name: value * float("nan") for name, value in losses.items()} if audio.requires_grad else losses
+
+    monkeypatch.setattr(loop.SpectralLoss, "forward", nan_at_times)
+    with pytest.raises(RuntimeError, match="2 steps had NaN"):
+        train(recordings, tmp_path / "run", max_skipped_steps=2)
+
+
+@pytest.mark.slow
+def test_killed_run_ends_the_same(uninterrupted, recordings, tmp_path):
+    """SIGKILL, which no code can see coming, at three moments."""
+    output = tmp_path / "run"
+    command = [sys.executable, str(ROOT / "training" / "train_codec.py")]
+    command += options(recordings, output, resume=True, **RUN)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for delay in (0.0, 0.15, 0.3):
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seen = len(list(output.glob("checkpoint-*")))
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if len(list(output.glob("checkpoint-*"))) > seen or seen == 2:
+                time.sleep(delay)
+                break
+            time.sleep(0.005)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.wait()
+    main(options(recordings, output, resume=True, **RUN))
+    assert_same_runs(uninterrupted, output)
+    assert json.loads((output / f"checkpoint-{STEPS}" / "state.json").read_text())["step"] == STEPS

@@ -1,0 +1,146 @@
+"""The codec as training sees it: a new model whose weights can learn, and a forward pass with gradients everywhere.
+
+`Xcodec2Model.encode` runs its semantic encoder without gradients, and transformers' initialisation (all weights of
+deviation 0.02) starts with every phase near 0: frames are impulses where the window is 0, the output is silence, and
+nothing moves. Both are put right here; parameters and architecture are those of the library.
+"""
+
+import math
+
+import torch
+from torch import nn
+from transformers import Wav2Vec2BertConfig, Xcodec2Config, Xcodec2Model
+
+from t5gemma_tts.xcodec2_t5gemma_tts import XCodec2
+from training.codec_training.arguments import CodecModelArguments
+from training.codec_training.waveform_encoder import encode_waveform
+
+
+INITIAL_LOG_MAGNITUDE = -1.0
+
+
+def new_config(arguments: CodecModelArguments) -> Xcodec2Config:
+    """The configuration of a new model: given sizes, and those of the published codec for the others; no dropout."""
+    sizes = {
+        name: getattr(arguments, name)
+        for name in (
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "quantization_levels",
+            "encoder_hidden_size",
+            "downsampling_ratios",
+        )
+    }
+    semantic_sizes = {
+        "hidden_size": arguments.semantic_hidden_size,
+        "output_hidden_size": arguments.semantic_hidden_size,
+        "intermediate_size": arguments.semantic_intermediate_size,
+        "num_hidden_layers": arguments.semantic_num_hidden_layers or 16,
+        "num_attention_heads": arguments.semantic_num_attention_heads,
+        "conv_depthwise_kernel_size": arguments.semantic_conv_kernel_size,
+    }
+    # a small model trained from nothing needs all it has, and its mel features unmasked
+    off = ("hidden_dropout", "attention_dropout", "feat_proj_dropout", "activation_dropout", "layerdrop")
+    semantic = Wav2Vec2BertConfig(
+        **{name: value for name, value in semantic_sizes.items() if value is not None},
+        **dict.fromkeys((*off, "conformer_conv_dropout"), 0.0),
+        apply_spec_augment=False,
+    )
+    sizes = {name: value for name, value in sizes.items() if value not in (None, [])}
+    heads = sizes.get("num_attention_heads", Xcodec2Config.num_attention_heads)
+    if sizes["hidden_size"] % 32 or sizes["hidden_size"] % heads:
+        raise ValueError(
+            f"`hidden_size` must be a multiple of 32 and of `num_attention_heads` ({heads}), got "
+            f"{sizes['hidden_size']}."
+        )
+    if semantic.hidden_size % semantic.num_attention_heads:
+        raise ValueError(
+            f"`semantic_hidden_size` must be a multiple of `semantic_num_attention_heads` "
+            f"({semantic.num_attention_heads}), got {semantic.hidden_size}."
+        )
+    return Xcodec2Config(
+        **sizes,
+        num_key_value_heads=heads,
+        head_dim=sizes["hidden_size"] // heads,
+        activation_dropout=0.0,
+        semantic_model_config=semantic,
+        quantization_dim=sizes["hidden_size"] + semantic.hidden_size,
+    )
+
+
+@torch.no_grad()
+def initialize(model: Xcodec2Model) -> None:
+    """Draws weights from the global generator: PyTorch's own for layers, random phases and soft frames in the head."""
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv1d, nn.ConvTranspose1d)):
+            module.reset_parameters()
+    log_magnitude, phase = model.acoustic_decoder.head.linear.bias.chunk(2)
+    log_magnitude.fill_(INITIAL_LOG_MAGNITUDE)
+    phase.uniform_(-math.pi, math.pi)
+
+
+def load_codec_to_train(arguments: CodecModelArguments) -> XCodec2:
+    """
+    The codec that training starts with, in float32 on the CPU.
+
+    Raises:
+        OSError, ValueError: as `XCodec2.from_pretrained`; for sizes that do not fit together.
+    """
+    if arguments.model is not None:
+        return XCodec2.from_pretrained(arguments.model)
+    model = Xcodec2Model(new_config(arguments))
+    initialize(model)
+    return XCodec2(model)
+
+
+class CodecForTraining(nn.Module):
+    """
+    An `Xcodec2Model` from audio to audio with gradients through all of it, the rounding of codes included (straight
+    through), or from codes to audio with gradients in the decoder alone.
+
+    Args:
+        model (`Xcodec2Model`)
+        freeze_encoder (`bool`, *optional*, defaults to `False`): Only `acoustic_decoder` gets gradients.
+    """
+
+    def __init__(self, model: Xcodec2Model, freeze_encoder: bool = False):
+        super().__init__()
+        self.model, self.freeze_encoder = model, freeze_encoder
+        model.requires_grad_(not freeze_encoder)
+        model.acoustic_decoder.requires_grad_(True)
+
+    def train(self, mode: bool = True) -> "CodecForTraining":
+        """Of the decoder only: encoders run without dropout and masks, as when they are used."""
+        super().train(mode)
+        for part in (self.model.semantic_encoder, self.model.semantic_adapter, self.model.acoustic_encoder):
+            part.eval()
+        return self
+
+    def encode(self, audio: torch.Tensor, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Args:
+            audio (`torch.Tensor`): (batch_size, num_frames * hop_length), at the input rate.
+            features (`torch.Tensor`): (batch_size, num_frames, num_features), what `XCodec2.encode` computes.
+
+        Returns:
+            `(latents, codes)`: floats (batch_size, num_frames, quantization_dim), ids (batch_size, num_frames).
+        """
+        model = self.model
+        semantic = model.semantic_adapter(model.semantic_encoder(features).last_hidden_state.transpose(1, 2))
+        acoustic = encode_waveform(model.acoustic_encoder, audio[:, None])
+        latents, codes = model.quantizer(model.fc_encoder(torch.cat([semantic, acoustic], dim=1).transpose(1, 2)))
+        return latents, codes[..., 0]
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """(batch_size, num_frames, quantization_dim) -> (batch_size, num_samples) at the output rate."""
+        return self.model.acoustic_decoder(latents)[:, 0]
+
+    @torch.no_grad()
+    def latents_of(self, codes: torch.Tensor) -> torch.Tensor:
+        """Ids (batch_size, num_frames) -> (batch_size, num_frames, quantization_dim), without gradient."""
+        return self.model.quantizer.from_codes(codes[..., None])
+
+
+__all__ = ["CodecForTraining", "initialize", "load_codec_to_train", "new_config"]

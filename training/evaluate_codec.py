@@ -1,0 +1,71 @@
+"""Measures a codec on held-out recordings: distances, codebook use, word error rate and DNSMOS beside the recordings'.
+
+python training/evaluate_codec.py --codec runs/nano/codec --data data/nano/corpus --asr WHISPER --dnsmos true
+"""
+
+import json
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without installation
+
+from transformers import HfArgumentParser  # noqa: E402
+
+from t5gemma_tts.xcodec2_t5gemma_tts import XCodec2  # noqa: E402
+from training.codec_training.arguments import option  # noqa: E402
+from training.codec_training.data import select_recordings  # noqa: E402
+from training.codec_training.dnsmos import load_dnsmos  # noqa: E402
+from training.codec_training.evaluate import evaluate_codec  # noqa: E402
+from training.codec_training.transcription import load_recogniser  # noqa: E402
+
+
+@dataclass
+class EvaluateCodecArguments:
+    codec: str = option("", "Codec: Hub name or folder.")
+    data: list[str] = option([], "Recordings with texts: folders or datasets.")
+    split: str = option("validation", "Rows of this split, and those without one.")
+    limit: int | None = option(None, "Only so many clips, spread over all.")
+    asr: str | None = option(None, "Speech recognition: folder of a CTranslate2 Whisper, or what transformers loads.")
+    language: str = option("en", "Language of the texts.")
+    dnsmos: bool = option(False, "Also rate by DNSMOS; needs speechmos and onnxruntime.")
+    output: str | None = option(None, "Where figures go as JSON, with one line per clip in a .jsonl beside.")
+    save_audio: str | None = option(None, "Folder for recordings and re-synthesis as WAV files.")
+    device: str = option("cpu", "Device of the codec.")
+
+    def __post_init__(self):
+        if not self.codec or not self.data:
+            raise ValueError("`codec` and `data` are needed.")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"`limit` must be at least 1, got {self.limit}.")
+        if self.output is not None and not self.output.endswith(".json"):
+            raise ValueError(f"`output` must end in .json, got {self.output!r}.")
+
+
+def main(argv: list[str] | None = None) -> dict:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    (arguments,) = HfArgumentParser(EvaluateCodecArguments, description=__doc__).parse_args_into_dataclasses(argv)
+    codec = XCodec2.from_pretrained(arguments.codec, device=arguments.device)
+    summary, clips = evaluate_codec(
+        codec,
+        select_recordings(arguments.data, arguments.split, arguments.limit),
+        recognise=load_recogniser(arguments.asr, arguments.language) if arguments.asr else None,
+        rate=load_dnsmos() if arguments.dnsmos else None,
+        language=arguments.language,
+        audio_folder=Path(arguments.save_audio) if arguments.save_audio else None,
+    )
+    text = json.dumps(summary, indent=2, sort_keys=True) + "\n"
+    print(text, end="")
+    if arguments.output is not None:
+        path = Path(arguments.output)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        lines = "".join(json.dumps(clip, ensure_ascii=False) + "\n" for clip in clips)
+        path.with_suffix(".jsonl").write_text(lines, encoding="utf-8")
+    return summary
+
+
+if __name__ == "__main__":
+    main()

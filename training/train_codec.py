@@ -1,0 +1,117 @@
+"""Trains an XCodec2: a new one of any size, or a published one further, whole or its decoder alone.
+
+    python training/train_codec.py training/recipes/nano/codec.yaml
+    accelerate launch training/train_codec.py --model CODEC --freeze_encoder true --data FOLDER --output_dir OUT
+
+Options come from one YAML recipe or from the command line, or from a recipe and then options that override it; unknown
+ones are refused. A run that was killed goes on with `--resume true` and ends with the same weights.
+"""
+
+import dataclasses
+import logging
+import sys
+from pathlib import Path
+
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without installation
+
+import yaml  # noqa: E402
+from accelerate import Accelerator  # noqa: E402
+from transformers import HfArgumentParser, set_seed  # noqa: E402
+
+from training.codec_training.arguments import (  # noqa: E402
+    CodecDataArguments,
+    CodecModelArguments,
+    CodecTrainingArguments,
+)
+from training.codec_training.cache import build_cache  # noqa: E402
+from training.codec_training.checkpoints import checkpoints  # noqa: E402
+from training.codec_training.data import list_recordings  # noqa: E402
+from training.codec_training.loop import CodecTrainer  # noqa: E402
+from training.codec_training.model import load_codec_to_train  # noqa: E402
+
+
+logger = logging.getLogger("train_codec")
+
+
+def parse_arguments(argv: list[str]) -> tuple[CodecModelArguments, CodecDataArguments, CodecTrainingArguments]:
+    """
+    A recipe file, options, or both.
+
+    Raises:
+        ValueError: for unknown options, here as there.
+    """
+    groups = (CodecModelArguments, CodecDataArguments, CodecTrainingArguments)
+    parser = HfArgumentParser(groups, description=__doc__, allow_abbrev=False)
+    if argv and argv[0].endswith((".yaml", ".yml")):
+        argv = [*recipe_options(argv[0]), *argv[1:]]
+    return parser.parse_args_into_dataclasses(argv)
+
+
+def recipe_options(path: str) -> list[str]:
+    """A recipe as options of the command line, so that both are checked alike; null stands for the default."""
+    recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(recipe, dict):
+        raise ValueError(f"the recipe {path!r} must hold options by name, got {type(recipe).__name__}.")
+    options = []
+    for name, value in recipe.items():
+        if value is not None:
+            options += [f"--{name}", *(str(item) for item in (value if isinstance(value, list) else [value]))]
+    return options
+
+
+def check_output(arguments: CodecTrainingArguments) -> None:
+    """
+    Raises:
+        ValueError: if the folder has a run already, and it is not to be resumed.
+    """
+    folder = Path(arguments.output_dir)
+    found = [path.name for path in checkpoints(folder)] if folder.is_dir() else []
+    found += [name for name in ("model.safetensors", "losses.jsonl") if (folder / name).exists()]
+    if found and not arguments.resume:
+        raise ValueError(
+            f"{arguments.output_dir!r} already has {found[-1]}; pass `resume true` to go on, or another `output_dir`."
+        )
+
+
+def main(argv: list[str] | None = None) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    groups = parse_arguments(sys.argv[1:] if argv is None else argv)
+    model_arguments, data_arguments, arguments = groups
+    check_output(arguments)
+    Path(arguments.output_dir).mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator(
+        cpu=arguments.use_cpu,
+        mixed_precision=arguments.mixed_precision,
+        log_with=arguments.report_to or None,
+        project_dir=arguments.output_dir,
+    )
+    if not accelerator.is_main_process:
+        logging.getLogger().setLevel(logging.WARNING)
+    set_seed(arguments.seed)
+    codec = load_codec_to_train(model_arguments).to(accelerator.device)
+    recordings = list_recordings(data_arguments)
+    cache_dir = data_arguments.cache_dir or Path(arguments.output_dir, "cache")
+    with accelerator.main_process_first():
+        cache = build_cache(cache_dir, recordings, codec, min(arguments.segment_frames))
+        if model_arguments.freeze_encoder:
+            cache.load_codes(codec)
+    if arguments.report_to:
+        accelerator.init_trackers("codec")
+    settings = {name: value for group in groups for name, value in dataclasses.asdict(group).items()}
+    set_seed(arguments.seed)
+    trainer = CodecTrainer(codec, model_arguments.freeze_encoder, arguments, cache, settings, accelerator)
+    if arguments.resume and not trainer.resume():
+        logger.warning("%s has no checkpoint yet: training starts from the beginning.", arguments.output_dir)
+    logger.info(
+        "%d clips, %.2f h, %d trained parameters",
+        len(cache.split("train")),
+        sum(clip.num_frames for clip in cache.split("train")) / codec.frame_rate / 3600,
+        sum(parameter.numel() for parameter in trainer.parameters),
+    )
+    trainer.train()
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    main()
