@@ -80,6 +80,16 @@ class T5GemmaTTSTrainingArguments(Seq2SeqTrainingArguments):
             "the past cannot stand in for the text."
         },
     )
+    guided_attention_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "Weight of the loss that keeps half of the cross-attention heads near the diagonal, in nats per "
+            "target token; for small models from scratch. Needs attn_implementation eager."
+        },
+    )
+    guided_attention_width: float = field(
+        default=0.2, metadata={"help": "Distance from the diagonal that costs little, in parts of the utterance."}
+    )
     early_stopping_patience: int = field(
         default=0,
         metadata={"help": "Stop after this many evaluations without a better metric_for_best_model; 0 is never."},
@@ -116,6 +126,11 @@ class T5GemmaTTSTrainingArguments(Seq2SeqTrainingArguments):
             )
         if not 0 <= self.audio_mask_probability < 1:
             raise ValueError(f"`audio_mask_probability` must be in [0, 1), got {self.audio_mask_probability}.")
+        if self.guided_attention_weight < 0 or self.guided_attention_width <= 0:
+            raise ValueError(
+                "`guided_attention_weight` must be at least 0 and `guided_attention_width` above 0, got "
+                f"{self.guided_attention_weight} and {self.guided_attention_width}."
+            )
         if self.early_stopping_patience < 0:
             raise ValueError(f"`early_stopping_patience` must be at least 0, got {self.early_stopping_patience}.")
         if self.early_stopping_patience and not self.load_best_model_at_end:

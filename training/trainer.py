@@ -19,6 +19,7 @@ from training.batching import TokenBatchSampler
 from training.conditioning import look, with_wrong_texts
 from training.dataset import SpeechCollator, SpeechDataset
 from training.eden import Eden
+from training.guided_attention import guided_attention_loss
 from training.optim import ScaledAdam
 from training.prompts import PromptDrawer, PromptOptions
 from training.recompute import enable_selective_checkpointing
@@ -72,6 +73,12 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
             data_collator=SpeechCollator(train_dataset.config),
             **kwargs,
         )
+        if args.guided_attention_weight:
+            implementation = model.get_decoder().config._attn_implementation
+            if implementation != "eager":
+                raise ValueError(
+                    f"`guided_attention_weight` needs eager attention, but the model runs {implementation}."
+                )
         if args.selective_checkpointing:
             enable_selective_checkpointing(model)
         if args.early_stopping_patience:
@@ -157,12 +164,15 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
         if model.training and self.args.audio_mask_probability:
             codes = inputs["decoder_input_ids"]
             inputs = {**inputs, "decoder_input_ids": self._hide_codes(codes)}
+        guided = model.training and self.args.guided_attention_weight > 0
         loss, outputs = super().compute_loss(
             model,
-            {**inputs, "skip_logits": True, "use_cache": False},
+            {**inputs, "skip_logits": True, "use_cache": False, "output_attentions": guided},
             return_outputs=True,
             num_items_in_batch=num_items_in_batch,
         )
+        if guided:
+            loss = loss + self._guided_loss(outputs, inputs, num_items_in_batch)
         if model.training:
             masks = inputs["attention_mask"], inputs["decoder_attention_mask"]
             self._counters += torch.stack(
@@ -175,6 +185,17 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
             ).to(self._counters.device)
         return (loss, outputs) if return_outputs else loss
 
+    def _guided_loss(self, outputs, inputs, num_items_in_batch) -> torch.Tensor:
+        off_diagonal = guided_attention_loss(
+            outputs["cross_attentions"], inputs, self.train_dataset.config, self.args.guided_attention_width
+        )
+        self._off_diagonal += off_diagonal.detach()
+        count, ranks = outputs["num_targets"], 1
+        if num_items_in_batch is not None:  # as the Trainer weighs the other loss
+            count = num_items_in_batch
+            ranks = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
+        return self.args.guided_attention_weight * off_diagonal / count * ranks
+
     def _hide_codes(self, decoder_input_ids: torch.Tensor) -> torch.Tensor:
         config = self.train_dataset.config
         # of the two possible end tokens, the one that is not in use; neither is ever an input
@@ -185,6 +206,7 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
     def _reset_counters(self) -> None:
         # targets, top-10 hits, real tokens, padded tokens since the last log
         self._counters = torch.zeros(4, dtype=torch.long, device=self.args.device)
+        self._off_diagonal = torch.zeros((), device=self.args.device)
         self._counting_since = time.perf_counter()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -197,6 +219,10 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
                 "padding_share": 1 - real / max(padded, 1),
                 "skipped_steps": self.num_skipped_steps,
             }
+            if self.args.guided_attention_weight:
+                logs["attention_off_diagonal"] = self.accelerator.reduce(self._off_diagonal, "sum").item() / max(
+                    targets, 1
+                )
             self._reset_counters()
         super().log(logs, start_time)
 
