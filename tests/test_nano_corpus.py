@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from organ import Organ
 from recordings import load_rows, prepare
 
 from training.make_tiny_checkpoint import tiny_codec
@@ -21,23 +22,7 @@ from training.nano import clips, grammar, sentences, words
 from training.nano.corpus import main, make_corpus
 from training.nano.sentences import SentenceMaker, pairs_of, plan_utterances, reserved_pairs, words_of
 from training.nano.speaking import clip_path
-from training.nano.voices import VOICES, Voice
-
-
-class Organ(Voice):
-    """Speaks in tones: one for each letter, one sound for one spelling, between silences."""
-
-    name = "organ"
-    license, source = "CC0-1.0", "this test"
-    sampling_rate = 22050
-    loudness = 0.3
-
-    def speak(self, text: str, seed: int) -> np.ndarray:
-        time_of_tone = np.arange(int(0.05 * self.sampling_rate)) / self.sampling_rate
-        tones = [np.sin(2 * np.pi * (200 + 40 * (ord(letter) % 32)) * time_of_tone) for letter in text]
-        noise = np.random.default_rng(seed).standard_normal(len(tones) * len(time_of_tone))
-        silence = np.zeros(self.sampling_rate // 4)
-        return np.concatenate([silence, self.loudness * (np.concatenate(tones) + 0.01 * noise), silence]).astype("f4")
+from training.nano.voices import VOICES
 
 
 class Flute(Organ):
