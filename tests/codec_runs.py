@@ -6,7 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 
+from t5gemma_tts.xcodec2_t5gemma_tts import XCodec2
+from training.codec_training.arguments import CodecModelArguments
+from training.codec_training.model import load_codec_to_train
 from training.train_codec import main
 
 
@@ -43,6 +47,12 @@ DISCRIMINATORS = {
     "discriminator_windows": [256],
     "discriminator_channels": 4,
 }
+
+
+def new_codec(seed: int = 0, **changes) -> XCodec2:
+    """A codec as training begins with it."""
+    torch.manual_seed(seed)
+    return load_codec_to_train(CodecModelArguments(**{**ARCHITECTURE, **changes}))
 
 
 def tone(num_samples: int, seed: int, sampling_rate: int = 16000) -> np.ndarray:

@@ -109,3 +109,19 @@ def test_killed_run_ends_the_same(uninterrupted, recordings, tmp_path):
     main(options(recordings, output, resume=True, **RUN))
     assert_same_runs(uninterrupted, output)
     assert json.loads((output / f"checkpoint-{STEPS}" / "state.json").read_text())["step"] == STEPS
+
+
+@pytest.mark.slow
+def test_two_processes_agree(recordings, tmp_path):
+    """Each draws its own segments; gradients are averaged, so that both end with the same weights."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    command += [str(ROOT / "training" / "train_codec.py")]
+    command += options(recordings, tmp_path / "run", resume=True, **{**RUN, "max_steps": 4})
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    for _ in range(2):  # the second finds a finished run, whose checkpoint is of two processes
+        finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert finished.returncode == 0, finished.stderr[-3000:]
+    assert [line["step"] for line in read_log(tmp_path / "run") if "loss" in line] == [3, 4]
+    assert len(list((tmp_path / "run" / "checkpoint-4").glob("random-*.pt"))) == 2
+    with pytest.raises(ValueError, match="2 processes"):
+        main(options(recordings, tmp_path / "run", resume=True, **{**RUN, "max_steps": 4}))

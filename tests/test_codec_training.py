@@ -7,28 +7,25 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from codec_runs import ARCHITECTURE, DISCRIMINATORS, options, save_recordings, tone, train
+from codec_runs import DISCRIMINATORS, new_codec, options, save_recordings, tone, train
 from safetensors.torch import load_file
 from transformers.models.xcodec2.modeling_xcodec2 import Xcodec2Encoder
 
+from t5gemma_tts import T5GemmaTTSCodecConfig, T5GemmaTTSCodecModel
 from t5gemma_tts.xcodec2_t5gemma_tts import XCodec2
-from training.codec_training.arguments import CodecDataArguments, CodecModelArguments
-from training.codec_training.cache import build_cache
+from training.codec_training.arguments import CodecDataArguments
+from training.codec_training.cache import ClipCache, build_cache
 from training.codec_training.data import list_recordings
 from training.codec_training.discriminators import Discriminators, discriminator_loss, feature_matching_loss
 from training.codec_training.ema import AveragedModel
 from training.codec_training.loop import learning_rate_factor
 from training.codec_training.losses import SpectralLoss
-from training.codec_training.model import CodecForTraining, load_codec_to_train
+from training.codec_training.model import CodecForTraining, initialize
 from training.codec_training.segments import SegmentBatches
+from training.codec_training.spread import SpreadLoss
 from training.codec_training.statistics import perplexity
 from training.codec_training.waveform_encoder import encode_waveform
 from training.train_codec import main
-
-
-def new_codec(seed: int = 0, **changes) -> XCodec2:
-    torch.manual_seed(seed)
-    return load_codec_to_train(CodecModelArguments(**{**ARCHITECTURE, **changes}))
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +85,35 @@ def test_frozen_encoder_keeps_codes_while_the_decoder_learns(trained, recordings
     assert not np.allclose(old.decode(codes), new.decode(codes), atol=1e-4)
 
 
+@pytest.mark.parametrize("freeze_encoder", [True, False])
+def test_decoder_of_a_higher_rate(tmp_path, freeze_encoder):
+    """The community variant: 16 kHz in, 44.1 kHz out, from 44.1 kHz recordings."""
+    small = new_codec().model.config
+    sizes = {"hidden_size": 128, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 64}
+    upsampler = {"upsample_factors": [3, 3], "upsample_kernel_sizes": [9, 9], "decoder_hop_length": 98}
+    config = T5GemmaTTSCodecConfig(
+        **{**small.to_dict(), **sizes, **upsampler}, output_sampling_rate=44100, acoustic_hidden_size=32
+    )
+    torch.manual_seed(0)
+    model = T5GemmaTTSCodecModel(config)
+    initialize(model)
+    XCodec2(model).save_pretrained(tmp_path / "codec")
+    data = save_recordings(tmp_path / "data", count=3, sampling_rate=44100)
+    run = {"max_steps": 12, "save_steps": 12, "logging_steps": 3, "eval_steps": 12}
+    log = train(data, tmp_path / "run", model=tmp_path / "codec", freeze_encoder=freeze_encoder, **run)
+    assert log[-2]["loss"] < log[0]["loss"] and np.isfinite(log[-1]["eval_mel"])
+    codec = XCodec2.from_pretrained(tmp_path / "run")
+    (cache,) = (ClipCache(path) for path in (tmp_path / "run" / "cache").iterdir())
+    segment = cache.segment(0, 16)
+    assert segment["target"].shape == (16 * 882,)
+    expected, _ = soundfile.read(data / "0.wav", dtype="float32")
+    np.testing.assert_array_equal(segment["target"], expected[: 16 * 882])
+    assert len(codec.decode(np.arange(16))) == 16 * 882 and codec.sampling_rate == 44100
+    before = XCodec2.from_pretrained(tmp_path / "codec").model.state_dict()
+    same = {name for name, tensor in codec.model.state_dict().items() if torch.equal(tensor, before[name])}
+    assert ("fc_encoder.weight" in same) == freeze_encoder and "acoustic_decoder.fc.weight" not in same
+
+
 def test_frozen_encoder_trains_on_the_codes_of_whole_clips(trained, recordings, tmp_path):
     codec = XCodec2.from_pretrained(trained[0])
     cache = cache_of(tmp_path, recordings, codec)
@@ -136,7 +162,7 @@ def test_discriminators_can_learn_to_tell(periods, windows):
 def test_gradient_passes_through_the_codes_to_both_encoders():
     codec = CodecForTraining(new_codec().model).train()
     audio, features = torch.from_numpy(tone(6400, 0))[None], torch.randn(1, 20, 160)
-    latents, codes = codec.encode(audio, features)
+    latents, codes, projected = codec.encode(audio, features)
     assert codes.shape == (1, 20) and codes.dtype in (torch.int32, torch.int64)
     assert torch.equal(latents, codec.model.quantizer.from_codes(codes[..., None]))
     codec.decode(latents).square().sum().backward()
@@ -183,7 +209,7 @@ def test_features_and_codes_are_those_of_encode(recordings, tmp_path):
     assert clip.num_frames == len(expected)
     batch = {name: torch.from_numpy(array)[None] for name, array in segment.items()}
     with torch.no_grad():
-        _, codes = CodecForTraining(codec.model).encode(batch["audio"], batch["features"])
+        _, codes, _ = CodecForTraining(codec.model).encode(batch["audio"], batch["features"])
     # features are kept in half precision
     assert float((codes[0] == expected).float().mean()) > 0.9
 
@@ -328,3 +354,21 @@ def test_recipes(tmp_path, recordings):
     recipe.write_text(text.replace('"', "") + "max_step: 3\n")
     with pytest.raises(ValueError, match="max_step"):
         main([str(recipe), "--output_dir", str(tmp_path / "other")])
+
+
+@pytest.mark.parametrize("levels", [[4] * 3, [3, 5, 4]])
+def test_spread_is_least_where_all_levels_are_used(levels):
+    quantizer = new_codec(quantization_levels=levels).model.quantizer
+    loss = SpreadLoss(quantizer)
+    torch.manual_seed(0)
+    even = loss.mean + loss.deviation * torch.randn(1, 20000, 3)
+    rounded = quantizer.quantizer.bound(quantizer.quantizer.bound(even)).round()[0]
+    for dimension, count in enumerate(levels):
+        shares = rounded[:, dimension].unique(return_counts=True)[1] / len(rounded)
+        assert len(shares) == count and shares.min() > 0.75 / count
+    assert loss(even) < 0.01
+    twins = torch.cat([even[..., :1], even[..., :2]], dim=-1)
+    for worse in (even + 1, 3 * even, even / 3, twins):
+        assert loss(worse) > 0.2
+    with pytest.raises(ValueError, match="2 levels"):
+        new_codec(quantization_levels=[2, 4])

@@ -118,6 +118,9 @@ class CodecTrainingArguments:
     resolutions: list[int] = option(list(RESOLUTIONS), "Window lengths of the spectral losses at the output rate.")
     mel_weight: float = option(1.0, "Weight of the L1 distance of log mel spectrograms.")
     stft_weight: float = option(0.5, "Weight of the spectral convergence of STFT magnitudes.")
+    spread_weight: float = option(
+        0.0, "Weight of what keeps all codes in use; 0.1 for a new model, which soon uses few without."
+    )
     log_floor: float = option(1e-4, "Added to mel magnitudes before the logarithm: what is softer hardly counts.")
 
     discriminator_start_step: int | None = option(

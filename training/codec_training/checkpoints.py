@@ -91,7 +91,7 @@ def load_checkpoint(accelerator, path: Path, modules: dict, optimizers: dict) ->
         )
     for name, module in modules.items():
         module.load_state_dict(load_file(path / f"{name}.safetensors"))
-    saved = torch.load(path / "optimizers.pt", map_location=accelerator.device, weights_only=True)
+    saved = torch.load(path / "optimizers.pt", map_location="cpu", weights_only=True)
     for name, optimizer in optimizers.items():
         optimizer.load_state_dict(saved[name])
     _set_random_state(torch.load(path / f"random-{accelerator.process_index}.pt", weights_only=True))

@@ -21,6 +21,7 @@ from training.codec_training.gradients import average_and_clip
 from training.codec_training.losses import SpectralLoss
 from training.codec_training.model import CodecForTraining
 from training.codec_training.segments import SegmentBatches
+from training.codec_training.spread import SpreadLoss
 from training.codec_training.statistics import perplexity
 from training.codec_training.validation import Validation
 
@@ -76,6 +77,7 @@ class CodecTrainer:
         )
         self.average = AveragedModel(codec.model, arguments.ema_decay)
         self.loss = SpectralLoss(codec.sampling_rate, arguments.resolutions, arguments.log_floor).to(device)
+        self.spread_loss = SpreadLoss(codec.model.quantizer) if arguments.spread_weight else None
         self.critics = Critics(arguments, cache.output_hop_length, accelerator)
         self.modules = {"model": codec.model, "average": self.average.model, "discriminators": self.critics.networks}
         self.optimizers = {"codec": self.optimizer, "discriminators": self.critics.optimizer}
@@ -139,13 +141,16 @@ class CodecTrainer:
             codes = batch["codes"]
             latents = self.codec.latents_of(codes)
         else:
-            latents, codes = self.codec.encode(batch["audio"], batch["features"])
+            latents, codes, projected = self.codec.encode(batch["audio"], batch["features"])
         with accelerator.autocast():
             audio = self.codec.decode(latents)
         length = min(audio.shape[1], target.shape[1])  # upsamplers can make a few samples more
         audio, target = audio[:, :length].float(), target[:, :length]
         losses = self.loss(audio, target)
         total = arguments.mel_weight * losses["mel"] + arguments.stft_weight * losses["stft"]
+        if "codes" not in batch and self.spread_loss is not None:
+            losses["spread"] = self.spread_loss(projected)
+            total = total + arguments.spread_weight * losses["spread"]
         factor = self._learning_rate_factor()
         if self.critics.active(self.step):
             # first their own step, on audio that has no gradient; then their verdict on the same audio

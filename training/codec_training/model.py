@@ -13,6 +13,7 @@ from transformers import Wav2Vec2BertConfig, Xcodec2Config, Xcodec2Model
 
 from t5gemma_tts.xcodec2_t5gemma_tts import XCodec2
 from training.codec_training.arguments import CodecModelArguments
+from training.codec_training.spread import even_normal
 from training.codec_training.waveform_encoder import encode_waveform
 
 
@@ -92,6 +93,7 @@ def load_codec_to_train(arguments: CodecModelArguments) -> XCodec2:
         return XCodec2.from_pretrained(arguments.model)
     model = Xcodec2Model(new_config(arguments))
     initialize(model)
+    even_normal(model.quantizer)  # refuses levels that cannot be reached
     return XCodec2(model)
 
 
@@ -118,20 +120,22 @@ class CodecForTraining(nn.Module):
             part.eval()
         return self
 
-    def encode(self, audio: torch.Tensor, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode(self, audio: torch.Tensor, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         Args:
             audio (`torch.Tensor`): (batch_size, num_frames * hop_length), at the input rate.
             features (`torch.Tensor`): (batch_size, num_frames, num_features), what `XCodec2.encode` computes.
 
         Returns:
-            `(latents, codes)`: floats (batch_size, num_frames, quantization_dim), ids (batch_size, num_frames).
+            `(latents, codes, projected)`: floats (batch_size, num_frames, quantization_dim); ids (batch_size,
+            num_frames); and what was rounded, floats (batch_size, num_frames, number of levels), before it is bounded.
         """
         model = self.model
         semantic = model.semantic_adapter(model.semantic_encoder(features).last_hidden_state.transpose(1, 2))
         acoustic = encode_waveform(model.acoustic_encoder, audio[:, None])
-        latents, codes = model.quantizer(model.fc_encoder(torch.cat([semantic, acoustic], dim=1).transpose(1, 2)))
-        return latents, codes[..., 0]
+        hidden_states = model.fc_encoder(torch.cat([semantic, acoustic], dim=1).transpose(1, 2))
+        latents, codes = model.quantizer(hidden_states)
+        return latents, codes[..., 0], model.quantizer.project_in(hidden_states)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """(batch_size, num_frames, quantization_dim) -> (batch_size, num_samples) at the output rate."""

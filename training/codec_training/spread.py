@@ -1,0 +1,69 @@
+"""Keeping the codebook in use: what is rounded to codes shall be spread evenly over all of them.
+
+Nothing else stops a new encoder from driving every dimension to its two outer levels, or two dimensions to the same
+meaning: most codes are then never used, and saturated dimensions get no gradient.
+"""
+
+from statistics import NormalDist
+
+import torch
+from torch import nn
+from transformers.models.xcodec2.modeling_xcodec2 import Xcodec2Quantizer
+
+
+GRID_LIMIT, GRID_POINTS = 6.0, 12001
+
+
+def even_normal(quantizer: Xcodec2Quantizer) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Mean and deviation, of shape (num_dimensions,), of the normal distributions whose outermost levels are as frequent
+    as evenly used ones; measured on the quantizer itself, which bounds its input twice.
+
+    Raises:
+        ValueError: if a dimension cannot reach all its levels.
+    """
+    levels = quantizer.quantizer.quantization_levels
+    device = quantizer.project_in.weight.device
+    grid = torch.linspace(-GRID_LIMIT, GRID_LIMIT, GRID_POINTS, device=device)
+    with torch.no_grad():
+        bounded = quantizer.quantizer.bound(grid[:, None].expand(-1, len(levels)))
+        rounded = quantizer.quantizer.bound(bounded).round()
+    means, deviations = [], []
+    for dimension, count in enumerate(levels):
+        steps = grid[1:][rounded[1:, dimension] != rounded[:-1, dimension]]
+        if len(steps) != count - 1:
+            raise ValueError(
+                f"a dimension with {count} levels reaches only {len(steps) + 1} of them, as this quantizer bounds its "
+                "input twice: `quantization_levels` must be 3 or more."
+            )
+        means.append((steps[0] + steps[-1]) / 2)
+        width = (steps[-1] - steps[0]) / 2
+        deviations.append(width / NormalDist().inv_cdf(1 - 1 / count))
+    return torch.stack(means), torch.stack(deviations)
+
+
+class SpreadLoss(nn.Module):
+    """
+    How far the quantizer's input is from independent dimensions of those means and deviations: the mean square of what
+    each mean, and each entry of the covariance, is off, in units of deviations.
+
+    Args:
+        quantizer (`Xcodec2Quantizer`)
+    """
+
+    def __init__(self, quantizer: Xcodec2Quantizer):
+        super().__init__()
+        mean, deviation = even_normal(quantizer)
+        self.mean, self.deviation = nn.Buffer(mean, persistent=False), nn.Buffer(deviation, persistent=False)
+
+    def forward(self, projected: torch.Tensor) -> torch.Tensor:
+        """(batch_size, num_frames, num_dimensions), before bounds and rounding -> scalar."""
+        values = (projected.float().flatten(0, 1) - self.mean) / self.deviation
+        mean = values.mean(0)
+        centred = values - mean
+        covariance = centred.T @ centred / len(values)
+        off = covariance - torch.eye(len(mean), device=mean.device)
+        return mean.square().mean() + off.square().sum(1).mean()
+
+
+__all__ = ["SpreadLoss", "even_normal"]
