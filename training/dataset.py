@@ -49,7 +49,8 @@ class SpeechDataset(TorchDataset):
         self.texts = [text for dataset in datasets for text in dataset["text"]]
         self.num_frames = np.array([n for dataset in datasets for n in dataset["num_frames"]], dtype=np.int64)
         self.codes = CodeColumn(datasets)
-        self.utterances = np.arange(len(self.ids))
+        self.num_recorded = len(self.ids)
+        self.utterances = np.arange(self.num_recorded)
         self._check_rows()
         self.input_ids = [np.array(ids) for ids in tokenizer(self.texts, add_special_tokens=False)["input_ids"]]
         self.num_text_tokens = np.array([len(ids) for ids in self.input_ids], dtype=np.int64)
@@ -78,8 +79,7 @@ class SpeechDataset(TorchDataset):
         return f"{row} ({self.ids[row]!r})"
 
     def _codes(self, row: int) -> np.ndarray:
-        recorded = len(self.codes)
-        codes = self.codes[row] if row < recorded else self.stretched_codes[row - recorded]
+        codes = self.codes[row] if row < self.num_recorded else self.stretched_codes[row - self.num_recorded]
         if len(codes) != self.num_frames[row] or codes.max() >= self.codebook_size:
             raise ValueError(
                 f"row {self.name(row)}: its codes must be {self.num_frames[row]} numbers below the model's codebook "
