@@ -69,7 +69,7 @@ class CodecDataArguments:
     data: list[str] = option(
         [], "Recordings: folders (metadata.csv, metadata.jsonl, or audio with .txt) or datasets; any sampling rate."
     )
-    validation_data: list[str] = option([], "Recordings to evaluate on, beside rows of `data` that are of that split.")
+    validation_data: list[str] = option([], "Recordings to evaluate on, whatever their split, beside such rows of `data`.")
     validation_split: str = option("validation", "Rows of `data` with this split are evaluated on, never trained on.")
     validation_count: int = option(
         0, "Without those: number of rows of `data` to hold out, chosen by a hash of their ids."
@@ -84,6 +84,8 @@ class CodecDataArguments:
     def __post_init__(self):
         if not self.data:
             raise ValueError("`data` must name at least one folder or dataset of recordings.")
+        if self.validation_split == "train":
+            raise ValueError("`validation_split` cannot be 'train'.")
         if self.validation_count < 0:
             raise ValueError(f"`validation_count` must be at least 0, got {self.validation_count}.")
         if self.max_clips_per_speaker is not None and self.max_clips_per_speaker < 1:

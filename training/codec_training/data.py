@@ -63,9 +63,10 @@ def list_recordings(arguments: CodecDataArguments) -> list[Recording]:
     """
     recordings = []
     for name in arguments.data:
-        recordings += _rows_of(open_recordings(name), TRAIN, arguments.validation_split)
+        recordings += _rows_of(open_recordings(name), arguments.validation_split)
     for name in arguments.validation_data:
-        recordings += _rows_of(open_recordings(name), VALIDATION, VALIDATION)
+        source = open_recordings(name)
+        recordings += [Recording(source, index, row_id, VALIDATION) for index, row_id in enumerate(source.ids)]
     if arguments.validation_count:
         if any(recording.split == VALIDATION for recording in recordings):
             raise ValueError("`validation_count` cannot be used with data that have rows for validation already.")
@@ -102,13 +103,12 @@ def select_recordings(names: list[str], split: str, limit: int | None = None) ->
     return recordings
 
 
-def _rows_of(source, default_split: str, validation_split: str) -> list[Recording]:
+def _rows_of(source, validation_split: str) -> list[Recording]:
     recordings = []
     for index, row_id in enumerate(source.ids):
-        split = _split_of(source, index) or default_split
-        split = VALIDATION if split == validation_split else split
-        if split in (TRAIN, VALIDATION):
-            recordings.append(Recording(source, index, row_id, split))
+        split = _split_of(source, index) or TRAIN
+        if split in (TRAIN, validation_split):
+            recordings.append(Recording(source, index, row_id, TRAIN if split == TRAIN else VALIDATION))
     return recordings
 
 

@@ -10,9 +10,9 @@ import torch
 
 from t5gemma_tts.audio_t5gemma_tts import resample, save_audio
 from t5gemma_tts.xcodec2_t5gemma_tts import XCodec2
+from training.codec_training.codebook_use import perplexity
 from training.codec_training.data import Recording, read_audio
 from training.codec_training.losses import SpectralLoss
-from training.codec_training.statistics import perplexity
 from training.codec_training.transcription import comparable
 
 

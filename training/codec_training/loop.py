@@ -15,6 +15,7 @@ from t5gemma_tts.xcodec2_t5gemma_tts import XCodec2
 from training.codec_training.arguments import CodecTrainingArguments
 from training.codec_training.cache import ClipCache
 from training.codec_training.checkpoints import check_settings, checkpoints, load_checkpoint, save_checkpoint
+from training.codec_training.codebook_use import perplexity
 from training.codec_training.critics import Critics
 from training.codec_training.ema import AveragedModel
 from training.codec_training.gradients import average_and_clip
@@ -22,7 +23,6 @@ from training.codec_training.losses import SpectralLoss
 from training.codec_training.model import CodecForTraining
 from training.codec_training.segments import SegmentBatches
 from training.codec_training.spread import SpreadLoss
-from training.codec_training.statistics import perplexity
 from training.codec_training.validation import Validation
 
 
