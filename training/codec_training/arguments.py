@@ -69,7 +69,7 @@ class CodecDataArguments:
     data: list[str] = option(
         [], "Recordings: folders (metadata.csv, metadata.jsonl, or audio with .txt) or datasets; any sampling rate."
     )
-    validation_data: list[str] = option([], "Recordings to evaluate on, whatever their split, beside such rows of `data`.")
+    validation_data: list[str] = option([], "Recordings to evaluate on, whatever their split, beside rows of `data`.")
     validation_split: str = option("validation", "Rows of `data` with this split are evaluated on, never trained on.")
     validation_count: int = option(
         0, "Without those: number of rows of `data` to hold out, chosen by a hash of their ids."
