@@ -43,7 +43,7 @@ def save_checkpoint(accelerator, folder: Path, state: dict, modules: dict, optim
     Args:
         accelerator (`Accelerator`)
         folder (`Path`): Where checkpoints are.
-        state (`dict`): For JSON; has "step".
+        state (`dict`): For JSON; has "step", "num_processes" and "settings".
         modules (`dict[str, nn.Module]`): Weights are written as safetensors under these names.
         optimizers (`dict[str, Optimizer]`)
         keep (`int`): Older checkpoints are removed.
@@ -73,17 +73,23 @@ def save_checkpoint(accelerator, folder: Path, state: dict, modules: dict, optim
     accelerator.wait_for_everyone()
 
 
-def load_checkpoint(accelerator, path: Path, modules: dict, optimizers: dict) -> dict:
+def load_checkpoint(accelerator, path: Path, settings: dict, modules: dict, optimizers: dict) -> dict:
     """
     Loads what `save_checkpoint` wrote.
+
+    Args:
+        accelerator, modules, optimizers: As for `save_checkpoint`.
+        path (`Path`): The checkpoint.
+        settings (`dict`): Options of this run, compared with "settings" of the state.
 
     Returns:
         `dict`: the state.
 
     Raises:
-        ValueError: if the run had another number of processes.
+        ValueError: if the run had another number of processes, or other options.
     """
     state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    check_settings(state["settings"], settings, path)
     if state["num_processes"] != accelerator.num_processes:
         raise ValueError(
             f"{str(path)!r} is of a run with {state['num_processes']} processes, this one has "
@@ -123,4 +129,4 @@ def _set_random_state(state: dict) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
-__all__ = ["check_settings", "checkpoints", "load_checkpoint", "save_checkpoint"]
+__all__ = ["checkpoints", "load_checkpoint", "save_checkpoint"]

@@ -25,7 +25,7 @@ class Critics:
 
     def __init__(self, arguments: CodecTrainingArguments, hop_length: int, accelerator: Accelerator):
         self.arguments, self.accelerator = arguments, accelerator
-        self.start_step = arguments.discriminator_start_step
+        self.start_step = arguments.discriminator_start_step or 0
         self.num_samples = None
         if arguments.discriminator_segment_frames is not None:
             self.num_samples = arguments.discriminator_segment_frames * hop_length
@@ -42,7 +42,7 @@ class Critics:
         )
 
     def active(self, step: int) -> bool:
-        return self.start_step is not None and step >= self.start_step
+        return step >= self.start_step
 
     def step_and_judge(
         self, audio: torch.Tensor, target: torch.Tensor, step: int, factor: float

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from t5gemma_tts.xcodec2_t5gemma_tts import XCodec2
 from training.codec_training.arguments import CodecTrainingArguments
 from training.codec_training.cache import ClipCache
-from training.codec_training.checkpoints import check_settings, checkpoints, load_checkpoint, save_checkpoint
+from training.codec_training.checkpoints import checkpoints, load_checkpoint, save_checkpoint
 from training.codec_training.codebook_use import perplexity
 from training.codec_training.critics import Critics
 from training.codec_training.ema import AveragedModel
@@ -78,9 +78,13 @@ class CodecTrainer:
         self.average = AveragedModel(codec.model, arguments.ema_decay)
         self.loss = SpectralLoss(codec.sampling_rate, arguments.resolutions, arguments.log_floor).to(device)
         self.spread_loss = SpreadLoss(codec.model.quantizer) if arguments.spread_weight else None
-        self.critics = Critics(arguments, cache.output_hop_length, accelerator)
-        self.modules = {"model": codec.model, "average": self.average.model, "discriminators": self.critics.networks}
-        self.optimizers = {"codec": self.optimizer, "discriminators": self.critics.optimizer}
+        self.modules = {"model": codec.model, "average": self.average.model}
+        self.optimizers = {"codec": self.optimizer}
+        self.critics = None
+        if arguments.discriminator_start_step is not None:
+            self.critics = Critics(arguments, cache.output_hop_length, accelerator)
+            self.modules["discriminators"] = self.critics.networks
+            self.optimizers["discriminators"] = self.critics.optimizer
         clips = cache.split("train")
         self.batches = SegmentBatches(
             cache,
@@ -104,8 +108,7 @@ class CodecTrainer:
         found = checkpoints(self.folder)
         if not found:
             return False
-        state = load_checkpoint(self.accelerator, found[-1], self.modules, self.optimizers)
-        check_settings(state["settings"], self.settings, found[-1])
+        state = load_checkpoint(self.accelerator, found[-1], self.settings, self.modules, self.optimizers)
         self.step, self.num_skipped_steps = state["step"], state["num_skipped_steps"]
         self._restore_counters(state["counters"])
         if self.accelerator.is_main_process:
@@ -152,7 +155,7 @@ class CodecTrainer:
             losses["spread"] = self.spread_loss(projected)
             total = total + arguments.spread_weight * losses["spread"]
         factor = self._learning_rate_factor()
-        if self.critics.active(self.step):
+        if self.critics is not None and self.critics.active(self.step):
             # first their own step, on audio that has no gradient; then their verdict on the same audio
             extra, judged = self.critics.step_and_judge(audio, target, self.step, factor)
             losses |= judged

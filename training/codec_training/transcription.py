@@ -35,7 +35,7 @@ def load_recogniser(name: str, language: str) -> Callable[[np.ndarray, float], s
         from faster_whisper import WhisperModel
     except ImportError as error:
         raise ImportError(f"{name!r} is a CTranslate2 model, which needs `pip install faster-whisper`.") from error
-    model = WhisperModel(str(name), device="cpu", compute_type="int8", cpu_threads=1)
+    model = WhisperModel(str(name), device="cpu", compute_type="float32", cpu_threads=1)
 
     def recognise(waveform: np.ndarray, sampling_rate: float) -> str:
         audio = resample(waveform, sampling_rate, WHISPER_RATE).astype(np.float32)
