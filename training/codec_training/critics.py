@@ -15,6 +15,9 @@ from training.codec_training.discriminators import (
 from training.codec_training.gradients import average_and_clip
 
 
+SOFTEST = 1e-2  # root mean square; silence stays silence
+
+
 class Critics:
     """
     Args:
@@ -63,6 +66,9 @@ class Critics:
             start = int(torch.randint(audio.shape[1] - self.num_samples + 1, ()))
             audio = audio[:, start : start + self.num_samples]
             target = target[:, start : start + self.num_samples]
+        # at the recording's loudness of 1, soft clips are as easy to judge as loud ones
+        loudness = target.square().mean(dim=1, keepdim=True).sqrt().clamp(min=SOFTEST)
+        audio, target = audio / loudness, target / loudness
         self.networks.requires_grad_(True)
         with self.accelerator.autocast():
             scores, _ = self.networks(torch.cat([target, audio.detach()]))
