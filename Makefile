@@ -16,6 +16,8 @@ demo: $(VENV)/.installed
 	@echo "demo.wav holds noise: this checkpoint has random weights, made on this machine to show that everything runs."
 
 # speech of a synthetic voice, audio codes of it, a tiny model trained on them, and what that says
+# with one thread: models this small lose more to OpenMP's barriers than a second one gains
+train-smoke: export OMP_NUM_THREADS ?= 1
 train-smoke: $(VENV)/.installed-smoke
 	test -f $(CHECKPOINT)/model.safetensors || $(BIN)/python training/make_tiny_checkpoint.py $(CHECKPOINT)
 	$(BIN)/python training/nano/corpus.py data/smoke/corpus \
