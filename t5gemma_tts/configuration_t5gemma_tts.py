@@ -115,7 +115,6 @@ class T5GemmaTTSConfig(PreTrainedConfig):
     """
 
     model_type = "t5gemma_tts"
-    is_composition = True
     sub_configs_defaults = {
         "backbone": T5GemmaConfig,
         "codec_config": SubConfigSpec(AutoConfig, model_type="xcodec2", optional=True),

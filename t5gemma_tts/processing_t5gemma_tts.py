@@ -370,6 +370,8 @@ class T5GemmaTTSProcessor(ProcessorMixin):
             `list[Path]`: the files written. Nothing is written if one of them exists and may not be replaced.
         """
         audio = list(audio) if isinstance(audio, (list, tuple)) else [audio]
+        if not audio:
+            raise ValueError("`audio` must have at least one waveform, got an empty list.")
         path = Path(path)
         paths = [path]
         if len(audio) != 1:

@@ -203,6 +203,11 @@ def test_save_audio(processor, tmp_path):
     )
 
 
+def test_save_audio_of_nothing(processor, tmp_path):
+    with pytest.raises(ValueError, match="at least one waveform"):
+        processor.save_audio([], tmp_path / "out.wav")
+
+
 def test_save_audio_refuses_before_writing_any(processor, tmp_path):
     waves = [voice(3200), voice(1600)]
     (tmp_path / "out-2.wav").write_bytes(b"precious")
