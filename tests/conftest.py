@@ -29,6 +29,16 @@ def tiny_checkpoint(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def codec(tmp_path_factory) -> Path:
+    """Folder of a tiny codec; tests of codecs have fixtures of their own."""
+    from training.make_tiny_checkpoint import tiny_codec
+
+    folder = tmp_path_factory.mktemp("codec") / "tiny"
+    tiny_codec().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def processor(tiny_checkpoint):
     from t5gemma_tts import T5GemmaTTSProcessor
 

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import errno
 import io
 import json
 import shutil
@@ -12,31 +11,15 @@ import huggingface_hub
 import numpy as np
 import pytest
 import soundfile
-import torch
 from datasets import Audio, Dataset, DatasetDict, Features, Value, load_dataset, load_from_disk
 from recordings import all_rows, clip, load_rows, prepare, run_script, sentence, write_pairs
 
 from t5gemma_tts import XCodec2
-from training.data_preparation import encoding, shards
 from training.data_preparation.arguments import PrepareDatasetArguments
-from training.data_preparation.assemble import read_shards
-from training.data_preparation.filters import DEFAULT_FILTERS, RowFilters, longest_repetition
 from training.data_preparation.metadata import METADATA_FILE, DatasetMetadata
-from training.data_preparation.rows import BadRow
 from training.data_preparation.schema import prepared_features
-from training.data_preparation.shards import ShardStore
-from training.data_preparation.speed import change_speed
-from training.data_preparation.splitting import split_by_id
 from training.data_preparation.state import exclusive
-from training.make_tiny_checkpoint import tiny_codec
 from training.prepare_dataset import main
-
-
-@pytest.fixture(scope="module")
-def codec(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("codec") / "tiny"
-    tiny_codec().save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -226,234 +209,6 @@ def test_files_and_samples_in_datasets(prepared, codec, tmp_path):
         Dataset.from_dict(columns).save_to_disk(tmp_path / name)
         prepare(tmp_path / name, tmp_path / f"{name}-out", codec)
         assert all_rows(tmp_path / f"{name}-out")["one"]["codes"] == expected
-
-
-def test_corrupt_clips_are_skipped(codec, tmp_path):
-    source = write_pairs(tmp_path / "source", 7)
-    (source / "clip00.wav").write_bytes(b"not audio")
-    samples = clip(1)
-    samples[100] = np.nan
-    soundfile.write(source / "clip01.wav", samples, 16000, subtype="FLOAT")
-    (source / "clip02.txt").write_text(" \n")
-    soundfile.write(source / "clip03.wav", clip(3)[:10], 16000)
-    (source / "clip04.txt").unlink()
-    (source / "clip05.txt").write_bytes(b"\xff\xfe\xff")
-    (source / "metadata.jsonl").unlink(missing_ok=True)
-    summary = prepare(source, tmp_path / "out", codec, rows_per_shard=2)
-    assert list(all_rows(tmp_path / "out")) == ["clip06"]
-    skipped = [json.loads(line) for line in (tmp_path / "out" / "skipped.jsonl").read_text().splitlines()]
-    assert [(row["row"], row["id"], row["reason"]) for row in skipped] == [
-        (0, "clip00", "audio"),
-        (1, "clip01", "audio"),
-        (2, "clip02", "empty_text"),
-        (3, "clip03", "seconds"),
-        (4, "clip04", "transcript"),
-        (5, "clip05", "transcript"),
-    ]
-    assert all(row["file"] == str(source / f"{row['id']}.wav") for row in skipped)
-    assert "NaN" in skipped[1]["message"] and "clip04.txt" in skipped[4]["message"]
-    assert summary.skipped == {"audio": 2, "transcript": 2, "empty_text": 1, "seconds": 1}
-    with pytest.raises(ValueError, match=r"row 0 \('clip00', .*clip00.wav\): cannot read the audio"):
-        prepare(source, tmp_path / "strict", codec, strict=True)
-
-
-def test_missing_audio_and_double_ids(codec, tmp_path):
-    soundfile.write(tmp_path / "x.wav", clip(0), 16000)
-    lines = [{"id": "a", "file_name": "x.wav"}, {"id": "a", "file_name": "x.wav"}, {"id": "b", "file_name": "no.wav"}]
-    text = "\n".join(json.dumps(line | {"text": "Hello you."}) for line in lines) + '\n{"id": "c"}\nno json\n'
-    (tmp_path / "metadata.jsonl").write_text(text)
-    summary = prepare(tmp_path, tmp_path / "out", codec)
-    assert summary.num_rows == {"train": 1}
-    assert summary.skipped == {"metadata": 2, "duplicate_id": 1, "audio": 1}
-    messages = (tmp_path / "out" / "skipped.jsonl").read_text()
-    assert "no audio file at" in messages and "that of row 0 already" in messages and "line 5 is not JSON" in messages
-
-
-def test_nothing_left_is_an_error(codec, tmp_path):
-    source = write_pairs(tmp_path / "source", 3)
-    with pytest.raises(
-        ValueError, match=r"none of the 3 rows can be used.*3 for seconds, e.g. row 0 \('clip00', .*min_"
-    ):
-        prepare(source, tmp_path / "out", codec, min_seconds=5.0)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="no recordings in .*expected metadata.csv"):
-        prepare(tmp_path / "empty", tmp_path / "out2", codec)
-
-
-def test_full_disk(codec, tmp_path, monkeypatch):
-    source = write_pairs(tmp_path / "source", 4)
-    write_table = ShardStore._write_table
-
-    def full_after_one(table, path):
-        if len(list(path.parent.glob("*.arrow"))) == 1:
-            path.write_bytes(b"half a shard")
-            raise OSError(errno.ENOSPC, "No space left on device")
-        write_table(table, path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ShardStore, "_write_table", staticmethod(full_after_one))
-        with pytest.raises(OSError, match=r"is full. The 1 shards written so far are kept.*same command") as caught:
-            prepare(source, tmp_path / "out", codec, rows_per_shard=2)
-    assert caught.value.errno == errno.ENOSPC
-    assert [path.name for path in (tmp_path / "out" / "shards").iterdir()] == ["00000000.arrow"]
-    encoded, encode = [], encoding.ClipEncoder.encode
-
-    def note(self, loaded):
-        encoded.append(loaded[1]["id"])
-        return encode(self, loaded)
-
-    monkeypatch.setattr(encoding.ClipEncoder, "encode", note)
-    prepare(source, tmp_path / "out", codec, rows_per_shard=2)
-    assert encoded == ["clip02", "clip03"]
-    assert len(all_rows(tmp_path / "out")) == 4
-
-
-def test_full_disk_when_merging(codec, tmp_path, monkeypatch):
-    source = write_pairs(tmp_path / "source", 2)
-
-    def full(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DatasetDict, "save_to_disk", full)
-        with pytest.raises(OSError, match="The 1 shards written so far are kept"):
-            prepare(source, tmp_path / "out", codec)
-    assert not (tmp_path / "out" / "dataset_dict.json").exists()
-    prepare(source, tmp_path / "out", codec)
-    assert len(all_rows(tmp_path / "out")) == 2 and not (tmp_path / "out" / "merging").exists()
-
-
-def test_damaged_shards_are_made_again(tmp_path):
-    features = shards.Features({"id": Value("string"), "split": Value("string")})
-    store = ShardStore(tmp_path, 5, 2, features)
-    for shard in range(3):
-        store.write(shard, [{"id": str(row)} for row in store.rows(shard)], [])
-    assert store.pending() == []
-    store.path(1).write_bytes(store.path(1).read_bytes()[:-60])
-    store.path(2).write_bytes(b"")
-    assert store.pending() == [1, 2]
-    for shard in (1, 2):
-        store.write(shard, [{"id": str(row)} for row in store.rows(shard)], [])
-    splits, _ = read_shards(store, DatasetMetadata("codec", 4, 50.0))
-    assert splits["train"]["id"][:] == ["0", "1", "2", "3", "4"]
-
-
-def test_out_of_memory_skips_the_clip(codec, tmp_path, monkeypatch):
-    source = write_pairs(tmp_path / "source", 2)
-    encode = XCodec2.encode
-
-    def small_memory(self, waveform, sampling_rate):
-        if np.allclose(waveform, soundfile.read(source / "clip00.wav")[0], atol=1e-6):
-            raise torch.OutOfMemoryError("tried to allocate 80 GiB")
-        return encode(self, waveform, sampling_rate)
-
-    monkeypatch.setattr(XCodec2, "encode", small_memory)
-    summary = prepare(source, tmp_path / "out", codec)
-    assert summary.skipped == {"memory": 1} and list(all_rows(tmp_path / "out")) == ["clip01"]
-
-
-@pytest.mark.parametrize(
-    ("text", "repeated"),
-    [
-        ("Thank you. " * 5, True),
-        ("Thank you. " * 4, False),
-        ("So I went home. Then I went home. And so I went home again, to sleep and to dream.", False),
-        ("The number is 1,000,000,000 and no, no, no, no, no, not more.", False),
-        ("ご視聴ありがとうございました。" * 6, True),
-        ("a" * 30, True),
-        ("She sells sea shells by the sea shore, and the shells she sells are sea shells.", False),
-    ],
-)
-def test_repetition(text, repeated):
-    filters = RowFilters(max_repetitions=4)
-    if repeated:
-        with pytest.raises(BadRow, match="times in a row; at most 4") as caught:
-            filters.check_text(text, "en")
-        assert caught.value.reason == "repetition"
-    else:
-        filters.check_text(text, "en")
-
-
-def test_longest_repetition_counts():
-    assert longest_repetition("Bye! " + "Thank you, " * 7 + "bye.") == ("thankyou", 7)
-    assert longest_repetition("") == longest_repetition("abc") == ("", 0)
-
-
-def test_filters():
-    filters = dataclasses.replace(DEFAULT_FILTERS, languages=("en-US", "ja"), min_characters=3, max_characters=10)
-    filters.check_text("Hello", "en")
-    for text, language, reason in (
-        ("Hello", "zh", "language"),
-        ("Hi", "en", "characters"),
-        ("x" * 11, "en", "characters"),
-    ):
-        with pytest.raises(BadRow) as caught:
-            filters.check_text(text, language)
-        assert caught.value.reason == reason
-    filters.check_duration(1.0, "Hello you")
-    filters.check_duration(30.0, "x" * 100)
-    for seconds, text, reason in (
-        (0.4, "Hello", "seconds"),
-        (30.1, "x" * 100, "seconds"),
-        (1.0, "x" * 41, "characters_per_second"),
-        (20.0, "Hello", "characters_per_second"),
-    ):
-        with pytest.raises(BadRow) as caught:
-            filters.check_duration(seconds, text)
-        assert caught.value.reason == reason
-    with pytest.raises(ValueError, match=r"`min_seconds` \(9\) must not be above `max_seconds` \(3\)"):
-        RowFilters(min_seconds=9, max_seconds=3)
-
-
-def test_filters_reach_the_rows(codec, tmp_path):
-    source = write_pairs(tmp_path / "source", 3)
-    (source / "clip01.txt").write_text("今日はいい天気ですね。")
-    (source / "clip02.txt").write_text("Thank you. " * 5)
-    summary = prepare(source, tmp_path / "out", codec, languages=["en"], max_characters_per_second=200.0)
-    assert summary.skipped == {"language": 1, "repetition": 1}
-    assert list(all_rows(tmp_path / "out")) == ["clip00"]
-
-
-def test_split_depends_on_the_id_alone():
-    ids = [f"row-{number}" for number in range(4000)]
-    places = dict(zip(ids, split_by_id(ids, share=0.1), strict=True))
-    assert 300 < sum(place == "validation" for place in places.values()) < 500
-    shuffled = list(np.random.default_rng(0).permutation(ids + [f"new-{number}" for number in range(500)]))
-    again = dict(zip(shuffled, split_by_id(shuffled, share=0.1), strict=True))
-    assert {row_id: again[row_id] for row_id in ids} == places
-    wider = dict(zip(ids, split_by_id(ids, share=0.2), strict=True))
-    assert all(wider[row_id] == "validation" for row_id in ids if places[row_id] == "validation")
-    counted = split_by_id(ids, count=7)
-    assert counted.count("validation") == 7
-    assert dict(zip(ids[::-1], split_by_id(ids[::-1], count=7), strict=True)) == dict(zip(ids, counted, strict=True))
-    with pytest.raises(ValueError, match="below the number of rows, 3; got 3"):
-        split_by_id(ids[:3], count=3)
-
-
-def test_speed_keeps_the_pitch():
-    pytest.importorskip("av")
-    tone = (0.3 * np.sin(2 * np.pi * 440 * np.arange(32000) / 16000)).astype(np.float32)
-    for factor in (0.8, 1.25):
-        stretched = change_speed(tone, 16000, factor)
-        assert stretched.dtype == np.float32
-        assert len(stretched) == pytest.approx(32000 / factor, rel=0.01)
-        spectrum = np.abs(np.fft.rfft(stretched * np.hanning(len(stretched))))
-        assert np.argmax(spectrum) * 16000 / len(stretched) == pytest.approx(440, abs=3)
-        assert np.abs(stretched).max() == pytest.approx(0.3, abs=0.05)
-
-
-def test_speed_variants(codec, tmp_path):
-    pytest.importorskip("av")
-    source = write_pairs(tmp_path / "source", 2, seconds=1.0)
-    prepare(source, tmp_path / "out", codec, speed_factors=[0.8, 1.25])
-    assert DatasetMetadata.load(tmp_path / "out").speed_factors == [0.8, 1.25]
-    reference = XCodec2.from_pretrained(codec)
-    assert load_from_disk(tmp_path / "out")["train"].features == prepared_features(with_stretched=True)
-    for name, row in all_rows(tmp_path / "out").items():
-        waveform, _ = soundfile.read(source / f"{name}.wav", dtype="float32")
-        for factor, codes in zip([0.8, 1.25], row["codes_stretched"], strict=True):
-            assert codes == reference.encode(change_speed(waveform, 16000, factor), 16000).tolist()
-            assert len(codes) == pytest.approx(row["num_frames"] / factor, abs=2)
 
 
 def test_bad_options(tmp_path, codec):

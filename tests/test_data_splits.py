@@ -7,17 +7,9 @@ import soundfile
 from recordings import clip, load_rows, prepare, write_pairs
 
 from training.data_preparation.folder_source import FolderSource
-from training.make_tiny_checkpoint import tiny_codec
 
 
 SPLITS = ["train", "validation", "unseen_pairs", "", "not a name"]
-
-
-@pytest.fixture(scope="module")
-def codec(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("codec") / "tiny"
-    tiny_codec().save_pretrained(folder)
-    return folder
 
 
 def write_source(folder, column: str):

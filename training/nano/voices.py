@@ -5,13 +5,14 @@ could not be resumed. Of joe that costs some liveliness, as its noise cannot be 
 """
 
 import json
+from abc import ABC, abstractmethod
 from importlib.metadata import version
 from typing import ClassVar
 
 import numpy as np
 
 
-class Voice:
+class Voice(ABC):
     """
     A voice that speaks English. Subclasses load their package when they are made, so that its absence is noticed then.
 
@@ -32,9 +33,9 @@ class Voice:
     language: ClassVar[str] = "en"
     sampling_rate: int
 
+    @abstractmethod
     def speak(self, text: str, seed: int) -> np.ndarray:
         """Returns the speech, float32 of shape (num_samples,) in [-1, 1]: the same for the same text and seed."""
-        raise NotImplementedError
 
     @classmethod
     def versions(cls) -> dict[str, str]:
