@@ -89,13 +89,15 @@ def build_card(folder: str | Path, name: str | None = None, license: str | None 
     base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
     facts = describe(base if adapter else str(folder))
     sampling_rate = int(facts["sampling_rate"].split()[0])
-    for path in ("model", "codec"):
-        facts[path] = public_name(facts[path]) if path != "model" else name
+    facts = {key: value for key, value in facts.items() if key not in ("model", "layout")}
+    facts["codec"] = public_name(facts["codec"])
     source = options.get("model") or options.get("backbone") or base
     datasets = options.get("datasets") or []
     training = {"started from": public_name(source), "data": ", ".join(public_name(d) for d in datasets)}
     training |= {"rows": recipe.get("num_rows")}
     training |= {key: options[key] for key in SHOWN_OPTIONS if options.get(key) not in (None, False, "", -1)}
+    without_effect = ["num_train_epochs"] if "max_steps" in training else []
+    without_effect += [] if "lora_rank" in training else ["lora_alpha"]
     metadata = ModelCardData(
         language=recipe.get("languages") or None,
         license=license,
@@ -112,7 +114,7 @@ def build_card(folder: str | Path, name: str | None = None, license: str | None 
         adapter=adapter,
         facts=facts,
         sampling_rate=sampling_rate,
-        training={key: value for key, value in training.items() if value} if options else None,
+        training={k: v for k, v in training.items() if v and k not in without_effect} if options else None,
         results=last_results(read_json(folder / "trainer_state.json").get("log_history", [])),
     )
 

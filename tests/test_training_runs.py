@@ -99,6 +99,7 @@ def test_card_of_a_run(tmp_path, tiny_checkpoint):
     loss = next(entry["eval_loss"] for entry in log if "eval_loss" in entry)
     assert f"| eval loss | {loss:.4g} | 3 |" in card.text
     assert "| learning rate | 0.001 |" in card.text and "| rows | 40 |" in card.text
+    assert "| max steps | 3 |" in card.text and "epochs" not in card.text and "lora" not in card.text
     assert str(tmp_path) not in card.content
     codes = json.loads((output / "config.json").read_text())["codebook_size"]
     assert f"| codebook size | {codes} |" in card.text
