@@ -68,7 +68,10 @@ def test_variants_of_full_training(tmp_path, tiny_checkpoint, options):
 
 
 def test_dora(tmp_path, tiny_checkpoint):
-    output = run(tmp_path, tiny_checkpoint, lora_rank=2, use_dora=True, learning_rate=1e-2)
+    evaluated = {"eval_strategy": "steps", "eval_steps": 3}
+    output = run(tmp_path, tiny_checkpoint, lora_rank=2, use_dora=True, learning_rate=1e-2, **evaluated)
+    log = json.loads((output / "trainer_state.json").read_text())["log_history"]
+    assert any(0 <= entry.get("eval_attention_offset", -1) <= 0.5 for entry in log)
     weights = load_file(output / "adapter_model.safetensors")
     magnitudes = [name for name in weights if "lora_magnitude_vector" in name]
     assert len(magnitudes) == sum("lora_A" in name for name in weights) > 0

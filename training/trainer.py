@@ -301,20 +301,23 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
         if self.model is self.model_wrapped:
             model = self.accelerator.prepare_model(model, evaluation_mode=True)
         model.eval()
-        right, wrong = (torch.zeros(4, dtype=torch.float64, device=self.args.device) for _ in range(2))
+        # of all batches; of those that wrong texts can be made for; of those with wrong texts
+        all_sums, own, wrong = torch.zeros(3, 3, dtype=torch.float64, device=self.args.device)
         first = None
         for inputs in dataloader:
             inputs = self._prepare_inputs(inputs)
             first = inputs if first is None else first
             sums = self._eval_sums(model, inputs)
-            right += sums
+            all_sums += sums
             if self.args.eval_conditioning and (shuffled := with_wrong_texts(inputs)) is not None:
                 wrong += self._eval_sums(model, shuffled)
-                wrong[3] += sums[0]  # what the same tokens cost with their own texts
-        right, wrong = self.accelerator.reduce(torch.stack([right, wrong]), "sum").tolist()
-        metrics = {"loss": right[0] / max(right[1], 1), "top10_accuracy": right[2] / max(right[1], 1)}
+                own += sums
+        (loss, targets, top10), own, wrong = self.accelerator.reduce(
+            torch.stack([all_sums, own, wrong]), "sum"
+        ).tolist()
+        metrics = {"loss": loss / max(targets, 1), "top10_accuracy": top10 / max(targets, 1)}
         if wrong[1]:
-            metrics["text_gap"] = (wrong[0] - wrong[3]) / wrong[1]
+            metrics["text_gap"] = (wrong[0] - own[0]) / wrong[1]
         if self.args.eval_conditioning and metric_key_prefix == "eval":
             metrics |= self._look(first)
         if self.args.eval_sentences and metric_key_prefix == "eval":
@@ -324,11 +327,11 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=num_samples)
 
     def _eval_sums(self, model, inputs) -> torch.Tensor:
-        """Summed loss, targets, top-10 hits, and a place for another sum."""
+        """Summed loss, targets, top-10 hits, `(3,)`."""
         with torch.no_grad():
             outputs = model(**inputs, skip_logits=True, use_cache=False)
         targets = outputs["num_targets"].double()
-        return torch.stack([outputs["loss"].double() * targets, targets, outputs["num_top10"].double(), 0 * targets])
+        return torch.stack([outputs["loss"].double() * targets, targets, outputs["num_top10"].double()])
 
     def _folder_of_evaluation(self) -> Path:
         return Path(self.args.output_dir, "spoken", f"step-{self.state.global_step}")
@@ -339,7 +342,9 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
         metrics, image = look(self.accelerator.unwrap_model(self.model), batch, picture)
         for writer in self._tensorboards():
             writer.add_image("attention", image, self.state.global_step, dataformats="HW")
-        return metrics
+        # ranks look at other rows, and must agree on what is best
+        own = torch.tensor(list(metrics.values()), device=self.args.device)
+        return dict(zip(metrics, self.accelerator.reduce(own, "mean").tolist(), strict=True))
 
     def _tensorboards(self) -> list:
         writers = [getattr(callback, "tb_writer", None) for callback in self.callback_handler.callbacks]
