@@ -13,8 +13,8 @@ class Organ(Voice):
     sampling_rate = 22050
     loudness = 0.3
 
-    def speak(self, text: str, seed: int) -> np.ndarray:
-        time_of_tone = np.arange(int(0.05 * self.sampling_rate)) / self.sampling_rate
+    def speak(self, text: str, seed: int, speed: float = 1.0) -> np.ndarray:
+        time_of_tone = np.arange(int(0.05 * self.sampling_rate / speed)) / self.sampling_rate
         tones = [np.sin(2 * np.pi * (200 + 40 * (ord(letter) % 32)) * time_of_tone) for letter in text]
         noise = np.random.default_rng(seed).standard_normal(len(tones) * len(time_of_tone))
         silence = np.zeros(self.sampling_rate // 4)

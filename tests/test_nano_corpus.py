@@ -198,7 +198,7 @@ def test_useless_speech_is_an_error(waveform, message, tmp_path):
         clips.make_clip(waveform, 16000)
 
     class Broken(Organ):
-        def speak(self, text, seed):
+        def speak(self, text, seed, speed=1.0):
             return waveform
 
     with pytest.raises(ValueError, match=f"the voice 'organ' cannot say '.+': .*{message}"):

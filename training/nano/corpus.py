@@ -71,7 +71,7 @@ def make_corpus(
         "validation": num_validation,
         "unseen_pairs": num_unseen_pairs,
         "sampling_rate": SAMPLING_RATE,
-        "texts": fingerprint([(utterance.id, utterance.text) for utterance in utterances]),
+        "texts": fingerprint([(utterance.id, utterance.text, utterance.speed) for utterance in utterances]),
         "voices": {name: voice.description() for name, voice in voices.items()},
     }
     output = Path(output)

@@ -20,6 +20,8 @@ LONGEST_SENTENCE = 25  # words
 # kinds of sentences with their shares: words per sentence, 8 in the mean
 _KINDS = {"tiny": 13, "short": 26, "medium": 34, "long": 18, "very-long": 8}
 _CANDIDATES, _WORD_CANDIDATES = 12, 12
+# of training sentences, even on a logarithmic scale; what is held out is said at the voice's natural pace
+SLOWEST_SPEED, FASTEST_SPEED = 0.75, 1.3
 # of a sentence of new pairs
 _MIN_RESERVED_PAIRS, _MIN_RESERVED_SHARE = 3, 0.5
 _MOST_ATTEMPTS = 1000
@@ -32,13 +34,14 @@ _SENTENCE_START = re.compile(r"(?:^|(?<=[.!?] ))[a-z]")
 
 @dataclass(frozen=True)
 class Utterance:
-    """A sentence that a voice shall speak. `seed` is of the voice's own randomness."""
+    """A sentence that a voice shall speak. `seed` is of the voice's own randomness, `speed` 1 is its natural pace."""
 
     id: str
     voice: str
     split: str
     text: str
     seed: int
+    speed: float = 1.0
 
 
 def words_of(text: str) -> list[str]:
@@ -170,8 +173,14 @@ def plan_utterances(
         for split, sentences in texts.items():
             for number, text in enumerate(sentences):
                 name = f"{voice}-{split}-{number:05d}"
-                utterances.append(Utterance(name, voice, split, text, id_hash(f"{seed}/{name}") % 2**31))
+                speed = _speed_of(f"{seed}/{name}/speed") if split == TRAIN else 1.0
+                utterances.append(Utterance(name, voice, split, text, id_hash(f"{seed}/{name}") % 2**31, speed))
     return utterances
+
+
+def _speed_of(name: str) -> float:
+    share = id_hash(name) / 2**64
+    return round(SLOWEST_SPEED * (FASTEST_SPEED / SLOWEST_SPEED) ** share, 2)
 
 
 def reserved_pairs(texts: list[str]) -> set[tuple[str, str]]:

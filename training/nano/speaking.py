@@ -44,7 +44,7 @@ class Speaker:
             self._voices[utterance.voice] = self._classes[utterance.voice]()
         voice = self._voices[utterance.voice]
         try:
-            clip = make_clip(voice.speak(utterance.text, utterance.seed), voice.sampling_rate)
+            clip = make_clip(voice.speak(utterance.text, utterance.seed, utterance.speed), voice.sampling_rate)
         except ValueError as error:
             raise ValueError(f"the voice {utterance.voice!r} cannot say {utterance.text!r}: {error}") from error
         write_clip(self.output / clip_path(utterance), clip)
