@@ -153,3 +153,15 @@ def test_bad_arguments(arguments, message):
 def test_bad_prompt_options(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         PromptOptions(**arguments)
+
+
+def test_only_default_speakers_go_without_a_reference():
+    speakers = np.repeat([0, 1, -1], 400)
+    options = PromptOptions(prompt_probability=0.25, default_speakers=["anna"])
+    drawer = PromptDrawer(np.full(1200, 100), speakers, 50.0, options, speaker_names=["anna", "ben"])
+    prompts = drawer.draw(np.arange(1200), np.random.default_rng(0))
+    assert (prompts[:400] >= 0).mean() == pytest.approx(0.25, abs=0.06)
+    assert (prompts[400:800] >= 0).all() and (speakers[prompts[400:800]] == 1).all()
+    assert (prompts[800:] == -1).all()
+    with pytest.raises(ValueError, match=r"`default_speakers` has \['carl'\], the speakers are \['anna', 'ben'\]"):
+        PromptDrawer([100], [0], 50.0, PromptOptions(default_speakers=["carl"]), speaker_names=["anna", "ben"])

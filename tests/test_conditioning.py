@@ -12,6 +12,7 @@ from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
 from training.arguments import T5GemmaTTSTrainingArguments
 from training.conditioning import attention_offsets, attention_picture, cross_attention, with_wrong_texts
 from training.dataset import SpeechCollator, SpeechDataset
+from training.hidden_codes import hide_codes
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +99,16 @@ def test_hidden_codes(tmp_path, tiny_checkpoint, batch):
     trainer = make_trainer(tiny_checkpoint, tmp_path, audio_mask_probability=0.3)
     config = trainer.model.config
     inputs = batch["decoder_input_ids"].repeat(50, 1)
-    hidden = trainer._hide_codes(inputs)
+    hidden = hide_codes(inputs, config, 0.3)
     changed = hidden != inputs
     assert (hidden[changed] == config.codebook_size + 1).all()
     codes = inputs < config.codebook_size
     assert not changed[~codes].any()
     assert changed[codes].float().mean().item() == pytest.approx(0.3, abs=0.02)
+    by_row = hide_codes(inputs, config, 0.0, row_probability=0.5) != inputs
+    shares = torch.stack([row[own].float().mean() for row, own in zip(by_row, codes, strict=True)])
+    assert (shares == 0).float().mean().item() == pytest.approx(0.5, abs=0.15)
+    assert shares.min() == 0 and shares.max() > 0.8 and shares.mean().item() == pytest.approx(0.25, abs=0.08)
     seen = []
     trainer.model.model.decoder.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(kwargs["input_ids"]), with_kwargs=True
@@ -115,3 +120,12 @@ def test_hidden_codes(tmp_path, tiny_checkpoint, batch):
     assert torch.equal(seen[1], batch["decoder_input_ids"])
     with pytest.raises(ValueError, match="`audio_mask_probability` must be"):
         T5GemmaTTSTrainingArguments(output_dir=str(tmp_path), use_cpu=True, audio_mask_probability=1.0)
+    with pytest.raises(ValueError, match="`audio_mask_row_probability` must be"):
+        T5GemmaTTSTrainingArguments(output_dir=str(tmp_path), use_cpu=True, audio_mask_row_probability=1.1)
+
+
+def test_references_are_not_hidden(tiny_checkpoint):
+    config = T5GemmaTTSForConditionalGeneration.from_pretrained(tiny_checkpoint).config
+    row = torch.tensor([[config.bos_token_id, *range(8), config.audio_separator_token_id, *range(8, 16)]])
+    hidden = hide_codes(row, config, 0.99)
+    assert torch.equal(hidden[:, :10], row[:, :10]) and (hidden[:, 10:] != row[:, 10:]).sum() >= 6

@@ -1,67 +1,58 @@
-"""Starting a small model: its tokenizer, its sizes, and that training can go on from it."""
-
-import csv
+"""Starting a small model: its sizes, codes that begin as alike as they sound, and that it speaks."""
 
 import pytest
 import torch
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
 from training.make_tiny_checkpoint import tiny_codec
-from training.nano.start import SPECIAL_TOKENS, main, read_texts, train_tokenizer
+from training.nano.spelling import build_tokenizer
+from training.nano.start import main
 
 
-TEXTS = ["The cat saw a dog.", "A dog saw the cat!", "Zebras?"]
+SAID = {"the": "ðə", "dog": "dˈɔɡ", "saw": "sˈɔ"}
+SIZES = ["--hidden-size", "64", "--encoder-layers", "1", "--decoder-layers", "2", "--progress-scale", "100"]
 
 
-def write_corpus(folder):
-    folder.mkdir()
-    with open(folder / "metadata.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file_name", "id", "text", "split"])
-        rows = [*((text, "train") for text in TEXTS), (TEXTS[0], "train"), ("Unicorns held out.", "validation")]
-        writer.writerows([f"{n}.flac", f"{n}", text, split] for n, (text, split) in enumerate(rows))
-    return folder
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("start")
+    tiny_codec().save_pretrained(folder / "codec")
+    build_tokenizer(SAID).save_pretrained(folder / "tokenizer")
+    command = ["--codec", str(folder / "codec"), "--tokenizer", str(folder / "tokenizer"), *SIZES]
+    assert main([str(folder / "start"), *command]) == 0
+    return folder, command
 
 
-def test_frequent_words_are_tokens_and_bytes_say_the_rest():
-    tokenizer = train_tokenizer(TEXTS, vocab_size=266)  # room for five words
-    assert len(tokenizer) == 266
-    assert [tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS] == list(range(5))
-    assert tokenizer.tokenize("Cat THE dog") == ["Ġcat", "Ġthe", "Ġdog"]
-    assert tokenizer.tokenize("the zoo") == ["Ġthe", "Ġ", "z", "o", "o"]
-    for text in (" the cat", " ünïcode 日本語 ß 🙂"):
-        ids = tokenizer(text)["input_ids"]
-        assert tokenizer.unk_token_id not in ids
-        assert tokenizer.decode(ids) == text
-
-
-def test_vocabulary_is_not_larger_than_its_words():
-    assert len(train_tokenizer(TEXTS, vocab_size=5000)) == 261 + len({"Ġthe", "Ġcat", "Ġsaw", "Ġa", "Ġdog", "Ġzebras"})
-    with pytest.raises(ValueError, match="`vocab_size` must be above 261"):
-        train_tokenizer(TEXTS, vocab_size=261)
-
-
-def test_held_out_texts_are_not_read(tmp_path):
-    assert read_texts(write_corpus(tmp_path / "corpus")) == sorted(TEXTS)
-
-
-def test_checkpoint_trains_and_speaks(tmp_path, capsys):
-    tiny_codec().save_pretrained(tmp_path / "codec")
-    corpus = write_corpus(tmp_path / "corpus")
-    sizes = ["--hidden-size", "64", "--encoder-layers", "1", "--decoder-layers", "2", "--progress-scale", "100"]
-    command = [str(tmp_path / "start"), "--codec", str(tmp_path / "codec"), "--corpus", str(corpus), *sizes]
-    assert main(command) == 0
-    assert "million weights" in capsys.readouterr().out
-    model = T5GemmaTTSForConditionalGeneration.from_pretrained(tmp_path / "start")
-    processor = T5GemmaTTSProcessor.from_pretrained(tmp_path / "start")
+def test_checkpoint_speaks(started):
+    folder, _ = started
+    model = T5GemmaTTSForConditionalGeneration.from_pretrained(folder / "start")
+    processor = T5GemmaTTSProcessor.from_pretrained(folder / "start")
     assert model.config.progress_scale == 100 and model.config.codebook_size == 256
     assert len(model.get_encoder().layers) == 1 and len(model.get_decoder().layers) == 2
-    inputs = processor(text="The dog saw Zebras.", duration=0.5)
+    inputs = processor(text="The dog saw.", duration=0.5)
     ids = inputs["input_ids"][0].tolist()
-    assert ids[-1] == processor.tokenizer.eos_token_id and len(ids) == 6
+    assert ids[-1] == processor.tokenizer.eos_token_id and len(ids) == len("ð ə ▁ d ˈɔ ɡ ▁ s ˈɔ .".split()) + 1
     torch.manual_seed(0)
     assert len(processor.batch_decode(model.generate(**inputs))[0])
-    assert main(command) == 1
+
+
+def test_codes_of_neighbouring_levels_begin_alike(started):
+    folder, _ = started
+    model = T5GemmaTTSForConditionalGeneration.from_pretrained(folder / "start")
+    levels = tiny_codec().model.quantizer.quantizer.codebook
+    neighbours = (levels[:, None] - levels[None]).abs().sum(-1) == 0.5  # one step in one dimension
+    opposite = (levels[:, None] - levels[None]).abs().sum(-1) >= 5
+    for weight in (model.get_decoder().embed_tokens.weight, model.audio_head.out_proj.weight):
+        weight = weight.detach()
+        codes = torch.nn.functional.normalize(weight[:256], dim=-1)
+        similarity = codes @ codes.T
+        assert similarity[neighbours].mean() > 0.6 > -0.4 > similarity[opposite].mean()
+        assert weight[:256].std() == pytest.approx(weight[256:].std().item(), rel=0.5)
+
+
+def test_refusals(started, capsys):
+    folder, command = started
+    assert main([str(folder / "start"), *command]) == 1
     assert "exists; name a new folder" in capsys.readouterr().err
-    assert main([str(tmp_path / "other"), *command[1:5], "--hidden-size", "100"]) == 1
+    assert main([str(folder / "other"), *command[:4], "--hidden-size", "100"]) == 1
     assert "`hidden_size` must be a multiple of 64" in capsys.readouterr().err

@@ -80,6 +80,13 @@ class T5GemmaTTSTrainingArguments(Seq2SeqTrainingArguments):
             "the past cannot stand in for the text."
         },
     )
+    audio_mask_row_probability: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of rows that hide codes at a rate of their own instead, drawn evenly from 0 to 1; for small "
+            "models from scratch."
+        },
+    )
     guided_attention_weight: float = field(
         default=0.0,
         metadata={
@@ -126,6 +133,8 @@ class T5GemmaTTSTrainingArguments(Seq2SeqTrainingArguments):
             )
         if not 0 <= self.audio_mask_probability < 1:
             raise ValueError(f"`audio_mask_probability` must be in [0, 1), got {self.audio_mask_probability}.")
+        if not 0 <= self.audio_mask_row_probability <= 1:
+            raise ValueError(f"`audio_mask_row_probability` must be in [0, 1], got {self.audio_mask_row_probability}.")
         if self.guided_attention_weight < 0 or self.guided_attention_width <= 0:
             raise ValueError(
                 "`guided_attention_weight` must be at least 0 and `guided_attention_width` above 0, got "

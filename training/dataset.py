@@ -118,12 +118,13 @@ class SpeechDataset(TorchDataset):
         self.num_frames = np.concatenate([self.num_frames, np.array(frames, dtype=np.int64)])
 
     def _speakers(self, datasets: list[Dataset]) -> np.ndarray:
-        """Speaker numbers, apart for each dataset; -1 where there is no speaker."""
+        """Speaker numbers, apart for each dataset, and `speaker_names` by number; -1 where there is no speaker."""
         numbers: dict[tuple[int, str], int] = {}
         speakers = []
         for number, dataset in enumerate(datasets):
             names = dataset["speaker"] if "speaker" in dataset.column_names else [None] * len(dataset)
             speakers += [-1 if not name else numbers.setdefault((number, name), len(numbers)) for name in names]
+        self.speaker_names = [name for _, name in numbers]
         return np.array(speakers, dtype=np.int64)
 
     def _start_seconds(self, datasets: list[Dataset]) -> np.ndarray:

@@ -13,6 +13,13 @@ class PromptOptions:
     """How references are drawn in training."""
 
     prompt_probability: float = field(default=0.5, metadata={"help": "Share of rows that get a reference prompt."})
+    default_speakers: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Speakers whose voice the model has when it gets no reference: all others' rows always get one. "
+            "All speakers if not given."
+        },
+    )
     prompt_max_distance_seconds: float | None = field(
         default=None,
         metadata={"help": "Longest distance in the recording between prompt and target, where start times are known."},
@@ -44,6 +51,10 @@ class PromptDrawer:
         neighbors (`list`, *optional*): for imported corpora, row numbers that may be prompts of each row, or None.
         utterances (`np.ndarray` of shape `(num_rows,)`, *optional*): the row that each was made of, as in
             `SpeechDataset`. Rows made of another are no prompts, and neither is the row's own utterance.
+        speaker_names (`list[str]`, *optional*): by speaker number; needed for `options.default_speakers`.
+
+    Raises:
+        ValueError: if a default speaker is not among `speaker_names`.
     """
 
     def __init__(
@@ -55,12 +66,14 @@ class PromptDrawer:
         start_seconds=None,
         neighbors=None,
         utterances=None,
+        speaker_names=None,
     ):
         self.num_frames = np.asarray(num_frames)
         self.speakers = np.asarray(speakers)
         self.options = options
         self.start_seconds = None if start_seconds is None else np.asarray(start_seconds, dtype=np.float64)
         self.neighbors = neighbors
+        self.probabilities = self._probabilities(speaker_names or [])
         rows = np.arange(len(self.num_frames))
         self.utterances = rows if utterances is None else np.asarray(utterances)
         self.min_frames = options.prompt_min_seconds * frame_rate
@@ -74,12 +87,25 @@ class PromptDrawer:
         bounds = np.searchsorted(speaker_of_pool, numbers)
         self.first, self.last = bounds[:-1], bounds[1:]
 
+    def _probabilities(self, speaker_names: list[str]) -> np.ndarray:
+        """Of a prompt, for each row."""
+        options = self.options
+        probabilities = np.full(len(self.num_frames), options.prompt_probability)
+        if options.default_speakers:
+            if unknown := set(options.default_speakers) - set(speaker_names):
+                raise ValueError(
+                    f"`default_speakers` has {sorted(unknown)}, the speakers are {sorted(set(speaker_names))[:20]}."
+                )
+            default = [n for n, name in enumerate(speaker_names) if name in options.default_speakers]
+            probabilities[~np.isin(self.speakers, default) & (self.speakers >= 0)] = 1.0
+        return probabilities
+
     def draw(self, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """
         One prompt row for each of `rows` `(n,)`, or -1; int64. The same generator state gives the same prompts.
         """
         prompts = np.full(len(rows), -1, dtype=np.int64)
-        wanted = generator.random(len(rows)) < self.options.prompt_probability
+        wanted = generator.random(len(rows)) < self.probabilities[rows]
         if self.neighbors is not None:
             for position in np.flatnonzero(wanted):
                 candidates = self.neighbors[rows[position]]

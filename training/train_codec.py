@@ -100,7 +100,11 @@ def main(argv: list[str] | None = None) -> None:
         accelerator.init_trackers("codec")
     settings = {name: value for group in groups for name, value in dataclasses.asdict(group).items()}
     set_seed(arguments.seed)
-    trainer = CodecTrainer(codec, model_arguments.freeze_encoder, arguments, cache, settings, accelerator)
+    texts = None
+    if arguments.text_weight:
+        kept = {clip.id for clip in cache.split("train")}
+        texts = {recording.id: recording.row().text or "" for recording in recordings if recording.id in kept}
+    trainer = CodecTrainer(codec, model_arguments.freeze_encoder, arguments, cache, settings, accelerator, texts)
     if arguments.resume and not trainer.resume():
         logger.warning("%s has no checkpoint yet: training starts from the beginning.", arguments.output_dir)
     logger.info(

@@ -20,6 +20,7 @@ from training.conditioning import look, with_wrong_texts
 from training.dataset import SpeechCollator, SpeechDataset
 from training.eden import Eden
 from training.guided_attention import guided_attention_loss
+from training.hidden_codes import hide_codes
 from training.optim import ScaledAdam
 from training.prompts import PromptDrawer, PromptOptions
 from training.recompute import enable_selective_checkpointing
@@ -96,6 +97,7 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
                 start_seconds=dataset.start_seconds,
                 neighbors=dataset.neighbors,
                 utterances=dataset.utterances,
+                speaker_names=dataset.speaker_names,
             )
         return TokenBatchSampler(
             dataset.num_frames,
@@ -161,9 +163,14 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
         return warmup * num_training_steps if 0 < warmup < 1 else self.args.get_warmup_steps(num_training_steps)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        if model.training and self.args.audio_mask_probability:
-            codes = inputs["decoder_input_ids"]
-            inputs = {**inputs, "decoder_input_ids": self._hide_codes(codes)}
+        if model.training and (self.args.audio_mask_probability or self.args.audio_mask_row_probability):
+            codes = hide_codes(
+                inputs["decoder_input_ids"],
+                self.train_dataset.config,
+                self.args.audio_mask_probability,
+                self.args.audio_mask_row_probability,
+            )
+            inputs = {**inputs, "decoder_input_ids": codes}
         guided = model.training and self.args.guided_attention_weight > 0
         loss, outputs = super().compute_loss(
             model,
@@ -195,13 +202,6 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
             count = num_items_in_batch
             ranks = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
         return self.args.guided_attention_weight * off_diagonal / count * ranks
-
-    def _hide_codes(self, decoder_input_ids: torch.Tensor) -> torch.Tensor:
-        config = self.train_dataset.config
-        # of the two possible end tokens, the one that is not in use; neither is ever an input
-        unused = {config.codebook_size + 1, config.codebook_size + 3} - {config.eos_token_id}
-        hidden = torch.rand(decoder_input_ids.shape, device=decoder_input_ids.device) < self.args.audio_mask_probability
-        return decoder_input_ids.masked_fill(hidden & (decoder_input_ids < config.codebook_size), unused.pop())
 
     def _reset_counters(self) -> None:
         # targets, top-10 hits, real tokens, padded tokens since the last log

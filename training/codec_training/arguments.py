@@ -123,6 +123,12 @@ class CodecTrainingArguments:
     spread_weight: float = option(
         0.0, "Weight of what keeps all codes in use; 0.1 for a new model, which soon uses few without."
     )
+    text_weight: float = option(
+        0.0,
+        "Weight of reading the text back from the codes (CTC, nats per token); needs `text_tokenizer`, clips with "
+        "texts, and trains on whole clips instead of `segment_frames`.",
+    )
+    text_tokenizer: str | None = option(None, "Tokenizer of that text: Hub name or folder; small vocabularies suit.")
     log_floor: float = option(1e-4, "Added to mel magnitudes before the logarithm: what is softer hardly counts.")
 
     discriminator_start_step: int | None = option(
@@ -160,6 +166,11 @@ class CodecTrainingArguments:
             raise ValueError(
                 f"`segment_frames` must be from 1 to `frames_per_batch` ({self.frames_per_batch}), got "
                 f"{self.segment_frames}."
+            )
+        if self.text_weight < 0 or (self.text_weight > 0) != (self.text_tokenizer is not None):
+            raise ValueError(
+                "`text_weight` above 0 and `text_tokenizer` go together, got "
+                f"{self.text_weight} and {self.text_tokenizer!r}."
             )
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"`ema_decay` must be in [0, 1), got {self.ema_decay}.")

@@ -21,8 +21,9 @@ from training.codec_training.ema import AveragedModel
 from training.codec_training.gradients import average_and_clip
 from training.codec_training.losses import SpectralLoss
 from training.codec_training.model import CodecForTraining
-from training.codec_training.segments import SegmentBatches
+from training.codec_training.segments import SegmentBatches, WholeClipBatches
 from training.codec_training.spread import SpreadLoss
+from training.codec_training.text_loss import TextLoss
 from training.codec_training.validation import Validation
 
 
@@ -51,6 +52,10 @@ class CodecTrainer:
         cache (`ClipCache`): Clips for training and validation.
         settings (`dict`): All options of the run, to be kept with the codec and compared when a run goes on.
         accelerator (`Accelerator`)
+        texts (`dict[str, str]`, *optional*): Of clips for training, by id; for `arguments.text_weight`.
+
+    Raises:
+        ValueError: for a text loss with a frozen encoder, or clips without text.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class CodecTrainer:
         cache: ClipCache,
         settings: dict,
         accelerator: Accelerator,
+        texts: dict[str, str] | None = None,
     ):
         self.arguments, self.settings, self.accelerator = arguments, settings, accelerator
         self.folder = Path(arguments.output_dir)
@@ -68,6 +74,13 @@ class CodecTrainer:
         codec.to(device)
         self.codec = CodecForTraining(codec.model, freeze_encoder).train()
         self.parameters = [parameter for parameter in self.codec.parameters() if parameter.requires_grad]
+        self.text_loss = None
+        if arguments.text_weight:
+            if freeze_encoder:
+                raise ValueError("`text_weight` trains the encoder, which `freeze_encoder` keeps as it is.")
+            width = codec.model.quantizer.project_out.out_features
+            self.text_loss = TextLoss(width, arguments.text_tokenizer, texts or {}).to(device)
+            self.parameters += list(self.text_loss.parameters())
         self.optimizer = torch.optim.AdamW(
             self.parameters,
             lr=arguments.learning_rate,
@@ -85,15 +98,14 @@ class CodecTrainer:
             self.critics = Critics(arguments, cache.output_hop_length, accelerator)
             self.modules["discriminators"] = self.critics.networks
             self.optimizers["discriminators"] = self.critics.optimizer
-        clips = cache.split("train")
-        self.batches = SegmentBatches(
-            cache,
-            clips,
-            arguments.segment_frames,
-            arguments.frames_per_batch,
-            arguments.seed,
-            accelerator.process_index,
-        )
+        if self.text_loss is not None:
+            self.modules["text"] = self.text_loss
+        clips, frames = cache.split("train"), arguments.frames_per_batch
+        seeds = arguments.seed, accelerator.process_index
+        if self.text_loss is not None:
+            self.batches = WholeClipBatches(cache, clips, frames, *seeds)
+        else:
+            self.batches = SegmentBatches(cache, clips, arguments.segment_frames, frames, *seeds)
         self.validation = Validation(cache, codec, self.loss, arguments)
         self.step, self.num_skipped_steps = 0, 0
         self._reset_counters()
@@ -138,7 +150,9 @@ class CodecTrainer:
 
     def _train_step(self) -> None:
         arguments, accelerator = self.arguments, self.accelerator
-        batch = {name: tensor.to(accelerator.device) for name, tensor in self.batches(self.step).items()}
+        batch = self.batches(self.step)
+        clips = batch.pop("clips", None)
+        batch = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
         target = batch["target"]
         if "codes" in batch:
             codes = batch["codes"]
@@ -154,6 +168,9 @@ class CodecTrainer:
         if "codes" not in batch and self.spread_loss is not None:
             losses["spread"] = self.spread_loss(projected)
             total = total + arguments.spread_weight * losses["spread"]
+        if self.text_loss is not None:
+            losses["text"] = self.text_loss(latents, clips)
+            total = total + arguments.text_weight * losses["text"]
         factor = self._learning_rate_factor()
         if self.critics is not None and self.critics.active(self.step):
             # first their own step, on audio that has no gradient; then their verdict on the same audio

@@ -58,4 +58,52 @@ class SegmentBatches:
         return {name: torch.from_numpy(np.stack([segment[name] for segment in segments])) for name in segments[0]}
 
 
-__all__ = ["SegmentBatches"]
+class WholeClipBatches:
+    """
+    Batches of whole clips of the same length, as many as fit: every clip is as likely as any other to be the first of a
+    batch, and those of its length join it.
+
+    Args:
+        cache (`ClipCache`)
+        clips (`list[CachedClip]`): To draw from; those longer than a batch are left out.
+        frames_per_batch (`int`)
+        seed (`int`)
+        process_index (`int`, *optional*, defaults to 0): Processes draw apart.
+
+    Raises:
+        ValueError: if all clips are longer than a batch.
+    """
+
+    def __init__(
+        self, cache: ClipCache, clips: list[CachedClip], frames_per_batch: int, seed: int, process_index: int = 0
+    ):
+        self.cache, self.seed, self.process_index = cache, seed, process_index
+        self.frames_per_batch = frames_per_batch
+        self.clips = [clip for clip in clips if clip.num_frames <= frames_per_batch]
+        if not self.clips:
+            raise ValueError(
+                f"`frames_per_batch` must hold at least one whole clip; the shortest has "
+                f"{min(clip.num_frames for clip in clips)} frames, got {frames_per_batch}."
+            )
+        self.of_length: dict[int, list[int]] = {}
+        for number, clip in enumerate(self.clips):
+            self.of_length.setdefault(clip.num_frames, []).append(number)
+
+    def __call__(self, step: int) -> dict:
+        """
+        The batch of a step.
+
+        Returns:
+            `dict`: tensors as `ClipCache.segment` gives them, stacked, and "clips", the ids.
+        """
+        generator = np.random.default_rng([self.seed, step, self.process_index + 1])
+        length = self.clips[generator.integers(len(self.clips))].num_frames
+        group = self.of_length[length]
+        count = min(len(group), self.frames_per_batch // length)
+        chosen = [self.clips[number] for number in generator.choice(group, count, replace=False)]
+        segments = [self.cache.segment(clip.start, length) for clip in chosen]
+        batch = {name: torch.from_numpy(np.stack([segment[name] for segment in segments])) for name in segments[0]}
+        return batch | {"clips": [clip.id for clip in chosen]}
+
+
+__all__ = ["SegmentBatches", "WholeClipBatches"]

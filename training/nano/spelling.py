@@ -1,17 +1,26 @@
 """The small voice's tokenizer: ordinary English text in, the sounds of its words out.
 
+    python training/nano/spelling.py FOLDER --corpus CORPUS
+
 A model of ten million weights that hears a few hours of speech does not learn English spelling from it. So the
 tokenizer knows how the words of the corpus are said, and has rules of thumb for the letters of all others. Both are
 part of its normaliser, so that `AutoTokenizer` loads it like any other and no dictionary is needed beside it.
 """
 
+import argparse
+import csv
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
-from tokenizers.models import WordLevel
-from transformers import PreTrainedTokenizerFast
 
-from training.nano.sentences import words_of
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a clone works without installation
+
+from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers  # noqa: E402
+from tokenizers.models import WordLevel  # noqa: E402
+from transformers import PreTrainedTokenizerFast  # noqa: E402
+
+from training.nano.sentences import words_of  # noqa: E402
 
 
 PAD, EOS, BOS, SEPARATOR, UNKNOWN = "<pad>", "<eos>", "<bos>", "<sep>", "<unk>"
@@ -25,10 +34,12 @@ _FULL_WIDTH = {code: code + 0xFEE0 for code in range(ord("!"), ord("~") + 1)}
 
 DIGITS = dict(zip("0123456789", "zero one two three four five six seven eight nine".split(), strict=True))
 
-# letters of words that are not in the corpus, in this order; V stands for a vowel letter, C for a consonant
+CONSONANTS, CONSONANT_SOUNDS = "bcdfghjklmnpqrstvwz", "bkdfɡhʤklmnpkɹstvwz"
+
+# letters of words that are not in the corpus, in this order
 LETTER_SOUNDS = [
-    (r"(?<=[td])ed(?![a-z'])", "ᵻd"),
-    (r"(?<=[a-z])tion", "ʃən"),
+    (r"(?<=[td])ed(?!\p{L}|')", "ᵻd"),
+    (r"(?<=\p{L})tion", "ʃən"),
     ("tch|ch", "ʧ"),
     ("sch", "sk"),
     ("sh", "ʃ"),
@@ -36,18 +47,18 @@ LETTER_SOUNDS = [
     ("th", "θ"),
     ("ck", "k"),
     ("qu", "kw"),
-    (r"ng(?![a-z])", "ŋ"),
-    (r"(?<![a-z])kn", "n"),
-    (r"(?<![a-z])wr", "ɹ"),
+    (r"ng(?!\p{L})", "ŋ"),
+    (r"(?<!\p{L})kn", "n"),
+    (r"(?<!\p{L})wr", "ɹ"),
     ("igh", "I"),
     ("dge", "ʤ"),
-    (r"ce(?![a-z])", "s"),
-    (r"ge(?![a-z])", "ʤ"),
+    (r"ce(?!\p{L})", "s"),
+    (r"ge(?!\p{L})", "ʤ"),
     ("c(?=[eiy])", "s"),
-    ("a(?=[bcdfgklmnpstvz]e(?![a-z]))", "A"),
-    ("i(?=[bcdfgklmnpstvz]e(?![a-z]))", "I"),
-    ("o(?=[bcdfgklmnpstvz]e(?![a-z]))", "O"),
-    ("u(?=[bcdfgklmnpstvz]e(?![a-z]))", "u"),
+    (r"a(?=[bcdfgklmnpstvz]e(?!\p{L}))", "A"),
+    (r"i(?=[bcdfgklmnpstvz]e(?!\p{L}))", "I"),
+    (r"o(?=[bcdfgklmnpstvz]e(?!\p{L}))", "O"),
+    (r"u(?=[bcdfgklmnpstvz]e(?!\p{L}))", "u"),
     ("ee|ea|ie", "i"),
     ("oo|ew|ue", "u"),
     ("ai|ay|ei|ey", "A"),
@@ -55,15 +66,15 @@ LETTER_SOUNDS = [
     ("ou|ow", "W"),
     ("oi|oy", "Y"),
     ("au|aw", "ɔ"),
-    ("e(?![a-z])", ""),
+    (r"e(?!\p{L})", ""),
     ("[eiu]r", "ɜɹ"),
     ("ar", "ɑɹ"),
     ("or", "ɔɹ"),
-    (r"y(?![a-z])", "i"),
-    ("(?<![a-z])y", "j"),
-    ("o(?![a-z])", "O"),
-    ("a(?![a-z])", "ə"),
-    *((f"{letter}{letter}?", sound) for letter, sound in zip("bcdfghjklmnpqrstvwz", "bkdfɡhʤklmnpkɹstvwz", strict=True)),
+    (r"y(?!\p{L})", "i"),
+    (r"(?<!\p{L})y", "j"),
+    (r"o(?!\p{L})", "O"),
+    (r"a(?!\p{L})", "ə"),
+    *((letter + letter + "?", sound) for letter, sound in zip(CONSONANTS, CONSONANT_SOUNDS, strict=True)),
     ("xx?", "ks"),
     ("a", "æ"),
     ("e", "ɛ"),
@@ -163,4 +174,29 @@ def _written(sounds: str) -> str:
     return sounds.translate(_FULL_WIDTH)
 
 
-__all__ = ["SEPARATOR", "build_tokenizer", "pronunciations"]
+def read_texts(corpus: Path) -> list[str]:
+    """Training texts of a corpus folder, each once."""
+    with open(corpus / "metadata.csv", encoding="utf-8", newline="") as file:
+        return sorted({row["text"] for row in csv.DictReader(file) if row["split"] == "train"})
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--corpus", type=Path, required=True, help="folder that training/nano/corpus.py made")
+    arguments = parser.parse_args(argv)
+    if arguments.folder.exists():
+        print(f"error: {str(arguments.folder)!r} exists; name a new folder.", file=sys.stderr)
+        return 1
+    try:
+        tokenizer = build_tokenizer(pronunciations(read_texts(arguments.corpus)))
+    except (ImportError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    tokenizer.save_pretrained(arguments.folder)
+    print(f"{arguments.folder}: {len(tokenizer)} tokens")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,12 +1,11 @@
-"""Starts a small model: a tokenizer for the corpus and fresh weights, around a trained codec.
+"""Starts a small model: fresh weights around a trained codec and a tokenizer.
 
-    python training/nano/start.py FOLDER --codec CODEC --corpus CORPUS
+    python training/nano/start.py FOLDER --codec CODEC --tokenizer TOKENIZER
 
 The folder is what `training/train.py --model` goes on from.
 """
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a clone works without installation
 
 import torch  # noqa: E402
-from transformers import PreTrainedTokenizerFast, T5GemmaConfig, T5GemmaModuleConfig  # noqa: E402
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, T5GemmaConfig, T5GemmaModuleConfig  # noqa: E402
 
 from t5gemma_tts import (  # noqa: E402
     T5GemmaTTSConfig,
@@ -22,7 +21,7 @@ from t5gemma_tts import (  # noqa: E402
     T5GemmaTTSProcessor,
     XCodec2,
 )
-from training.nano.spelling import SEPARATOR, build_tokenizer, pronunciations  # noqa: E402
+from training.nano.spelling import SEPARATOR  # noqa: E402
 
 
 def small_config(
@@ -73,18 +72,12 @@ def start_from_codebook(model: T5GemmaTTSForConditionalGeneration, codec: XCodec
         own.copy_(own.std() * (coordinates @ projection + 0.3 * own / own.std()))
 
 
-def read_texts(corpus: Path) -> list[str]:
-    """Training texts of a corpus folder, each once."""
-    with open(corpus / "metadata.csv", encoding="utf-8", newline="") as file:
-        return sorted({row["text"] for row in csv.DictReader(file) if row["split"] == "train"})
-
-
-def start(folder: Path, codec: XCodec2, said: dict[str, str], seed: int = 0, **sizes) -> int:
+def start(folder: Path, codec: XCodec2, tokenizer: PreTrainedTokenizerFast, seed: int = 0, **sizes) -> int:
     """
     Writes the checkpoint with its codec.
 
     Args:
-        said (`dict[str, str]`): Sounds of words, as `pronunciations` gives them.
+        tokenizer (`PreTrainedTokenizerFast`): Has the separator of `training/nano/spelling.py`.
         sizes: as `small_config` takes them.
 
     Returns:
@@ -95,7 +88,6 @@ def start(folder: Path, codec: XCodec2, said: dict[str, str], seed: int = 0, **s
     """
     if folder.exists():
         raise FileExistsError(f"{str(folder)!r} exists; name a new folder.")
-    tokenizer = build_tokenizer(said)
     config = small_config(codec, tokenizer, **sizes)
     torch.manual_seed(seed)
     model = T5GemmaTTSForConditionalGeneration(config)
@@ -111,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--codec", required=True, help="codec folder")
-    parser.add_argument("--corpus", type=Path, required=True, help="folder that training/nano/corpus.py made")
+    parser.add_argument("--tokenizer", required=True, help="folder that training/nano/spelling.py made")
     parser.add_argument("--hidden-size", type=int, default=256, help="width (default: %(default)s)")
     parser.add_argument("--encoder-layers", type=int, default=4, help="default: %(default)s")
     parser.add_argument("--decoder-layers", type=int, default=6, help="default: %(default)s")
@@ -122,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
         size = start(
             arguments.folder,
             XCodec2.from_pretrained(arguments.codec),
-            pronunciations(read_texts(arguments.corpus)),
+            AutoTokenizer.from_pretrained(arguments.tokenizer),
             arguments.seed,
             hidden_size=arguments.hidden_size,
             encoder_layers=arguments.encoder_layers,

@@ -1,0 +1,114 @@
+"""Codes that keep the text: the CTC head, whole-clip batches, and training with both."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from codec_runs import save_recordings, train
+from safetensors.torch import load_file
+
+from training.codec_training.cache import CachedClip
+from training.codec_training.segments import WholeClipBatches
+from training.codec_training.text_loss import TextLoss
+from training.make_tiny_checkpoint import tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tokenizer")
+    tiny_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+class Grid:
+    """A cache whose frames are their own numbers."""
+
+    def segment(self, start: int, num_frames: int) -> dict:
+        return {"target": np.arange(start, start + num_frames)}
+
+
+def clips_of(lengths: list[int]) -> list[CachedClip]:
+    starts = np.cumsum([0, *lengths])
+    return [CachedClip(f"clip-{n}", "train", int(starts[n]), length, 0) for n, length in enumerate(lengths)]
+
+
+def test_batches_are_whole_clips_of_one_length():
+    clips = clips_of([10, 20, 10, 20, 10, 90, 10, 10])
+    batches = WholeClipBatches(Grid(), clips, 40, seed=1)
+    seen = set()
+    for step in range(60):
+        batch = batches(step)
+        chosen = [clips[int(name[5:])] for name in batch["clips"]]
+        assert len({clip.num_frames for clip in chosen}) == 1 and len(set(batch["clips"])) == len(chosen)
+        assert len(chosen) == {10: 4, 20: 2}[chosen[0].num_frames]
+        assert torch.equal(batch["target"][:, 0], torch.tensor([clip.start for clip in chosen]))
+        seen |= set(batch["clips"])
+    assert seen == {clip.id for clip in clips} - {"clip-5"}  # which no batch can hold
+    again, other = WholeClipBatches(Grid(), clips, 40, seed=1), WholeClipBatches(Grid(), clips, 40, 1, process_index=1)
+    assert again(7)["clips"] == batches(7)["clips"]
+    assert any(other(step)["clips"] != batches(step)["clips"] for step in range(5))
+    with pytest.raises(ValueError, match="`frames_per_batch` must hold at least one whole clip; .* 10 frames, got 9"):
+        WholeClipBatches(Grid(), clips, 9, seed=1)
+
+
+def test_loss_falls_where_codes_carry_the_text(tokenizer):
+    texts = {"one": "Ab, ba!", "two": "bb aa"}
+    torch.manual_seed(0)
+    loss = TextLoss(4, tokenizer, texts, hidden_size=32)
+    assert [len(loss.targets[name]) for name in texts] == [4, 4]  # without spaces and punctuation
+    latents = torch.nn.Parameter(torch.randn(2, 12, 4))
+    optimizer = torch.optim.Adam([latents, *loss.parameters()], lr=0.02)
+    values = []
+    for _ in range(150):
+        value = loss(latents, ["one", "two"])
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        values.append(value.item())
+    assert latents.grad.abs().sum() > 0
+    assert values[-1] < 0.1 * values[0]
+    assert loss(latents, ["two", "one"]).item() > 10 * values[-1]
+    assert loss(latents[:, :2], ["one", "two"]).item() == 0  # no room for four tokens in two frames
+
+
+def test_texts_without_sounds_are_refused(tokenizer):
+    with pytest.raises(ValueError, match="clip 'x' has no text to learn: '...'"):
+        TextLoss(4, tokenizer, {"x": "..."})
+
+
+def test_training_with_text(tokenizer, tmp_path):
+    recordings = save_recordings(tmp_path / "recordings")
+    options = {"text_weight": 1.0, "text_tokenizer": tokenizer, "frames_per_batch": 64, "learning_rate": 1e-2}
+    log = train(recordings, tmp_path / "out", **options, max_steps=40, logging_steps=5, save_steps=20)
+    texts = [line["text"] for line in log if "text" in line]
+    assert texts[-1] < 0.8 * texts[0]
+    weights = load_file(tmp_path / "out" / "model.safetensors")
+    assert not any("text" in name or name.startswith("layers") for name in weights)
+    whole = (tmp_path / "out" / "losses.jsonl").read_text()
+    train(recordings, tmp_path / "half", **options, max_steps=40, logging_steps=5, save_steps=20)
+    import shutil
+
+    shutil.rmtree(tmp_path / "half" / "checkpoint-40")
+    (tmp_path / "half" / "model.safetensors").unlink()
+    train(recordings, tmp_path / "half", **options, max_steps=40, logging_steps=5, save_steps=20, resume=True)
+    assert torch.equal(
+        load_file(tmp_path / "half" / "model.safetensors")["quantizer.project_in.weight"],
+        weights["quantizer.project_in.weight"],
+    )
+    assert len((tmp_path / "half" / "losses.jsonl").read_text()) == pytest.approx(len(whole), rel=0.1)
+
+
+def test_refusals(tokenizer, tmp_path, capsys):
+    recordings = save_recordings(tmp_path / "recordings")
+    with pytest.raises(ValueError, match="`text_weight` above 0 and `text_tokenizer` go together"):
+        train(recordings, tmp_path / "out", text_weight=1.0)
+    train(recordings, tmp_path / "out", max_steps=1)
+    frozen = {"model": tmp_path / "out", "freeze_encoder": True, "text_weight": 1.0, "text_tokenizer": tokenizer}
+    with pytest.raises(ValueError, match="`text_weight` trains the encoder"):
+        train(recordings, tmp_path / "frozen", **frozen)
+    rows = list(csv.reader(open(recordings / "metadata.csv")))
+    rows[1][2] = "!?"
+    csv.writer(open(recordings / "metadata.csv", "w", newline="")).writerows(rows)
+    with pytest.raises(ValueError, match="clip 'clip-0' has no text to learn"):
+        train(recordings, tmp_path / "silent", text_weight=1.0, text_tokenizer=tokenizer, frames_per_batch=64)
