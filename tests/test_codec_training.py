@@ -293,4 +293,5 @@ def test_recipes_of_the_small_voice(name):
     assert (training.discriminator_start_step is None) == (model.model is None)
     if model.model is None:
         config = new_config(model)
-        assert math.prod(config.quantization_levels) == 4096 and config.hop_length == 320
+        assert math.prod(config.quantization_levels) == 1024 and config.hop_length == 320
+        assert training.text_tokenizer == "runs/nano/tokenizer"

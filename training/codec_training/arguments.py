@@ -129,6 +129,11 @@ class CodecTrainingArguments:
         "texts, and trains on whole clips instead of `segment_frames`.",
     )
     text_tokenizer: str | None = option(None, "Tokenizer of that text: Hub name or folder; small vocabularies suit.")
+    text_only_steps: int = option(
+        0,
+        "First steps, in which only the encoder of mel features learns, and only to tell the text, without codes and "
+        "sound: many in little time. For new models; published ones begin with an encoder that knows speech.",
+    )
     log_floor: float = option(1e-4, "Added to mel magnitudes before the logarithm: what is softer hardly counts.")
 
     discriminator_start_step: int | None = option(
@@ -171,6 +176,11 @@ class CodecTrainingArguments:
             raise ValueError(
                 "`text_weight` above 0 and `text_tokenizer` go together, got "
                 f"{self.text_weight} and {self.text_tokenizer!r}."
+            )
+        if not 0 <= self.text_only_steps < self.max_steps or (self.text_only_steps and not self.text_weight):
+            raise ValueError(
+                f"`text_only_steps` must be from 0 to below `max_steps` ({self.max_steps}), and needs `text_weight`; "
+                f"got {self.text_only_steps}."
             )
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"`ema_decay` must be in [0, 1), got {self.ema_decay}.")

@@ -153,6 +153,30 @@ class CodecTrainer:
         batch = self.batches(self.step)
         clips = batch.pop("clips", None)
         batch = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
+        factor = self._learning_rate_factor()
+        if self.step < arguments.text_only_steps:
+            losses = {"text": self.text_loss(self.codec.hear(batch["features"]), clips)}
+            total, codes = losses["text"], None
+        else:
+            losses, total, codes = self._losses(batch, clips, factor)
+        losses["loss"] = total
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        norm = average_and_clip(self.parameters, arguments.max_grad_norm, accelerator)
+        if math.isfinite(norm):
+            for group in self.optimizer.param_groups:
+                group["lr"] = arguments.learning_rate * factor
+            self.optimizer.step()
+        else:
+            self._skip(norm)
+        self.average.update(self.step)
+        self._count(losses, norm, codes)
+
+    def _losses(
+        self, batch: dict, clips: list[str] | None, factor: float
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
+        """Of a batch: all that are logged, their weighted sum, and codes; discriminators make their own step."""
+        arguments, accelerator = self.arguments, self.accelerator
         target = batch["target"]
         if "codes" in batch:
             codes = batch["codes"]
@@ -171,24 +195,12 @@ class CodecTrainer:
         if self.text_loss is not None:
             losses["text"] = self.text_loss(latents, clips)
             total = total + arguments.text_weight * losses["text"]
-        factor = self._learning_rate_factor()
         if self.critics is not None and self.critics.active(self.step):
             # first their own step, on audio that has no gradient; then their verdict on the same audio
             extra, judged = self.critics.step_and_judge(audio, target, self.step, factor)
             losses |= judged
             total = total + extra
-        losses["loss"] = total
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        norm = average_and_clip(self.parameters, arguments.max_grad_norm, accelerator)
-        if math.isfinite(norm):
-            for group in self.optimizer.param_groups:
-                group["lr"] = arguments.learning_rate * factor
-            self.optimizer.step()
-        else:
-            self._skip(norm)
-        self.average.update(self.step)
-        self._count(losses, norm, codes)
+        return losses, total, codes
 
     def _learning_rate_factor(self) -> float:
         arguments = self.arguments
@@ -215,18 +227,19 @@ class CodecTrainer:
         self._counts.update(counters["counts"])
         self._codes.update({int(code): count for code, count in counters["codes"].items()})
 
-    def _count(self, losses: dict[str, torch.Tensor], norm: float, codes: torch.Tensor) -> None:
+    def _count(self, losses: dict[str, torch.Tensor], norm: float, codes: torch.Tensor | None) -> None:
         values = {name: float(value.detach()) for name, value in losses.items()} | {"grad_norm": norm}
         self._sums.update(values)
         self._counts.update(values.keys())
-        ids, counts = codes.unique(return_counts=True)
-        self._codes.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
+        if codes is not None:
+            ids, counts = codes.unique(return_counts=True)
+            self._codes.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
         self._num_timed += 1
 
     def _log(self) -> None:
         logs = {name: value / self._counts[name] for name, value in self._sums.items()}
-        logs["codes_used"] = len(self._codes)
-        logs["code_perplexity"] = perplexity(self._codes)
+        if self._codes:
+            logs |= {"codes_used": len(self._codes), "code_perplexity": perplexity(self._codes)}
         logs["learning_rate"] = self.arguments.learning_rate * self._learning_rate_factor()
         logs["seconds_per_step"] = (time.perf_counter() - self._counting_since) / max(self._num_timed, 1)
         self._write_log(logs)

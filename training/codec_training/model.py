@@ -137,6 +137,22 @@ class CodecForTraining(nn.Module):
         latents, codes = model.quantizer(hidden_states)
         return latents, codes[..., 0], model.quantizer.project_in(hidden_states)
 
+    def hear(self, features: torch.Tensor) -> torch.Tensor:
+        """
+        What the encoder of mel features makes of them, where latents will be: without the waveform, and not rounded.
+
+        Args:
+            features (`torch.Tensor`): as in `encode`.
+
+        Returns:
+            `torch.Tensor`: (batch_size, num_frames, quantization_dim)
+        """
+        model = self.model
+        semantic = model.semantic_adapter(model.semantic_encoder(features).last_hidden_state.transpose(1, 2))
+        width = model.fc_encoder.in_features - semantic.shape[1]
+        nothing = semantic.new_zeros(len(semantic), width, semantic.shape[2])
+        return model.fc_encoder(torch.cat([semantic, nothing], dim=1).transpose(1, 2))
+
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """(batch_size, num_frames, quantization_dim) -> (batch_size, num_samples) at the output rate."""
         return self.model.acoustic_decoder(latents)[:, 0]
