@@ -177,9 +177,10 @@ class XCodec2:
                 f"{str(name_or_path)!r} must be an XCodec2 checkpoint: `model_type` {' or '.join(MODEL_CLASSES)}, or a "
                 f"configuration of the original project; got `model_type` {model_type!r}."
             )
-        model, info = model_class.from_pretrained(
-            **source, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
-        )
+        with torch.random.fork_rng(devices=[]):  # loaded at first use, it must not move a seeded generation
+            model, info = model_class.from_pretrained(
+                **source, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
+            )
         for problem in ("missing", "unexpected", "mismatched"):
             if names := info[f"{problem}_keys"]:
                 raise ValueError(f"{len(names)} {problem} weights in {str(name_or_path)!r}: {shorten(names)}.")

@@ -267,3 +267,12 @@ def test_published_sizes():
     assert upsampled.upsample_kernel_sizes == [8, 8]
     # transformers' own "xcodec" is the first X-Codec
     assert not is_original_config({"model_type": "xcodec", "acoustic_model_config": {}})
+
+
+def test_loading_draws_no_random_numbers(plain, tmp_path):
+    plain.save_pretrained(tmp_path)
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    XCodec2.from_pretrained(tmp_path)
+    assert torch.equal(torch.rand(3), expected)
