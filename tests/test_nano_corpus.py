@@ -120,6 +120,13 @@ def test_reserved_pairs_are_not_trained_on(plan):
     assert any(pair in trained for pair in held_out)
 
 
+def test_training_sentences_are_said_at_many_speeds(plan):
+    speeds = np.array([item.speed for item in plan if item.split == "train"])
+    assert (speeds.min(), speeds.max()) == (sentences.SLOWEST_SPEED, sentences.FASTEST_SPEED)
+    assert np.median(speeds) == pytest.approx((speeds.min() * speeds.max()) ** 0.5, abs=0.02)
+    assert {item.speed for item in plan if item.split != "train"} == {1.0}
+
+
 def test_a_reserved_pair_is_avoided():
     pair = ("next", "to")
     careful, free = SentenceMaker(0, set(), {pair}), SentenceMaker(0, set())
@@ -342,5 +349,6 @@ def test_real_voices_repeat_themselves(name, package):
     speech = first.speak(text, 5)
     second.speak("Something else.", 1)
     assert np.array_equal(second.speak(text, 5), speech)
+    assert len(first.speak(text, 5, speed=1.3)) < 0.9 * len(speech) < 0.8 * len(first.speak(text, 5, speed=0.75))
     assert speech.dtype == np.float32 and 1.5 < len(clips.make_clip(speech, first.sampling_rate)) / 16000 < 5
     assert VOICES[name].description()["packages"]
