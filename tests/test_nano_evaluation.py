@@ -115,3 +115,11 @@ def test_command(tiny_checkpoint, corpus, tmp_path, monkeypatch, capsys):
     assert "heard" not in json.loads(capsys.readouterr().out)["validation"]
     assert evaluate.main([str(tmp_path / "nothing"), str(corpus), *options]) == 1
     assert "nothing" in capsys.readouterr().err
+    assert evaluate.main([str(tiny_checkpoint), str(corpus), *options, "--speaker", "drum"]) == 1
+    assert "`speaker` 'drum' has no rows of 'validation'; the corpus has ['flute', 'organ']" in capsys.readouterr().err
+
+
+def test_voices_need_references(evaluation, monkeypatch):
+    monkeypatch.setattr(evaluate, "SHORTEST_REFERENCE", 4.99)
+    with pytest.raises(ValueError, match="held-out clips of 4.99 to 5 seconds"):
+        evaluation.voices(lambda waveform, rate: np.ones(2), 4)

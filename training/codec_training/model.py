@@ -131,7 +131,7 @@ class CodecForTraining(nn.Module):
             num_frames); and what was rounded, floats (batch_size, num_frames, number of levels), before it is bounded.
         """
         model = self.model
-        semantic = model.semantic_adapter(model.semantic_encoder(features).last_hidden_state.transpose(1, 2))
+        semantic = self._semantic(features)
         acoustic = encode_waveform(model.acoustic_encoder, audio[:, None])
         hidden_states = model.fc_encoder(torch.cat([semantic, acoustic], dim=1).transpose(1, 2))
         latents, codes = model.quantizer(hidden_states)
@@ -148,10 +148,15 @@ class CodecForTraining(nn.Module):
             `torch.Tensor`: (batch_size, num_frames, quantization_dim)
         """
         model = self.model
-        semantic = model.semantic_adapter(model.semantic_encoder(features).last_hidden_state.transpose(1, 2))
+        semantic = self._semantic(features)
         width = model.fc_encoder.in_features - semantic.shape[1]
         nothing = semantic.new_zeros(len(semantic), width, semantic.shape[2])
         return model.fc_encoder(torch.cat([semantic, nothing], dim=1).transpose(1, 2))
+
+    def _semantic(self, features: torch.Tensor) -> torch.Tensor:
+        """(batch_size, num_frames, num_features) -> (batch_size, width, num_frames)"""
+        hidden_states = self.model.semantic_encoder(features).last_hidden_state
+        return self.model.semantic_adapter(hidden_states.transpose(1, 2))
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """(batch_size, num_frames, quantization_dim) -> (batch_size, num_samples) at the output rate."""

@@ -71,7 +71,15 @@ class Evaluation:
             self.rows = list(csv.DictReader(file))
 
     def rows_of(self, speaker: str, split: str, limit: int | None = None) -> list[dict]:
-        return [row for row in self.rows if (row["speaker"], row["split"]) == (speaker, split)][:limit]
+        """
+        Raises:
+            ValueError: if the speaker has none in that split.
+        """
+        rows = [row for row in self.rows if (row["speaker"], row["split"]) == (speaker, split)]
+        if not rows:
+            names = sorted({row["speaker"] for row in self.rows})
+            raise ValueError(f"`speaker` {speaker!r} has no rows of {split!r}; the corpus has {names}.")
+        return rows[:limit]
 
     def recording(self, row: dict) -> tuple[np.ndarray, int]:
         return load_audio(self.corpus / row["file_name"])
@@ -160,6 +168,11 @@ class Evaluation:
         for speaker in speakers:
             rows = self.rows_of(speaker, VALIDATION)
             fit = [row for row in rows if SHORTEST_REFERENCE <= float(row["duration_seconds"]) <= LONGEST_REFERENCE]
+            if len(fit) < 2:  # one of which may be the sentence that is spoken
+                raise ValueError(
+                    f"{speaker!r} has {len(fit)} held-out clips of {SHORTEST_REFERENCE:g} to {LONGEST_REFERENCE:g} "
+                    "seconds; the test of voices needs 2 or more as references."
+                )
             references[speaker] = fit
             centres[speaker] = np.mean([embed(*self.recording(row)) for row in fit[-20:]], axis=0)
         cases, wanted = [], []

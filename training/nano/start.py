@@ -121,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
             decoder_layers=arguments.decoder_layers,
             progress_scale=arguments.progress_scale,
         )
-    except (ImportError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"{arguments.folder}: {size / 1e6:.1f} million weights")
