@@ -49,6 +49,7 @@ def test_batches_are_whole_clips_of_one_length():
     again, other = WholeClipBatches(Grid(), clips, 40, seed=1), WholeClipBatches(Grid(), clips, 40, 1, process_index=1)
     assert again(7)["clips"] == batches(7)["clips"]
     assert any(other(step)["clips"] != batches(step)["clips"] for step in range(5))
+    assert all(other(step)["target"].shape == batches(step)["target"].shape for step in range(20))  # no one waits
     with pytest.raises(ValueError, match="`frames_per_batch` must hold at least one whole clip; .* 10 frames, got 9"):
         WholeClipBatches(Grid(), clips, 9, seed=1)
 

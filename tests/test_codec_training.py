@@ -148,13 +148,22 @@ def test_discriminators_can_learn_to_tell(periods, windows):
 def test_gradient_passes_through_the_codes_to_both_encoders():
     codec = CodecForTraining(new_codec().model).train()
     audio, features = torch.from_numpy(tone(6400, 0))[None], torch.randn(1, 20, 160)
-    latents, codes, projected = codec.encode(audio, features)
+    latents, codes, projected = codec.encode(audio, codec.semantic(features))
     assert codes.shape == (1, 20) and codes.dtype in (torch.int32, torch.int64)
     assert torch.equal(latents, codec.model.quantizer.from_codes(codes[..., None]))
     codec.decode(latents).square().sum().backward()
     for part in ("semantic_encoder", "semantic_adapter", "acoustic_encoder", "fc_encoder", "quantizer"):
         gradients = [p.grad for p in getattr(codec.model, part).parameters() if p.grad is not None]
         assert gradients and max(float(g.abs().max()) for g in gradients) > 0, part
+
+
+def test_waveform_encoder_can_be_left_as_it_is():
+    codec = CodecForTraining(new_codec().model, freeze_waveform_encoder=True).train()
+    audio, features = torch.from_numpy(tone(6400, 0))[None], torch.randn(1, 20, 160)
+    latents, _, _ = codec.encode(audio, codec.semantic(features))
+    codec.decode(latents).square().sum().backward()
+    assert all(parameter.grad is None for parameter in codec.model.acoustic_encoder.parameters())
+    assert codec.model.fc_encoder.weight.grad[:, -1].abs().max() > 0  # what it says still counts
 
 
 def test_new_model_is_not_silent():

@@ -97,6 +97,13 @@ class T5GemmaTTSTrainingArguments(Seq2SeqTrainingArguments):
     guided_attention_width: float = field(
         default=0.2, metadata={"help": "Distance from the diagonal that costs little, in parts of the utterance."}
     )
+    guided_attention_tokens: float | None = field(
+        default=None,
+        metadata={
+            "help": "For datasets that say which text token each code speaks (align_dataset.py): distance from it that "
+            "costs little, in tokens; in place of the diagonal and its width."
+        },
+    )
     early_stopping_patience: int = field(
         default=0,
         metadata={"help": "Stop after this many evaluations without a better metric_for_best_model; 0 is never."},
@@ -139,6 +146,13 @@ class T5GemmaTTSTrainingArguments(Seq2SeqTrainingArguments):
             raise ValueError(
                 "`guided_attention_weight` must be at least 0 and `guided_attention_width` above 0, got "
                 f"{self.guided_attention_weight} and {self.guided_attention_width}."
+            )
+        if self.guided_attention_tokens is not None and not (
+            self.guided_attention_tokens > 0 and self.guided_attention_weight
+        ):
+            raise ValueError(
+                "`guided_attention_tokens` must be above 0 and needs `guided_attention_weight`, got "
+                f"{self.guided_attention_tokens} and {self.guided_attention_weight}."
             )
         if self.early_stopping_patience < 0:
             raise ValueError(f"`early_stopping_patience` must be at least 0, got {self.early_stopping_patience}.")

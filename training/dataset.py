@@ -14,6 +14,8 @@ from training.batching import NO_PROMPT
 
 
 COLUMNS = ("id", "text", "codes", "num_frames")
+STRETCHED = "codes_stretched"
+TEXT_POSITIONS = "text_positions"
 
 
 class SpeechDataset(TorchDataset):
@@ -29,18 +31,34 @@ class SpeechDataset(TorchDataset):
         config (`T5GemmaTTSConfig`): what the codes must fit.
         stretched (`bool`, *optional*, defaults to `False`): Speed variants (`codes_stretched`) are rows of their own,
             behind all others. `utterances` `(num_rows,)` has the row that each was made of, and itself for others.
+        aligned (`bool`, *optional*, defaults to `False`): Items also have `text_positions` `(num_frames,)`, and with a
+            prompt `prompt_text_positions`: which token of their text each code speaks, as `align_dataset.py` finds it.
 
     Raises:
-        ValueError: if columns are missing, a dataset is empty, or a row has no text, no codes or codes out of range;
+        ValueError: if speed variants shall be aligned, which have no positions; if columns are missing, a dataset is
+            empty, or a row has no text, no codes or codes out of range;
             the message names dataset and row.
     """
 
-    def __init__(self, datasets: list[Dataset], tokenizer, config: T5GemmaTTSConfig, stretched: bool = False):
+    def __init__(
+        self,
+        datasets: list[Dataset],
+        tokenizer,
+        config: T5GemmaTTSConfig,
+        stretched: bool = False,
+        aligned: bool = False,
+    ):
         if not datasets:
             raise ValueError("`datasets` must have at least one dataset.")
         for number, dataset in enumerate(datasets):
             if missing := [name for name in COLUMNS if name not in dataset.column_names]:
                 raise ValueError(f"dataset {number} lacks the columns {missing}; prepare it with prepare_dataset.py.")
+            if aligned and TEXT_POSITIONS not in dataset.column_names:
+                raise ValueError(f"dataset {number} lacks {TEXT_POSITIONS!r}; add it with align_dataset.py.")
+            if aligned and stretched and STRETCHED in dataset.column_names:
+                raise ValueError(
+                    f"dataset {number} has speed variants without {TEXT_POSITIONS!r}; leave `stretched` out."
+                )
             if not len(dataset):
                 raise ValueError(f"dataset {number} has no rows.")
         self.config = config
@@ -49,6 +67,7 @@ class SpeechDataset(TorchDataset):
         self.texts = [text for dataset in datasets for text in dataset["text"]]
         self.num_frames = np.array([n for dataset in datasets for n in dataset["num_frames"]], dtype=np.int64)
         self.codes = CodeColumn(datasets)
+        self.text_positions = CodeColumn(datasets, TEXT_POSITIONS) if aligned else None
         self.num_recorded = len(self.ids)
         self.utterances = np.arange(self.num_recorded)
         self._check_rows()
@@ -73,6 +92,10 @@ class SpeechDataset(TorchDataset):
         sample = {"input_ids": self.input_ids[row], "codes": self._codes(row)}
         if prompt != NO_PROMPT:
             sample |= {"prompt_input_ids": self.input_ids[prompt], "prompt_codes": self._codes(prompt)}
+        if self.text_positions is not None:
+            sample["text_positions"] = self.text_positions[row]
+            if prompt != NO_PROMPT:
+                sample["prompt_text_positions"] = self.text_positions[prompt]
         return sample
 
     def name(self, row: int) -> str:
@@ -98,10 +121,10 @@ class SpeechDataset(TorchDataset):
             self._codes(row)
 
     def _add_stretched(self, datasets: list[Dataset]) -> None:
-        held = [dataset for dataset in datasets if "codes_stretched" in dataset.column_names]
+        held = [dataset for dataset in datasets if STRETCHED in dataset.column_names]
         if not held:
             return
-        self.stretched_codes = CodeColumn(held, "codes_stretched")
+        self.stretched_codes = CodeColumn(held, STRETCHED)
         own_rows = np.concatenate(
             [self.utterances[self.dataset_of_row == number] for number, d in enumerate(datasets) if d in held]
         )
@@ -153,8 +176,8 @@ class CodeColumn:
 
     Args:
         datasets (`list[datasets.Dataset]`): their rows follow each other.
-        column (`str`, *optional*, defaults to `"codes"`): Or `"codes_stretched"`, whose lists stand one after the
-            other, `counts` `(num_dataset_rows,)` of them for each row.
+        column (`str`, *optional*, defaults to `"codes"`): Or another with a value per code; or `"codes_stretched"`,
+            whose lists stand one after the other, `counts` `(num_dataset_rows,)` of them for each row.
     """
 
     def __init__(self, datasets: list[Dataset], column: str = "codes"):
@@ -167,7 +190,7 @@ class CodeColumn:
                 if chunk.null_count or chunk.values.null_count:
                     raise ValueError(f"dataset {number} has a row without {column}.")
                 counts.append(np.diff(chunk.offsets.to_numpy()))
-                if column != "codes":
+                if column == STRETCHED:
                     chunk = chunk.flatten()
                 self.chunks.append((chunk.values.to_numpy(zero_copy_only=True), chunk.offsets.to_numpy()))
                 lengths.append(len(chunk))
@@ -191,7 +214,9 @@ class SpeechCollator:
 
     Texts: reference ids, separator, target ids, between the configured BOS and EOS. Decoder: start token, reference
     codes, separator, target codes; labels the same shifted, ending in the end token, with the reference part and the
-    separator ignored (so that the Trainer counts target tokens only). All padded on the right.
+    separator ignored (so that the Trainer counts target tokens only). All padded on the right. Samples with positions
+    give `text_positions`, float32 of the labels' shape: which token of `input_ids` each label speaks, the last for the
+    end token, 0 where there is none.
     """
 
     def __init__(self, config: T5GemmaTTSConfig):
@@ -233,7 +258,22 @@ class SpeechCollator:
             "decoder_attention_mask": (np.arange(shape[1]) < lengths[:, None]).astype(np.int64),
             "labels": labels,
         }
+        if "text_positions" in samples[0]:
+            batch["text_positions"] = self._text_positions(samples, prefixes, text_lengths, shape)
         return {name: torch.from_numpy(array) for name, array in batch.items()}
+
+    def _text_positions(self, samples: list[dict], prefixes, text_lengths, shape: tuple[int, int]) -> np.ndarray:
+        positions = np.zeros(shape, dtype=np.float32)
+        before = len(self.text_before)
+        for row, (sample, prefix, text_length) in enumerate(zip(samples, prefixes, text_lengths, strict=True)):
+            own = sample["text_positions"]
+            if prefix:
+                positions[row, : prefix - 1] = before + sample["prompt_text_positions"]
+            # the target's text ends where all text ends
+            start = text_length - len(self.text_after) - len(sample["input_ids"])
+            positions[row, prefix : prefix + len(own)] = start + own
+            positions[row, prefix + len(own)] = text_length - 1
+        return positions
 
 
 def load_prepared(name: str, split: str) -> Dataset:

@@ -2,8 +2,9 @@
 
 Speech follows its text, so a token half-way through an utterance has little to gain from attending to the text's end.
 Small models need long to find that out; the loss of Tachibana et al. (2017, "Efficiently trainable text-to-speech
-system based on deep convolutional networks with guided attention", section 3.3) tells them. Half of each layer's heads
-are guided, the others stay free. It needs attention weights, so attention is eager.
+system based on deep convolutional networks with guided attention", section 3.3) tells them. Where it is known which
+token each code speaks, that token takes the diagonal's place. Half of each layer's heads are guided, the others stay
+free. It needs attention weights, so attention is eager.
 """
 
 import torch
@@ -37,20 +38,25 @@ def guided_attention_loss(
 ) -> torch.Tensor:
     """
     Attention off the diagonal, summed over target tokens: sum of `attention * (1 - exp(-distance^2 / (2 width^2)))`,
-    averaged over the guided heads. Distances are in parts of the utterance.
+    averaged over the guided heads. Distances are in parts of the utterance, or in tokens if the batch has
+    `text_positions`.
 
     Args:
         cross_attentions (tuple of `torch.FloatTensor` of shape `(batch_size, num_heads, length, text_length)`)
         batch: as the collator makes it.
-        width (`float`): distance that costs little; 0.2 in the paper.
+        width (`float`): distance that costs little; 0.2 of the utterance in the paper.
 
     Returns:
         `torch.FloatTensor`: scalar.
     """
-    text = segment_progress(batch["attention_mask"], batch["input_ids"] == config.text_separator_token_id)
-    audio = segment_progress(
-        batch["decoder_attention_mask"], batch["decoder_input_ids"] == config.audio_separator_token_id
-    )
+    if "text_positions" in batch:
+        audio = batch["text_positions"]
+        text = torch.arange(batch["input_ids"].shape[1], device=audio.device)[None]
+    else:
+        text = segment_progress(batch["attention_mask"], batch["input_ids"] == config.text_separator_token_id)
+        audio = segment_progress(
+            batch["decoder_attention_mask"], batch["decoder_input_ids"] == config.audio_separator_token_id
+        )
     distance = audio[:, :, None] - text[:, None, :]  # (batch, length, text_length)
     cost = 1 - torch.exp(-distance.square() / (2 * width**2))
     cost = cost * (batch["labels"] != IGNORE_INDEX)[:, :, None]

@@ -114,7 +114,7 @@ def with_adapters(model: T5GemmaTTSForConditionalGeneration, arguments: ModelArg
     )
 
 
-def load_data(arguments: DataArguments, tokenizer, config: T5GemmaTTSConfig, evaluate: bool):
+def load_data(arguments: DataArguments, tokenizer, config: T5GemmaTTSConfig, evaluate: bool, aligned: bool = False):
     """Training and evaluation rows; refused before any step if they were prepared for another codec."""
     for name in arguments.datasets:
         try:
@@ -131,6 +131,7 @@ def load_data(arguments: DataArguments, tokenizer, config: T5GemmaTTSConfig, eva
         tokenizer,
         config,
         stretched=arguments.stretched,
+        aligned=aligned,
     )
     if not evaluate:
         return train, None
@@ -164,7 +165,11 @@ def main(argv: list[str] | None = None) -> None:
     model, processor = load_model_and_processor(model_arguments)
     config = model.config
     train_dataset, eval_dataset = load_data(
-        data_arguments, processor.tokenizer, config, evaluate=arguments.eval_strategy != "no"
+        data_arguments,
+        processor.tokenizer,
+        config,
+        evaluate=arguments.eval_strategy != "no",
+        aligned=arguments.guided_attention_tokens is not None,
     )
     trainer = T5GemmaTTSTrainer(
         model,

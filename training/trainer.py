@@ -17,7 +17,7 @@ from t5gemma_tts.reference_t5gemma_tts import load_transcriber
 from training.arguments import SCALED_ADAM, T5GemmaTTSTrainingArguments
 from training.batching import TokenBatchSampler
 from training.conditioning import look, with_wrong_texts
-from training.dataset import SpeechCollator, SpeechDataset
+from training.dataset import TEXT_POSITIONS, SpeechCollator, SpeechDataset
 from training.eden import Eden
 from training.guided_attention import guided_attention_loss
 from training.hidden_codes import hide_codes
@@ -79,6 +79,12 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
             if implementation != "eager":
                 raise ValueError(
                     f"`guided_attention_weight` needs eager attention, but the model runs {implementation}."
+                )
+            aligned = train_dataset.text_positions is not None
+            if aligned != (args.guided_attention_tokens is not None):
+                raise ValueError(
+                    "`guided_attention_tokens` and a training set with `text_positions` go together, got "
+                    f"{args.guided_attention_tokens} and a set {'with' if aligned else 'without'}."
                 )
         if args.selective_checkpointing:
             enable_selective_checkpointing(model)
@@ -163,6 +169,7 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
         return warmup * num_training_steps if 0 < warmup < 1 else self.args.get_warmup_steps(num_training_steps)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        inputs, batch = {name: value for name, value in inputs.items() if name != TEXT_POSITIONS}, inputs
         if model.training and (self.args.audio_mask_probability or self.args.audio_mask_row_probability):
             codes = hide_codes(
                 inputs["decoder_input_ids"],
@@ -179,7 +186,7 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
             num_items_in_batch=num_items_in_batch,
         )
         if guided:
-            loss = loss + self._guided_loss(outputs, inputs, num_items_in_batch)
+            loss = loss + self._guided_loss(outputs, batch, num_items_in_batch)
         if model.training:
             masks = inputs["attention_mask"], inputs["decoder_attention_mask"]
             self._counters += torch.stack(
@@ -192,10 +199,9 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
             ).to(self._counters.device)
         return (loss, outputs) if return_outputs else loss
 
-    def _guided_loss(self, outputs, inputs, num_items_in_batch) -> torch.Tensor:
-        off_diagonal = guided_attention_loss(
-            outputs["cross_attentions"], inputs, self.train_dataset.config, self.args.guided_attention_width
-        )
+    def _guided_loss(self, outputs, batch, num_items_in_batch) -> torch.Tensor:
+        width = self.args.guided_attention_tokens or self.args.guided_attention_width
+        off_diagonal = guided_attention_loss(outputs["cross_attentions"], batch, self.train_dataset.config, width)
         self._off_diagonal += off_diagonal.detach()
         count, ranks = outputs["num_targets"], 1
         if num_items_in_batch is not None:  # as the Trainer weighs the other loss

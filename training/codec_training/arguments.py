@@ -28,6 +28,11 @@ class CodecModelArguments:
     freeze_encoder: bool = option(
         False, "Train `acoustic_decoder` alone: encoders and codebook stay, so that codes keep their meaning."
     )
+    freeze_waveform_encoder: bool = option(
+        False,
+        "Leave the encoder of the waveform as it is, half of a small model's training time: for models whose encoder "
+        "of mel features can tell all that matters, and even new ones, where it stays a random view of the sound.",
+    )
     hidden_size: int | None = option(None, "New model: width of the decoder, a multiple of 32.")
     intermediate_size: int | None = option(None, "New model: width of the decoder's MLPs.")
     num_hidden_layers: int | None = option(None, "New model: layers of the decoder.")
@@ -58,7 +63,9 @@ class CodecModelArguments:
 
 
 NEW_MODEL_OPTIONS = tuple(
-    name for name in CodecModelArguments.__dataclass_fields__ if name not in ("model", "freeze_encoder")
+    name
+    for name in CodecModelArguments.__dataclass_fields__
+    if name not in ("model", "freeze_encoder", "freeze_waveform_encoder")
 )
 
 
@@ -113,7 +120,9 @@ class CodecTrainingArguments:
     max_skipped_steps: int = option(20, "Training stops after this many steps with NaN or infinite gradients.")
     ema_decay: float = option(0.999, "Decay of the average of the weights, which is what is saved; 0 saves the last.")
     mixed_precision: str = option(
-        "no", "Decoder and discriminators in bfloat16; the encoder never: codes depend on it.", choices=("no", "bf16")
+        "no",
+        "Decoder, discriminators, encoder of mel features in bfloat16; waveform encoder and rounding to codes never.",
+        choices=("no", "bf16"),
     )
     use_cpu: bool = option(False, "Train on the CPU even if there is an accelerator.")
 

@@ -47,7 +47,7 @@ class CodecTrainer:
 
     Args:
         codec (`XCodec2`): Its model is trained in place.
-        freeze_encoder (`bool`): Train `acoustic_decoder` only.
+        freeze_encoder, freeze_waveform_encoder (`bool`): As in `CodecForTraining`.
         arguments (`CodecTrainingArguments`)
         cache (`ClipCache`): Clips for training and validation.
         settings (`dict`): All options of the run, to be kept with the codec and compared when a run goes on.
@@ -62,6 +62,7 @@ class CodecTrainer:
         self,
         codec: XCodec2,
         freeze_encoder: bool,
+        freeze_waveform_encoder: bool,
         arguments: CodecTrainingArguments,
         cache: ClipCache,
         settings: dict,
@@ -72,7 +73,7 @@ class CodecTrainer:
         self.folder = Path(arguments.output_dir)
         device = accelerator.device
         codec.to(device)
-        self.codec = CodecForTraining(codec.model, freeze_encoder).train()
+        self.codec = CodecForTraining(codec.model, freeze_encoder, freeze_waveform_encoder).train()
         self.parameters = [parameter for parameter in self.codec.parameters() if parameter.requires_grad]
         self.text_loss = None
         if arguments.text_weight:
@@ -155,7 +156,9 @@ class CodecTrainer:
         batch = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
         factor = self._learning_rate_factor()
         if self.step < arguments.text_only_steps:
-            losses = {"text": self.text_loss(self.codec.hear(batch["features"]), clips)}
+            with accelerator.autocast():
+                heard = self.codec.hear(batch["features"])
+            losses = {"text": self.text_loss(heard, clips)}
             total, codes = losses["text"], None
         else:
             losses, total, codes = self._losses(batch, clips, factor)
@@ -182,7 +185,9 @@ class CodecTrainer:
             codes = batch["codes"]
             latents = self.codec.latents_of(codes)
         else:
-            latents, codes, projected = self.codec.encode(batch["audio"], batch["features"])
+            with accelerator.autocast():
+                semantic = self.codec.semantic(batch["features"])
+            latents, codes, projected = self.codec.encode(batch["audio"], semantic)
         with accelerator.autocast():
             audio = self.codec.decode(latents)
         length = min(audio.shape[1], target.shape[1])  # upsamplers can make a few samples more

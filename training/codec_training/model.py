@@ -105,12 +105,15 @@ class CodecForTraining(nn.Module):
     Args:
         model (`Xcodec2Model`)
         freeze_encoder (`bool`, *optional*, defaults to `False`): Only `acoustic_decoder` gets gradients.
+        freeze_waveform_encoder (`bool`, *optional*, defaults to `False`): All but `acoustic_encoder` do.
     """
 
-    def __init__(self, model: Xcodec2Model, freeze_encoder: bool = False):
+    def __init__(self, model: Xcodec2Model, freeze_encoder: bool = False, freeze_waveform_encoder: bool = False):
         super().__init__()
         self.model, self.freeze_encoder = model, freeze_encoder
         model.requires_grad_(not freeze_encoder)
+        if freeze_waveform_encoder:
+            model.acoustic_encoder.requires_grad_(False)
         model.acoustic_decoder.requires_grad_(True)
 
     def train(self, mode: bool = True) -> "CodecForTraining":
@@ -120,20 +123,19 @@ class CodecForTraining(nn.Module):
             part.eval()
         return self
 
-    def encode(self, audio: torch.Tensor, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def encode(self, audio: torch.Tensor, semantic: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         Args:
             audio (`torch.Tensor`): (batch_size, num_frames * hop_length), at the input rate.
-            features (`torch.Tensor`): (batch_size, num_frames, num_features), what `XCodec2.encode` computes.
+            semantic (`torch.Tensor`): (batch_size, width, num_frames), as `semantic` makes it of the same audio.
 
         Returns:
             `(latents, codes, projected)`: floats (batch_size, num_frames, quantization_dim); ids (batch_size,
             num_frames); and what was rounded, floats (batch_size, num_frames, number of levels), before it is bounded.
         """
         model = self.model
-        semantic = self._semantic(features)
         acoustic = encode_waveform(model.acoustic_encoder, audio[:, None])
-        hidden_states = model.fc_encoder(torch.cat([semantic, acoustic], dim=1).transpose(1, 2))
+        hidden_states = model.fc_encoder(torch.cat([semantic.float(), acoustic], dim=1).transpose(1, 2))
         latents, codes = model.quantizer(hidden_states)
         return latents, codes[..., 0], model.quantizer.project_in(hidden_states)
 
@@ -142,19 +144,19 @@ class CodecForTraining(nn.Module):
         What the encoder of mel features makes of them, where latents will be: without the waveform, and not rounded.
 
         Args:
-            features (`torch.Tensor`): as in `encode`.
+            features (`torch.Tensor`): as in `semantic`.
 
         Returns:
             `torch.Tensor`: (batch_size, num_frames, quantization_dim)
         """
         model = self.model
-        semantic = self._semantic(features)
+        semantic = self.semantic(features)
         width = model.fc_encoder.in_features - semantic.shape[1]
         nothing = semantic.new_zeros(len(semantic), width, semantic.shape[2])
         return model.fc_encoder(torch.cat([semantic, nothing], dim=1).transpose(1, 2))
 
-    def _semantic(self, features: torch.Tensor) -> torch.Tensor:
-        """(batch_size, num_frames, num_features) -> (batch_size, width, num_frames)"""
+    def semantic(self, features: torch.Tensor) -> torch.Tensor:
+        """Of features as `XCodec2.encode` computes them: (batch_size, num_frames, 160) -> (..., width, num_frames)"""
         hidden_states = self.model.semantic_encoder(features).last_hidden_state
         return self.model.semantic_adapter(hidden_states.transpose(1, 2))
 

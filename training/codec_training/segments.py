@@ -68,7 +68,7 @@ class WholeClipBatches:
         clips (`list[CachedClip]`): To draw from; those longer than a batch are left out.
         frames_per_batch (`int`)
         seed (`int`)
-        process_index (`int`, *optional*, defaults to 0): Processes draw apart.
+        process_index (`int`, *optional*, defaults to 0): Processes draw lengths alike and clips apart.
 
     Raises:
         ValueError: if all clips are longer than a batch.
@@ -96,8 +96,8 @@ class WholeClipBatches:
         Returns:
             `dict`: tensors as `ClipCache.segment` gives them, stacked, and "clips", the ids.
         """
+        length = self.clips[np.random.default_rng([self.seed, step]).integers(len(self.clips))].num_frames
         generator = np.random.default_rng([self.seed, step, self.process_index + 1])
-        length = self.clips[generator.integers(len(self.clips))].num_frames
         group = self.of_length[length]
         count = min(len(group), self.frames_per_batch // length)
         chosen = [self.clips[number] for number in generator.choice(group, count, replace=False)]

@@ -23,6 +23,9 @@ class TextLoss(nn.Module):
         texts (`dict[str, str]`): By id of a clip.
         hidden_size (`int`, *optional*, defaults to 256): Of the head.
 
+    `targets` has what each clip says, numbers of audible tokens (num_targets,), and `places` where these tokens stand
+    among all tokens of its text.
+
     Raises:
         ValueError: if a clip has no text that the tokenizer knows; names it.
     """
@@ -33,10 +36,10 @@ class TextLoss(nn.Module):
         audible = _audible_tokens(tokenizer)
         number_of = {token: number for number, token in enumerate(audible, start=1)}  # 0 is CTC's blank
         encoded = tokenizer(list(texts.values()), add_special_tokens=False)["input_ids"]
-        self.targets = {
-            clip: torch.tensor([number_of[token] for token in ids if token in number_of])
-            for clip, ids in zip(texts, encoded, strict=True)
-        }
+        self.targets, self.places = {}, {}
+        for clip, ids in zip(texts, encoded, strict=True):
+            heard = [(number_of[token], place) for place, token in enumerate(ids) if token in number_of]
+            self.targets[clip], self.places[clip] = torch.tensor(heard, dtype=torch.long).view(-1, 2).unbind(1)
         for clip, target in self.targets.items():
             if not len(target):
                 raise ValueError(f"clip {clip!r} has no text to learn: {texts[clip]!r}.")
@@ -57,7 +60,7 @@ class TextLoss(nn.Module):
         Returns:
             `torch.Tensor`: scalar, nats per token. A text longer than its clip has frames for counts 0.
         """
-        log_probabilities = self.layers(latents.float().transpose(1, 2)).log_softmax(1).permute(2, 0, 1)
+        log_probabilities = self.log_probabilities(latents).transpose(0, 1)
         targets = [self.targets[clip] for clip in clips]
         target_lengths = torch.tensor([len(target) for target in targets])
         return F.ctc_loss(
@@ -68,6 +71,10 @@ class TextLoss(nn.Module):
             reduction="sum",
             zero_infinity=True,
         ) / int(target_lengths.sum())
+
+    def log_probabilities(self, latents: torch.Tensor) -> torch.Tensor:
+        """Of nothing new (0) and of each audible token: (batch_size, num_frames, width) -> (..., num_tokens + 1)."""
+        return self.layers(latents.float().transpose(1, 2)).log_softmax(1).transpose(1, 2)
 
 
 def _audible_tokens(tokenizer) -> list[int]:
