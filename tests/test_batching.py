@@ -60,14 +60,16 @@ def test_prompts_are_other_clips_of_the_speaker():
     num_frames = generator.integers(30, 900, 2000)
     speakers = generator.integers(-1, 10, 2000)
     starts = generator.uniform(0, 3600, 2000)
-    options = PromptOptions(prompt_probability=0.7, prompt_max_distance_seconds=600, max_total_seconds=20)
+    options = PromptOptions(
+        prompt_probability=0.7, prompt_max_seconds=12, prompt_max_distance_seconds=600, max_total_seconds=20
+    )
     drawer = PromptDrawer(num_frames, speakers, 50.0, options, start_seconds=starts)
     rows = np.arange(2000)
     prompts = drawer.draw(rows, np.random.default_rng(1))
     has = prompts != NO_PROMPT
     assert (prompts[has] != rows[has]).all()
     assert (speakers[prompts[has]] == speakers[rows[has]]).all()
-    assert (num_frames[prompts[has]] >= 50).all()
+    assert (num_frames[prompts[has]] >= 50).all() and (num_frames[prompts[has]] <= 600).all()
     assert (num_frames[prompts[has]] + num_frames[rows[has]] <= 1000).all()
     assert (np.abs(starts[prompts[has]] - starts[rows[has]]) <= 600).all()
     assert not has[speakers < 0].any()
@@ -149,7 +151,9 @@ def test_bad_arguments(arguments, message):
         TokenBatchSampler(**arguments, row_names="ab".__getitem__)
 
 
-@pytest.mark.parametrize("arguments", [{"prompt_probability": 1.5}, {"prompt_min_seconds": -1.0}])
+@pytest.mark.parametrize(
+    "arguments", [{"prompt_probability": 1.5}, {"prompt_min_seconds": -1.0}, {"prompt_max_seconds": 0.5}]
+)
 def test_bad_prompt_options(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         PromptOptions(**arguments)

@@ -25,6 +25,9 @@ class PromptOptions:
         metadata={"help": "Longest distance in the recording between prompt and target, where start times are known."},
     )
     prompt_min_seconds: float = field(default=1.0, metadata={"help": "Shorter clips are not used as prompts."})
+    prompt_max_seconds: float | None = field(
+        default=None, metadata={"help": "Longer clips are not used as prompts; they cost time and teach little more."}
+    )
     max_total_seconds: float = field(
         default=40.0, metadata={"help": "Longest prompt and target together; beyond it the row goes without a prompt."}
     )
@@ -36,6 +39,11 @@ class PromptOptions:
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise ValueError(f"`{name}` must be at least 0, got {value}.")
+        if self.prompt_max_seconds is not None and not self.prompt_max_seconds >= self.prompt_min_seconds:
+            raise ValueError(
+                f"`prompt_max_seconds` must be at least `prompt_min_seconds` ({self.prompt_min_seconds}), got "
+                f"{self.prompt_max_seconds}."
+            )
 
 
 class PromptDrawer:
@@ -76,9 +84,12 @@ class PromptDrawer:
         self.probabilities = self._probabilities(speaker_names or [])
         rows = np.arange(len(self.num_frames))
         self.utterances = rows if utterances is None else np.asarray(utterances)
-        self.min_frames = options.prompt_min_seconds * frame_rate
+        longest = np.inf if options.prompt_max_seconds is None else options.prompt_max_seconds
+        self.is_prompt = (self.num_frames >= options.prompt_min_seconds * frame_rate) & (
+            self.num_frames <= longest * frame_rate
+        )
         self.max_frames = options.max_total_seconds * frame_rate
-        usable = np.flatnonzero((self.num_frames >= self.min_frames) & (self.speakers >= 0) & (self.utterances == rows))
+        usable = np.flatnonzero(self.is_prompt & (self.speakers >= 0) & (self.utterances == rows))
         order = usable[np.argsort(self.speakers[usable], kind="stable")]
         # rows of one speaker stand together: `pool[first[s] : last[s]]`
         self.pool = order
@@ -141,8 +152,7 @@ class PromptDrawer:
     def _draw_neighbor(self, row: int, candidates, generator: np.random.Generator) -> int:
         candidates = np.asarray(candidates, dtype=np.int64)
         if len(candidates):
-            long_enough = self.num_frames[candidates] >= self.min_frames
-            candidates = candidates[long_enough & self._fits(np.full(len(candidates), row), candidates)]
+            candidates = candidates[self.is_prompt[candidates] & self._fits(np.full(len(candidates), row), candidates)]
         return int(candidates[int(generator.random() * len(candidates))]) if len(candidates) else -1
 
 
