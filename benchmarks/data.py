@@ -97,13 +97,14 @@ def main() -> None:
     count, repeats = (500, 1) if arguments.quick else (4000, 5)
 
     from datasets import Dataset, Features, Sequence, Value, load_from_disk
+    from transformers import AutoTokenizer
 
     from t5gemma_tts import T5GemmaTTSConfig
+    from t5gemma_tts.checkpoints import NANO
     from training.batching import TokenBatchSampler
     from training.dataset import SpeechCollator, SpeechDataset
-    from training.make_tiny_checkpoint import tiny_tokenizer
 
-    tokenizer = tiny_tokenizer()
+    tokenizer = AutoTokenizer.from_pretrained(NANO)
     config = T5GemmaTTSConfig(codebook_size=CODEBOOK_SIZE)
     collate = SpeechCollator(config)
     rows = make_rows(count)

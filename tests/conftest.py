@@ -21,7 +21,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory) -> Path:
     """A checkpoint with random weights, its tokenizer, processor and codec. For reading: copy it to change it."""
-    from training.make_tiny_checkpoint import make_tiny_checkpoint
+    from tiny_checkpoint import make_tiny_checkpoint
 
     folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
     make_tiny_checkpoint(folder)
@@ -31,7 +31,7 @@ def tiny_checkpoint(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def codec(tmp_path_factory) -> Path:
     """Folder of a tiny codec; tests of codecs have fixtures of their own."""
-    from training.make_tiny_checkpoint import tiny_codec
+    from tiny_checkpoint import tiny_codec
 
     folder = tmp_path_factory.mktemp("codec") / "tiny"
     tiny_codec().save_pretrained(folder)

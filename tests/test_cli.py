@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from tiny_checkpoint import tiny_codec
 from voices import CUTOFF_FRAMES, write_voice
 
 from t5gemma_tts import T5GemmaTTSCodecConfig, T5GemmaTTSCodecModel, T5GemmaTTSForConditionalGeneration, XCodec2
 from t5gemma_tts.cli import speak
-from training.make_tiny_checkpoint import tiny_codec
 
 
 GREEDY = ("--temperature", 0)

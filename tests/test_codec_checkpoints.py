@@ -13,12 +13,12 @@ import pytest
 import torch
 from codec_sets import assert_same, clip, first_set, load_codec, read_config, write_original
 from safetensors.torch import load_file, save_file
+from tiny_checkpoint import tiny_codec
 from transformers import AutoModel, Xcodec2Model
 
 from t5gemma_tts import T5GemmaTTSCodecConfig
 from t5gemma_tts.xcodec2_original_t5gemma_tts import config_from_original, is_original_config
 from t5gemma_tts.xcodec2_t5gemma_tts import T5GemmaTTSCodecModel, XCodec2
-from training.make_tiny_checkpoint import tiny_codec
 
 
 @pytest.fixture

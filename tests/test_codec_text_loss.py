@@ -8,11 +8,11 @@ import pytest
 import torch
 from codec_runs import new_codec, save_recordings, train
 from safetensors.torch import load_file
+from tiny_checkpoint import tiny_tokenizer
 
 from training.codec_training.cache import CachedClip
 from training.codec_training.segments import WholeClipBatches
 from training.codec_training.text_loss import TextLoss
-from training.make_tiny_checkpoint import tiny_tokenizer
 
 
 @pytest.fixture(scope="module")

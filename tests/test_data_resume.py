@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from datasets import DatasetDict, load_dataset, load_from_disk
 from recordings import ENVIRONMENT, SCRIPT, code_bytes, command, load_rows, prepare, write_pairs
+from tiny_checkpoint import tiny_codec
 
 from training.data_preparation import run
 from training.data_preparation.work import Work
-from training.make_tiny_checkpoint import tiny_codec
 
 
 OPTIONS = {"rows_per_shard": 2, "validation_share": 0.3}

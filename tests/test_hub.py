@@ -11,6 +11,7 @@ import pytest
 import torch
 from golden import GOLDEN_DIR, TTS_DIR
 from safetensors.torch import load_file, save_file
+from tiny_checkpoint import make_tiny_checkpoint
 from tokenizers import Regex, Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
@@ -19,7 +20,6 @@ from transformers import PreTrainedTokenizerFast
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor, XCodec2
 from t5gemma_tts.audio_t5gemma_tts import save_audio
 from t5gemma_tts.cli.main import main
-from training.make_tiny_checkpoint import make_tiny_checkpoint
 
 
 TEXTS = ["Hello there, my dear friend.", "今日はいい天気ですね。"]

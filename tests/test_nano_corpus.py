@@ -16,8 +16,8 @@ import pytest
 import soundfile
 from organ import Organ
 from recordings import load_rows, prepare
+from tiny_checkpoint import tiny_codec
 
-from training.make_tiny_checkpoint import tiny_codec
 from training.nano import clips, grammar, sentences, words
 from training.nano.corpus import main, make_corpus
 from training.nano.sentences import SentenceMaker, pairs_of, plan_utterances, reserved_pairs, words_of

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from tiny_checkpoint import tiny_codec
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
-from training.make_tiny_checkpoint import tiny_codec
 from training.nano.spelling import build_tokenizer
 from training.nano.start import main
 
@@ -28,6 +28,7 @@ def test_checkpoint_speaks(started):
     model = T5GemmaTTSForConditionalGeneration.from_pretrained(folder / "start")
     processor = T5GemmaTTSProcessor.from_pretrained(folder / "start")
     assert model.config.progress_scale == 100 and model.config.codebook_size == 256
+    assert model.generation_config.temperature == 0.5
     assert len(model.get_encoder().layers) == 1 and len(model.get_decoder().layers) == 2
     inputs = processor(text="The dog saw.", duration=0.5)
     ids = inputs["input_ids"][0].tolist()

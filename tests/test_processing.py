@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from tiny_checkpoint import tiny_tokenizer
 from voices import END, PAD, SEPARATOR, START, TEXT_BOS, TEXT_EOS, TEXT_PAD, TEXT_SEPARATOR, text_ids, voice
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
 from t5gemma_tts import processing_t5gemma_tts as processing
 from t5gemma_tts.duration_t5gemma_tts import estimate_duration
-from training.make_tiny_checkpoint import tiny_tokenizer
 
 
 def test_mixed_batch(processor):

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from tiny_checkpoint import tiny_codec, tiny_tokenizer
 from transformers import AutoProcessor
 from voices import voice
 
 from t5gemma_tts import T5GemmaTTSProcessor, XCodec2
-from training.make_tiny_checkpoint import tiny_codec, tiny_tokenizer
 
 
 FIELDS = (

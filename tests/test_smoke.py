@@ -17,6 +17,7 @@ from training.nano.corpus import make_corpus
 
 
 ROOT = Path(__file__).parents[1]
+NANO = "t5gemma_tts/checkpoints/nano"
 RECIPE = yaml.safe_load((ROOT / "training" / "recipes" / "smoke.yaml").read_text())
 LESS = {"max_steps": 30, "warmup_steps": 3, "max_tokens_per_batch": 600, "eval_steps": 30, "save_steps": 30}
 
@@ -50,8 +51,8 @@ def test_the_trained_checkpoint_speaks(trained, run, tmp_path, capsys):
 def test_recipe_trains_what_the_makefile_prepares():
     script = subprocess.check_output(["make", "--dry-run", "--always-make", "train-smoke"], cwd=ROOT, text=True)
     commands = " ".join(script.replace("\\\n", " ").split())
-    assert f"make_tiny_checkpoint.py {RECIPE['model']}" in commands
-    assert f"--output {RECIPE['datasets'][0]} --codec {RECIPE['model']}" in commands
+    assert f"nano/start.py {RECIPE['model']} --codec {NANO}/codec --tokenizer {NANO} " in commands
+    assert f"--output {RECIPE['datasets'][0]} --codec {NANO}" in commands
     assert f'speak "Good morning! The train leaves at seven." --model {RECIPE["output_dir"]} ' in commands
     assert f"check_run.py {RECIPE['output_dir']} smoke.wav" in commands
     assert "train.py training/recipes/smoke.yaml" in commands

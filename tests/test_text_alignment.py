@@ -38,6 +38,13 @@ def test_best_path_is_the_best_of_all(targets, seed):
     np.testing.assert_allclose(best_path(scores, np.array(targets)), spoken)
 
 
+def test_a_long_text():
+    targets = np.tile([1, 2], 150)
+    scores = np.full((900, 3), -3.0)
+    scores[np.arange(300) * 3 + 1, targets] = 0.0
+    np.testing.assert_allclose(best_path(scores, targets), np.arange(300) * 3 + 1, atol=1)
+
+
 def test_too_few_frames_for_the_text():
     scores = np.log(np.full((3, 3), 1 / 3))
     assert best_path(scores, np.array([1, 1, 2])) is None  # a blank has to stand between equal ones

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-
-from training.make_tiny_checkpoint import tiny_tokenizer
+from tiny_checkpoint import tiny_tokenizer
 
 
 START, PAD, END, SEPARATOR = 256, 258, 259, 260  # of the tiny checkpoint's codebook of 256

@@ -44,7 +44,7 @@ def best_path(log_probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray 
     path = np.empty(num_frames, dtype=int)
     for frame in range(num_frames - 1, -1, -1):
         path[frame] = state
-        state -= steps[frame, state]
+        state -= int(steps[frame, state])
     frames = np.arange(num_frames)
     return np.array([frames[path == 2 * number + 1].mean() for number in range(len(targets))])
 

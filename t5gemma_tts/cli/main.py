@@ -11,6 +11,7 @@ import warnings
 from contextlib import contextmanager
 
 from .. import __version__
+from ..checkpoints import NANO
 
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -150,7 +151,10 @@ def add_convert(verbs) -> None:
 def add_model(parser) -> None:
     group = parser.add_argument_group("model and devices")
     group.add_argument(
-        "--model", metavar="NAME", required=True, help="Hub name or folder; the original project's work too"
+        "--model",
+        metavar="NAME",
+        default=NANO,
+        help="Hub name or folder; the original project's work too (default: nano, the small English voice within)",
     )
     group.add_argument("--codec", metavar="NAME", help="codec to use instead of the checkpoint's own")
     group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps; default: the best there is")

@@ -111,6 +111,11 @@ class CodecTrainingArguments:
     segment_frames: list[int] = option(
         [32, 64, 128, 256], "Lengths of the segments that a batch is made of; one is drawn for each batch."
     )
+    whole_clips: bool = option(
+        False,
+        "Batches of whole clips of one length instead, as speech is decoded in use; always so with `text_weight`. "
+        "Clips shorter than the shortest of `segment_frames` are left out.",
+    )
     learning_rate: float = option(1e-3, "Peak learning rate of AdamW.")
     final_learning_rate_ratio: float = option(0.03, "What the cosine ends at, as a share of the peak.")
     warmup_steps: int = option(100, "Steps of linear warm-up.")
@@ -142,6 +147,11 @@ class CodecTrainingArguments:
         0,
         "First steps, in which only the encoder of mel features learns, and only to tell the text, without codes and "
         "sound: many in little time. For new models; published ones begin with an encoder that knows speech.",
+    )
+    listening_weight: float = option(
+        0.0,
+        "Weight of the distance between what the codec's own encoder of mel features hears in the sound and in the "
+        "recording; with `freeze_encoder`.",
     )
     log_floor: float = option(1e-4, "Added to mel magnitudes before the logarithm: what is softer hardly counts.")
 
@@ -186,6 +196,8 @@ class CodecTrainingArguments:
                 "`text_weight` above 0 and `text_tokenizer` go together, got "
                 f"{self.text_weight} and {self.text_tokenizer!r}."
             )
+        if self.listening_weight < 0:
+            raise ValueError(f"`listening_weight` must be at least 0, got {self.listening_weight}.")
         if not 0 <= self.text_only_steps < self.max_steps or (self.text_only_steps and not self.text_weight):
             raise ValueError(
                 f"`text_only_steps` must be from 0 to below `max_steps` ({self.max_steps}), and needs `text_weight`; "

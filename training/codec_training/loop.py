@@ -19,6 +19,7 @@ from training.codec_training.codebook_use import perplexity
 from training.codec_training.critics import Critics
 from training.codec_training.ema import AveragedModel
 from training.codec_training.gradients import average_and_clip
+from training.codec_training.listening import ListeningLoss
 from training.codec_training.losses import SpectralLoss
 from training.codec_training.model import CodecForTraining
 from training.codec_training.segments import SegmentBatches, WholeClipBatches
@@ -55,7 +56,7 @@ class CodecTrainer:
         texts (`dict[str, str]`, *optional*): Of clips for training, by id; for `arguments.text_weight`.
 
     Raises:
-        ValueError: for a text loss with a frozen encoder, or clips without text.
+        ValueError: for a text loss with a frozen encoder or clips without text, or a listening loss without one.
     """
 
     def __init__(
@@ -82,6 +83,11 @@ class CodecTrainer:
             width = codec.model.quantizer.project_out.out_features
             self.text_loss = TextLoss(width, arguments.text_tokenizer, texts or {}).to(device)
             self.parameters += list(self.text_loss.parameters())
+        self.listening_loss = None
+        if arguments.listening_weight:
+            if not freeze_encoder:
+                raise ValueError("`listening_weight` needs `freeze_encoder`: an encoder that is done listens.")
+            self.listening_loss = ListeningLoss(codec).to(device)
         self.optimizer = torch.optim.AdamW(
             self.parameters,
             lr=arguments.learning_rate,
@@ -103,7 +109,7 @@ class CodecTrainer:
             self.modules["text"] = self.text_loss
         clips, frames = cache.split("train"), arguments.frames_per_batch
         seeds = arguments.seed, accelerator.process_index
-        if self.text_loss is not None:
+        if self.text_loss is not None or arguments.whole_clips:
             self.batches = WholeClipBatches(cache, clips, frames, *seeds)
         else:
             self.batches = SegmentBatches(cache, clips, arguments.segment_frames, frames, *seeds)
@@ -200,6 +206,10 @@ class CodecTrainer:
         if self.text_loss is not None:
             losses["text"] = self.text_loss(latents, clips)
             total = total + arguments.text_weight * losses["text"]
+        if self.listening_loss is not None:
+            with accelerator.autocast():
+                losses["listening"] = self.listening_loss(audio, target)
+            total = total + arguments.listening_weight * losses["listening"]
         if self.critics is not None and self.critics.active(self.step):
             # first their own step, on audio that has no gradient; then their verdict on the same audio
             extra, judged = self.critics.step_and_judge(audio, target, self.step, factor)

@@ -3,11 +3,12 @@
     python training/nano/package.py FOLDER --model RUN --codec CODEC
 
 Weights are stored in float16 and load as float32, which is what processors are fast and exact in; a codec's encoder may
-choose another code where two are equally near.
+choose another code where two are equally near. In a clone, the code beside the weights is linked to: it stands once.
 """
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a clone works wi
 import torch  # noqa: E402
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor, XCodec2  # noqa: E402
+
+
+PACKAGE = Path(__file__).resolve().parents[2] / "t5gemma_tts"
 
 
 def package(folder: Path, model: str, codec: str) -> int:
@@ -44,6 +48,8 @@ def package(folder: Path, model: str, codec: str) -> int:
     processor.save_pretrained(folder)
     for config in (folder / "config.json", folder / "codec" / "config.json"):
         _load_as_float32(config)
+    if PACKAGE in folder.resolve().parents:
+        _link_code(folder)
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
@@ -53,10 +59,22 @@ def _load_as_float32(path: Path) -> None:
     def changed(value):
         if not isinstance(value, dict):
             return value
-        return {key: "float32" if key == "dtype" and inner else changed(inner) for key, inner in value.items()}
+        return {
+            key: "float32" if key == "dtype" and inner else changed(inner)
+            for key, inner in value.items()
+            if key != "_name_or_path"  # a folder of the machine that trained it
+        }
 
     config = changed(json.loads(path.read_text(encoding="utf-8")))
     path.write_text(json.dumps(config | {"dtype": "float32"}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _link_code(folder: Path) -> None:
+    """Puts relative links to this project's files in place of the copies that `save_pretrained` makes."""
+    for copy in folder.glob("*.py"):
+        original = PACKAGE / copy.name
+        copy.unlink()
+        copy.symlink_to(os.path.relpath(original, folder.resolve()))
 
 
 def main(argv: list[str] | None = None) -> int:

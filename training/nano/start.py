@@ -24,6 +24,10 @@ from t5gemma_tts import (  # noqa: E402
 from training.nano.spelling import SEPARATOR  # noqa: E402
 
 
+# below the published models' 0.8: a small model is less sure, and its less likely codes are more often wrong
+TEMPERATURE = 0.5
+
+
 def small_config(
     codec: XCodec2,
     tokenizer: PreTrainedTokenizerFast,
@@ -92,6 +96,7 @@ def start(folder: Path, codec: XCodec2, tokenizer: PreTrainedTokenizerFast, seed
     torch.manual_seed(seed)
     model = T5GemmaTTSForConditionalGeneration(config)
     start_from_codebook(model, codec)
+    model.generation_config.temperature = TEMPERATURE
     model.save_pretrained(folder)
     processor = T5GemmaTTSProcessor.from_config(config, tokenizer)
     processor.codec = codec
@@ -105,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--codec", required=True, help="codec folder")
     parser.add_argument("--tokenizer", required=True, help="folder that training/nano/spelling.py made")
     parser.add_argument("--hidden-size", type=int, default=256, help="width (default: %(default)s)")
-    parser.add_argument("--encoder-layers", type=int, default=4, help="default: %(default)s")
+    parser.add_argument("--encoder-layers", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--decoder-layers", type=int, default=6, help="default: %(default)s")
     parser.add_argument("--progress-scale", type=float, default=200.0, help="last position (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)

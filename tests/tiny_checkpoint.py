@@ -1,11 +1,5 @@
-"""Makes a tiny checkpoint with random weights: everything works with it, and what it says is noise.
+"""A tiny checkpoint with random weights, in the layout of a Hub repository: it runs in no time, and speaks noise."""
 
-    python training/make_tiny_checkpoint.py FOLDER
-
-The folder has the layout of a Hub repository: config, weights, code, tokenizer, processor and `codec/`.
-"""
-
-import argparse
 from pathlib import Path
 
 import torch
@@ -106,12 +100,3 @@ def make_tiny_checkpoint(folder: Path, seed: int = 0) -> None:
     processor = T5GemmaTTSProcessor.from_config(config, tokenizer)
     processor.codec = codec
     processor.save_pretrained(folder)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    make_tiny_checkpoint(arguments.folder, arguments.seed)
-    print(f"{arguments.folder}: random weights, it speaks noise")

@@ -1,0 +1,1 @@
+../../audio_t5gemma_tts.py

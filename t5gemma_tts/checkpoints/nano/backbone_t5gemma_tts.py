@@ -1,0 +1,1 @@
+../../backbone_t5gemma_tts.py

@@ -1,0 +1,1 @@
+../../chunked_loss_t5gemma_tts.py

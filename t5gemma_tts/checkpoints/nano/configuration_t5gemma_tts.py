@@ -1,0 +1,1 @@
+../../configuration_t5gemma_tts.py

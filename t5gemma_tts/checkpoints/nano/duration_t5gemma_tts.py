@@ -1,0 +1,1 @@
+../../duration_t5gemma_tts.py

@@ -1,0 +1,1 @@
+../../english_g2p_t5gemma_tts.py

@@ -1,0 +1,1 @@
+../../generation_t5gemma_tts.py

@@ -1,0 +1,1 @@
+../../language_t5gemma_tts.py

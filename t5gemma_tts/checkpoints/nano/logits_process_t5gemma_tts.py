@@ -1,0 +1,1 @@
+../../logits_process_t5gemma_tts.py

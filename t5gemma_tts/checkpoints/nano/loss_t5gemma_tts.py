@@ -1,0 +1,1 @@
+../../loss_t5gemma_tts.py

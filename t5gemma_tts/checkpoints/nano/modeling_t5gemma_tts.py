@@ -1,0 +1,1 @@
+../../modeling_t5gemma_tts.py

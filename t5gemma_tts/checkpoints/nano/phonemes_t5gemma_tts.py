@@ -1,0 +1,1 @@
+../../phonemes_t5gemma_tts.py

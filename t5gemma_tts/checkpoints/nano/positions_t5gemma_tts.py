@@ -1,0 +1,1 @@
+../../positions_t5gemma_tts.py

@@ -1,0 +1,1 @@
+../../processing_t5gemma_tts.py

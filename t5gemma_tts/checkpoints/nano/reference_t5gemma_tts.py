@@ -1,0 +1,1 @@
+../../reference_t5gemma_tts.py

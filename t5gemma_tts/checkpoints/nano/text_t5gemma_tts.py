@@ -1,0 +1,1 @@
+../../text_t5gemma_tts.py

@@ -1,0 +1,1 @@
+../../weights_t5gemma_tts.py

@@ -1,0 +1,1 @@
+../../xcodec2_original_t5gemma_tts.py

@@ -1,0 +1,1 @@
+../../xcodec2_t5gemma_tts.py

