@@ -29,7 +29,11 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["t5gemma_tts", "t5gemma_tts.*", "training", "training.*", "model_card"]),
-    package_data={"model_card": ["template.md"], "t5gemma_tts.checkpoints": ["nano/*", "nano/codec/*", "nano/audio/*"]},
+    package_data={
+        "model_card": ["template.md"],
+        "t5gemma_tts.checkpoints": ["nano/*", "nano/codec/*", "nano/audio/*"],
+        "training.nano": ["card.md"],
+    },
     # torch has no upper bound below 3: nothing here depends on its internals
     install_requires=[
         "torch>=2.6,<3",

@@ -3,18 +3,12 @@
 from pathlib import Path
 
 import torch
+from tiny import tiny_backbone
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import (
-    PreTrainedTokenizerFast,
-    T5GemmaConfig,
-    T5GemmaModuleConfig,
-    Wav2Vec2BertConfig,
-    Xcodec2Config,
-    Xcodec2Model,
-)
+from transformers import PreTrainedTokenizerFast, Wav2Vec2BertConfig, Xcodec2Config, Xcodec2Model
 
 from t5gemma_tts import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor, XCodec2
 
@@ -73,19 +67,8 @@ def make_tiny_checkpoint(folder: Path, seed: int = 0) -> None:
     """Writes the checkpoint to `folder`, which may exist."""
     codec = tiny_codec(seed)
     tokenizer = tiny_tokenizer()
-    module = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 64,
-        "intermediate_size": 96,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 16,
-        "query_pre_attn_scalar": 16,
-        "attn_logit_softcapping": None,
-    }
     config = T5GemmaTTSConfig(
-        backbone=T5GemmaConfig(encoder=T5GemmaModuleConfig(**module), decoder=T5GemmaModuleConfig(**module)),
+        backbone=tiny_backbone(text_vocab_size=len(tokenizer)),
         codebook_size=codec.codebook_size,
         codec_config=codec.model.config.to_dict(),
         text_separator_token_id=tokenizer.convert_tokens_to_ids("<sep>"),

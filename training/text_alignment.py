@@ -90,7 +90,7 @@ class Aligner:
 
         Args:
             codes (`list[np.ndarray]`): (num_frames,) of each row.
-            steps (`int`): of AdamW, its rate falling to 0.
+            steps (`int`): of AdamW, whose rate rises at first and falls to 0.
 
         Returns:
             `list[float]`: the loss of every step, nats per token.

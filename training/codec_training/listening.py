@@ -1,8 +1,8 @@
 """Sound is right when it is heard alike: distance of what the codec's encoder of mel features makes of two waveforms.
 
 Spectral distances leave a decoder between two vowels where codes are not sure, which is neither. A frozen encoder that
-has learnt to tell words apart (`text_weight`) pulls it to the side of the recording. XCodec (Ye et al., 2024, section
-3.3) trains with a like distance of a speech model's features. Gradients reach the waveform through the features, which
+has learnt to tell words apart (`text_weight`) pulls it to the side of the recording. XCodec (Ye et al., 2024)
+trains with a like distance of a speech model's features. Gradients reach the waveform through the features, which
 are those of transformers' `SeamlessM4TFeatureExtractor`.
 """
 

@@ -9,6 +9,7 @@ Figures come from the files that the stages before have written; nothing is meas
 import argparse
 import csv
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -37,13 +38,7 @@ def percent(share: float) -> str:
 def number_of_weights(file: Path) -> int:
     with safe_open(file, "np") as weights:
         shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118
-    total = 0
-    for shape in shapes:
-        size = 1
-        for length in shape:
-            size *= length
-        total += size
-    return total
+    return sum(map(math.prod, shapes))
 
 
 def draw_curves(run: Path, codec_run: Path, picture: Path) -> None:
