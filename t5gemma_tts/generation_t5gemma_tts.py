@@ -14,6 +14,7 @@ from transformers.generation import GenerationMixin, GenerationMode, LogitsProce
 from transformers.generation.utils import GenerateEncoderDecoderOutput
 from transformers.models.t5gemma.modeling_t5gemma import make_default_2d_attention_mask
 
+from .cache_t5gemma_tts import SpeechCache
 from .logits_process_t5gemma_tts import (
     ForcedEndLogitsProcessor,
     MinimumFramesLogitsProcessor,
@@ -21,6 +22,9 @@ from .logits_process_t5gemma_tts import (
     SpeechSamplingWarper,
 )
 from .positions_t5gemma_tts import decoder_positions
+
+
+LARGEST_FIRST_CAPACITY = 4096  # tokens of a cache at its start; who speaks longer than 80 seconds waits for its growth
 
 
 @dataclass
@@ -234,7 +238,19 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
     def _prepare_cache_for_generation(
         self, generation_config, model_kwargs, generation_mode, batch_size, max_cache_length
     ) -> None:
-        """The usual caches, but none of cross-attention has a sliding window."""
+        """Ours unless another is asked for; in transformers' own, cross-attention gets no sliding window."""
+        if (
+            model_kwargs.get("past_key_values") is None
+            and generation_config.use_cache is not False
+            and generation_config.cache_implementation is None
+        ):
+            recorded = generation_config.output_attentions or generation_config.output_hidden_states
+            model_kwargs["past_key_values"] = SpeechCache(
+                num_layers=self.config.get_text_config(decoder=True).num_hidden_layers,
+                capacity=min(max_cache_length, LARGEST_FIRST_CAPACITY),
+                fast_step=None if recorded else self.get_decoder().decode_step(),
+            )
+            return
         super()._prepare_cache_for_generation(
             generation_config, model_kwargs, generation_mode, batch_size, max_cache_length
         )

@@ -59,7 +59,7 @@ def test_decoder_learns_by_it(tmp_path):
     assert heard[-1] < 0.9 * heard[0]
     with pytest.raises(ValueError, match="`frames_per_batch` must hold at least one whole clip"):
         train(recordings, tmp_path / "other", **(frozen | {"frames_per_batch": 32}))
-    with pytest.raises(ValueError, match="`listening_weight` needs `freeze_encoder`"):
+    with pytest.raises(ValueError, match="`listening_weight` needs `model`"):
         train(recordings, tmp_path / "other", listening_weight=1.0)
     with pytest.raises(ValueError, match="`listening_weight` must be at least 0, got -1.0"):
         train(recordings, tmp_path / "other", listening_weight=-1.0, **frozen)

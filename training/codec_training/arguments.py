@@ -151,7 +151,7 @@ class CodecTrainingArguments:
     listening_weight: float = option(
         0.0,
         "Weight of the distance between what the codec's own encoder of mel features hears in the sound and in the "
-        "recording; with `freeze_encoder`.",
+        "recording; as it was at the start, which must be that of a `model`.",
     )
     log_floor: float = option(1e-4, "Added to mel magnitudes before the logarithm: what is softer hardly counts.")
 

@@ -56,7 +56,7 @@ class CodecTrainer:
         texts (`dict[str, str]`, *optional*): Of clips for training, by id; for `arguments.text_weight`.
 
     Raises:
-        ValueError: for a text loss with a frozen encoder or clips without text, or a listening loss without one.
+        ValueError: for a text loss with a frozen encoder or clips without text, or a listening loss of a new model.
     """
 
     def __init__(
@@ -85,8 +85,8 @@ class CodecTrainer:
             self.parameters += list(self.text_loss.parameters())
         self.listening_loss = None
         if arguments.listening_weight:
-            if not freeze_encoder:
-                raise ValueError("`listening_weight` needs `freeze_encoder`: an encoder that is done listens.")
+            if settings["model"] is None:
+                raise ValueError("`listening_weight` needs `model`: an encoder that has learnt listens, as it was.")
             self.listening_loss = ListeningLoss(codec).to(device)
         self.optimizer = torch.optim.AdamW(
             self.parameters,

@@ -1,0 +1,166 @@
+"""One token for every row, as fast as it goes: the decoder's step when all that came before is in a cache.
+
+The layers of transformers stay what defines the model; this runs the same arithmetic with fused projections, without
+building masks, dispatching attention or copying the cache at every token.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .cache_t5gemma_tts import SpeechState
+from .linear_t5gemma_tts import fuse_linears
+
+
+@dataclass
+class _Attention:
+    """`project` is q, k and v of self-attention, or q alone of cross-attention."""
+
+    project: Callable
+    output: Callable
+    before: torch.Tensor
+    after: torch.Tensor
+    window: int | None
+
+
+@dataclass
+class _Layer:
+    self_attention: _Attention
+    cross_attention: _Attention
+    gate_up: Callable
+    down: Callable
+    act_fn: Callable
+    before: torch.Tensor
+    after: torch.Tensor
+
+
+class DecodeStep:
+    """
+    Args:
+        decoder (`T5GemmaTTSDecoder`): in evaluation mode.
+        pack_weights (`bool`): as in `fuse_linears`.
+    """
+
+    def __init__(self, decoder: nn.Module, pack_weights: bool = True):
+        config = decoder.config
+        self.decoder = decoder
+        self.num_heads, self.num_key_heads = config.num_attention_heads, config.num_key_value_heads
+        attention = decoder.layers[0].self_attn
+        self.head_dim, self.scaling = attention.head_dim, attention.scaling
+        self.softcap = config.attn_logit_softcapping
+        self.eps, self.hidden_size = config.rms_norm_eps, config.hidden_size
+        self.rotate_cross = decoder.use_pm_rope
+        self.scale = torch.tensor(config.hidden_size**0.5, dtype=decoder.embed_tokens.weight.dtype)
+        self.norm = _gain(decoder.norm)
+        self.layers = [self._read(layer, pack_weights) for layer in decoder.layers]
+        self.windows = {layer.self_attention.window for layer in self.layers} - {None}
+        self.version = self.version_of(decoder)
+
+    @staticmethod
+    def version_of(decoder: nn.Module) -> tuple:
+        """Changes when weights are moved, replaced or trained: what was derived from them is then out of date."""
+        return tuple(
+            (parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version)
+            for parameter in decoder.parameters()
+        )
+
+    @staticmethod
+    def fits(decoder: nn.Module) -> bool:
+        """Whether calling the parts of the layers does what calling the layers does: nothing hangs on them."""
+        return not any(
+            module._forward_hooks or module._forward_pre_hooks or hasattr(module, "_hf_hook")
+            for module in decoder.layers.modules()
+        )
+
+    def _read(self, layer: nn.Module, pack: bool) -> _Layer:
+        own, cross, mlp = layer.self_attn, layer.cross_attn, layer.mlp
+        return _Layer(
+            self_attention=_Attention(
+                project=fuse_linears([own.q_proj, own.k_proj, own.v_proj], pack),
+                output=fuse_linears([own.o_proj], pack),
+                before=_gain(layer.pre_self_attn_layernorm),
+                after=_gain(layer.post_self_attn_layernorm),
+                window=own.sliding_window,
+            ),
+            cross_attention=_Attention(
+                project=fuse_linears([cross.q_proj], pack),
+                output=fuse_linears([cross.o_proj], pack),
+                before=_gain(layer.pre_cross_attn_layernorm),
+                after=_gain(layer.post_cross_attn_layernorm),
+                window=None,
+            ),
+            gate_up=fuse_linears([mlp.gate_proj, mlp.up_proj], pack),
+            down=fuse_linears([mlp.down_proj], pack),
+            act_fn=mlp.act_fn,
+            before=_gain(layer.pre_feedforward_layernorm),
+            after=_gain(layer.post_feedforward_layernorm),
+        )
+
+    def __call__(self, input_ids: torch.LongTensor, position_ids: torch.FloatTensor, state: SpeechState):
+        """
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size,)`): the last token of every row.
+            position_ids (`torch.FloatTensor` of shape `(batch_size,)`): its progress.
+            state (`SpeechState`): what came before; gets the token's keys and values.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size, hidden_size)`: the decoder's normalised output.
+        """
+        hidden = self.decoder.embed_tokens(input_ids) * self.scale
+        cos, sin = self.decoder.rotary_emb(hidden, position_ids.unsqueeze(-1))  # (batch_size, 1, head_dim)
+        first, second = sin.chunk(2, dim=-1)
+        rotation = cos, torch.cat([-first, second], dim=-1)
+        bias, window_biases = state.open_column(self.windows)
+        for index, layer in enumerate(self.layers):
+            part = layer.self_attention
+            states = part.project(self._normalised(hidden, part.before))
+            states = states.view(len(states), -1, self.head_dim)
+            turned, value = states.split([self.num_heads + self.num_key_heads, self.num_key_heads], dim=1)
+            query, key = _rotate(turned, rotation).split([self.num_heads, self.num_key_heads], dim=1)
+            keys, values = state.append(index, key, value)
+            attended = self._attend(query, keys, values, window_biases.get(part.window, bias))
+            hidden = hidden + self._normalised(part.output(attended), part.after)
+
+            part = layer.cross_attention
+            query = part.project(self._normalised(hidden, part.before)).view(len(states), -1, self.head_dim)
+            if self.rotate_cross:
+                query = _rotate(query, rotation)
+            text = state.text_layers[index]
+            attended = self._attend(query, text.keys, text.values, state.text_bias)
+            hidden = hidden + self._normalised(part.output(attended), part.after)
+
+            gate, up = layer.gate_up(self._normalised(hidden, layer.before)).chunk(2, dim=-1)
+            hidden = hidden + self._normalised(layer.down(layer.act_fn(gate) * up), layer.after)
+        state.close_column()
+        return self._normalised(hidden, self.norm)
+
+    def _normalised(self, hidden: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+        """RMSNorm in float32, as in transformers; `gain` is one plus the weight."""
+        return nn.functional.rms_norm(hidden.float(), (self.hidden_size,), gain, self.eps).to(hidden.dtype)
+
+    def _attend(self, query, keys, values, bias) -> torch.Tensor:
+        """(batch_size, num_heads, head_dim) -> (batch_size, num_heads * head_dim)."""
+        # heads that share keys stand where the positions of a longer query would
+        query = query.reshape(len(query), self.num_key_heads, -1, self.head_dim)
+        if self.softcap is None:
+            attended = nn.functional.scaled_dot_product_attention(query, keys, values, bias, scale=self.scaling)
+        else:
+            scores = torch.tanh(query @ keys.transpose(2, 3) * self.scaling / self.softcap) * self.softcap
+            scores = scores if bias is None else scores + bias
+            attended = scores.softmax(-1, dtype=torch.float32).to(query.dtype) @ values
+        return attended.reshape(len(query), -1)
+
+
+def _gain(norm: nn.Module) -> torch.Tensor:
+    return (1.0 + norm.weight.float()).detach()
+
+
+def _rotate(states: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """As `apply_rotation`, of (batch_size, num_heads, head_dim), with the sign of `rotate_half` in the sines."""
+    cos, signed_sin = rotation
+    return states * cos + states.roll(states.shape[-1] // 2, dims=-1) * signed_sin
+
+
+__all__ = ["DecodeStep"]

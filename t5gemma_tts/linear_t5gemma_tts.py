@@ -1,0 +1,89 @@
+"""Linear layers side by side as one: projections of the same input read it once and run as one product.
+
+On the CPU, float32 weights are also laid out for oneDNN's kernels once instead of at every call, which makes a step of
+one token up to twice as fast and one of sixteen up to three times. That layout is a copy of the weights;
+`pack_weights=False` saves its memory. Elsewhere the weights of the given layers become views of the fused ones, so that
+nothing is held twice and saving sees the same tensors as before.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+
+def fuse_linears(layers: Sequence[nn.Module], pack_weights: bool = True) -> Callable[[torch.Tensor], torch.Tensor]:
+    """
+    A function of what all `layers` compute from one input, concatenated in the last dimension.
+
+    Args:
+        layers (sequence of `nn.Module`): plain `nn.Linear`s are fused; others (adapters, quantised layers) are called.
+        pack_weights (`bool`, *optional*, defaults to `True`): on the CPU in float32, keep a packed copy.
+    """
+    if not all(type(layer) is nn.Linear for layer in layers) or len({layer.weight.dtype for layer in layers}) > 1:
+        return _SideBySide(layers)
+    weights = [layer.weight for layer in layers]
+    biases = [layer.bias for layer in layers]
+    bias = None
+    if any(one is not None for one in biases):
+        bias = torch.cat(
+            [weight.new_zeros(len(weight)) if one is None else one for one, weight in zip(biases, weights, strict=True)]
+        ).detach()
+    first = weights[0]
+    if pack_weights and first.device.type == "cpu" and first.dtype == torch.float32 and PACKING_WORKS:
+        return _PackedLinear(torch.cat(weights).detach() if len(weights) > 1 else first.detach(), bias)
+    return _SharedLinear(_share(weights), bias)
+
+
+class _SideBySide:
+    def __init__(self, layers: Sequence[nn.Module]):
+        self.layers = tuple(layers)
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        if len(self.layers) == 1:
+            return self.layers[0](states)
+        return torch.cat([layer(states) for layer in self.layers], dim=-1)
+
+
+class _SharedLinear:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None):
+        self.weight, self.bias = weight, bias
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(states, self.weight, self.bias)
+
+
+class _PackedLinear:
+    """What `torch.compile` does with the weights of a frozen model on the CPU, without compiling."""
+
+    TYPICAL_ROWS = 16  # the layout for it is also the fastest of one row
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None):
+        self.weight, self.bias = torch.ops.mkldnn._reorder_linear_weight(weight, self.TYPICAL_ROWS), bias
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        return torch.ops.mkldnn._linear_pointwise(states, self.weight, self.bias, "none", [], "")
+
+
+def _share(weights: list[nn.Parameter]) -> torch.Tensor:
+    """One tensor of all rows; the parameters become views of it, unless they are already."""
+    if len(weights) == 1:
+        return weights[0].detach()
+    fused = torch.cat(weights).detach()
+    for weight, part in zip(weights, fused.split([len(weight) for weight in weights]), strict=True):
+        weight.data = part
+    return fused
+
+
+def _packing_works() -> bool:
+    try:
+        packed = _PackedLinear(torch.eye(16), None)
+        return torch.equal(packed(torch.ones(1, 16)), torch.ones(1, 16))
+    except (AttributeError, NotImplementedError, RuntimeError):  # torch without oneDNN, or whose operators changed
+        return False
+
+
+PACKING_WORKS = _packing_works()
+
+
+__all__ = ["PACKING_WORKS", "fuse_linears"]

@@ -1,0 +1,175 @@
+"""The fast decode step: the tokens of the layers it replaces, whatever hangs on the model, and nothing out of date."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_generation import collate, mixed_samples
+from tiny import tiny_config, tiny_model
+
+from t5gemma_tts import T5GemmaTTSForConditionalGeneration
+from t5gemma_tts.cache_t5gemma_tts import RoomyLayer, SpeechCache
+from t5gemma_tts.decode_step_t5gemma_tts import DecodeStep
+from t5gemma_tts.linear_t5gemma_tts import PACKING_WORKS, fuse_linears
+
+
+KINDS = {
+    "plain": {},
+    "window": {"backbone": {"sliding_window": 12}},
+    "softcap": {"backbone": {"attn_logit_softcapping": 30.0}},
+    "indices": {"use_pm_rope": False},
+    "heads": {"backbone": {"num_key_value_heads": 4}},
+}
+
+
+def kind_of_model(kind: str):
+    model = tiny_model(tiny_config(**KINDS[kind]))
+    model.set_attn_implementation("eager" if kind == "softcap" else "sdpa")
+    return model
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Counts fast steps."""
+    steps = []
+    call = DecodeStep.__call__
+    monkeypatch.setattr(DecodeStep, "__call__", lambda self, *inputs: steps.append(1) or call(self, *inputs))
+    return steps
+
+
+def both_ways(model, batch, **kwargs):
+    kwargs = {"do_sample": False, "output_logits": True, "return_dict_in_generate": True} | kwargs
+    return model.generate(**batch, **kwargs), model.generate(**batch, cache_implementation="dynamic", **kwargs)
+
+
+@pytest.mark.parametrize("pack_weights", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_equals_the_layers(kind, pack_weights, counted):
+    model = kind_of_model(kind)
+    model.get_decoder().pack_weights = pack_weights
+    fast, layers = both_ways(model, collate(mixed_samples(model.config), model.config))
+    assert len(counted) == len(fast.logits) - 1  # the prompt goes through the layers
+    assert fast.sequences.tolist() == layers.sequences.tolist()
+    torch.testing.assert_close(torch.stack(fast.logits), torch.stack(layers.logits), rtol=0, atol=1e-4)
+
+
+def test_in_bfloat16(counted):
+    model = tiny_model().to(torch.bfloat16)
+    batch = collate(mixed_samples(model.config, count=2), model.config)
+    fast, layers = both_ways(model, batch)
+    assert counted
+    exact = model.float().generate(
+        **batch, do_sample=False, output_logits=True, return_dict_in_generate=True, cache_implementation="dynamic"
+    )
+
+    def error(output, steps=10):  # later ones follow other tokens
+        return (torch.stack(output.logits[:steps]).float() - torch.stack(exact.logits[:steps])).abs().mean()
+
+    assert fast.sequences[:, :3].tolist() == exact.sequences[:, :3].tolist()
+    assert error(fast, 3) < 1.5 * error(layers, 3)
+
+
+def test_weights_that_change_are_noticed():
+    model = tiny_model()
+    batch = collate(mixed_samples(model.config, count=2), model.config)
+    before = model.generate(**batch, do_sample=False)
+    with torch.no_grad():
+        for parameter in model.get_decoder().layers.parameters():
+            parameter.mul_(-0.5)
+    after, layers = both_ways(model, batch)
+    assert before.tolist() != after.sequences.tolist() == layers.sequences.tolist()
+    model.load_state_dict(tiny_model(model.config, seed=5).state_dict())
+    after, layers = both_ways(model, batch)
+    assert after.sequences.tolist() == layers.sequences.tolist()
+
+
+def test_norms_alone_are_noticed():
+    model = tiny_model()
+    batch = collate(mixed_samples(model.config, count=2), model.config)
+    model.generate(**batch, do_sample=False)
+    with torch.no_grad():
+        model.get_decoder().norm.weight.mul_(-3)
+    fast, layers = both_ways(model, batch)
+    torch.testing.assert_close(fast.logits[1], layers.logits[1])
+
+
+def test_saving_is_not_affected(tmp_path):
+    model = tiny_model()
+    model.get_decoder().pack_weights = False
+    batch = collate(mixed_samples(model.config, count=2), model.config)
+    model.save_pretrained(tmp_path / "before")
+    first = model.generate(**batch, do_sample=False)
+    layer = model.get_decoder().layers[0].self_attn
+    assert layer.q_proj.weight.untyped_storage().data_ptr() == layer.k_proj.weight.untyped_storage().data_ptr()
+    model.save_pretrained(tmp_path / "after")
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("before", "after"))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    again = T5GemmaTTSForConditionalGeneration.from_pretrained(tmp_path / "after")
+    assert again.generate(**batch, do_sample=False).tolist() == first.tolist()
+
+
+def test_an_adapter_is_heard(counted):
+    from peft import LoraConfig, get_peft_model
+
+    model = tiny_model()
+    batch = collate(mixed_samples(model.config, count=2), model.config)
+    plain = model.generate(**batch, do_sample=False)
+    adapted = get_peft_model(model, LoraConfig(target_modules=["q_proj", "gate_proj"], init_lora_weights=False)).eval()
+    counted.clear()
+    fast, layers = both_ways(adapted, batch)
+    assert counted
+    assert plain.tolist() != fast.sequences.tolist() == layers.sequences.tolist()
+
+
+def test_hooks_keep_the_layers(counted):
+    model = tiny_model()
+    seen = []
+    model.get_decoder().layers[0].register_forward_hook(lambda *inputs: seen.append(1))
+    batch = collate(mixed_samples(model.config, count=2), model.config)
+    output = model.generate(**batch, do_sample=False)
+    assert not counted and len(seen) == output.shape[1]
+
+
+def test_recorded_attentions_keep_the_layers(counted):
+    model = tiny_model()
+    model.set_attn_implementation("eager")
+    batch = collate(mixed_samples(model.config, count=2), model.config)
+    output = model.generate(**batch, do_sample=False, output_attentions=True, return_dict_in_generate=True)
+    assert not counted and output.cross_attentions[1][0].shape[2] == 1
+
+
+def test_cache_grows():
+    layer = RoomyLayer(capacity=2)
+    states = torch.randn(2, 1, 7, 4)
+    for start, end in ((0, 2), (2, 3), (3, 7)):
+        keys, values = layer.update(states[:, :, start:end], -states[:, :, start:end])
+    assert torch.equal(keys, states) and torch.equal(values, -states)
+    layer.crop(-3)
+    assert layer.get_seq_length() == 4
+    layer.batch_select_indices(torch.tensor([1]))
+    layer.batch_repeat_interleave(3)
+    keys, _ = layer.update(states[:1, :, :1].expand(3, -1, -1, -1), states[:1, :, :1].expand(3, -1, -1, -1))
+    assert torch.equal(keys[2, :, :4], states[1, :, :4]) and torch.equal(keys[2, :, 4:], states[0, :, :1])
+
+
+def test_cache_that_is_too_small_grows_while_speaking(monkeypatch):
+    model = tiny_model()
+    batch = collate(mixed_samples(model.config), model.config)
+    expected = model.generate(**batch, do_sample=False)
+    monkeypatch.setattr("t5gemma_tts.generation_t5gemma_tts.LARGEST_FIRST_CAPACITY", 3)
+    output = model.generate(**batch, do_sample=False, return_dict_in_generate=True)
+    assert isinstance(output.past_key_values, SpeechCache)
+    assert output.sequences.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("pack_weights", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_fused_linears(pack_weights, bias):
+    layers = [torch.nn.Linear(32, width, bias=bias) for width in (16, 8)]
+    states = torch.randn(3, 32)
+    expected = torch.cat([layer(states) for layer in layers], dim=-1)
+    fused = fuse_linears(layers, pack_weights)
+    with torch.no_grad():
+        torch.testing.assert_close(fused(states), expected.detach())
+        torch.testing.assert_close(layers[1](states), expected[:, 16:].detach())
+    assert PACKING_WORKS  # with the torch that tests run on
