@@ -10,11 +10,7 @@ from collections.abc import Callable
 import torch
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask, create_sliding_window_causal_mask
-from transformers.modeling_outputs import (
-    BaseModelOutput,
-    BaseModelOutputWithPastAndCrossAttentions,
-    Seq2SeqModelOutput,
-)
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqModelOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.t5gemma.modeling_t5gemma import (
     T5GemmaCrossAttention,
@@ -26,9 +22,7 @@ from transformers.models.t5gemma.modeling_t5gemma import (
 )
 from transformers.utils import can_return_tuple
 
-from .cache_t5gemma_tts import SpeechCache
 from .configuration_t5gemma_tts import T5GemmaTTSConfig
-from .decode_step_t5gemma_tts import DecodeStep
 from .positions_t5gemma_tts import T5GemmaTTSRotaryEmbedding, apply_rotation, progress_positions
 
 
@@ -153,19 +147,7 @@ class T5GemmaTTSDecoder(T5GemmaTTSPreTrainedModel, T5GemmaDecoder):
         for layer_idx, layer in enumerate(self.layers):
             layer.cross_attn = T5GemmaTTSCrossAttention(self.config, layer_idx)
         self.rotary_emb = T5GemmaTTSRotaryEmbedding(config=self.config)
-        self.pack_weights = True
-        self._decode_step: DecodeStep | None = None
         self.post_init()
-
-    def decode_step(self) -> DecodeStep | None:
-        """The decoder as one fast step, made anew when its weights have changed; None if something hangs on a layer."""
-        if not DecodeStep.fits(self):
-            return None
-        version = DecodeStep.version_of(self)
-        if self._decode_step is None or self._decode_step.version != version:
-            self._decode_step = None  # its memory goes before the new one's comes
-            self._decode_step = DecodeStep(self, self.pack_weights)
-        return self._decode_step
 
     def forward(
         self,
@@ -186,11 +168,6 @@ class T5GemmaTTSDecoder(T5GemmaTTSPreTrainedModel, T5GemmaDecoder):
                 from `attention_mask` as for complete sequences if not given.
             full_self_attention (`bool`): no sliding window in self-attention (the original's training).
         """
-        if isinstance(past_key_values, SpeechCache) and past_key_values.fast_step is not None and input_ids is not None:
-            if input_ids.shape[1] == 1 and past_key_values.get_seq_length():
-                state = past_key_values.decode_state(attention_mask, encoder_attention_mask)
-                hidden_states = past_key_values.fast_step(input_ids[:, 0], position_ids[:, 0], state)
-                return BaseModelOutputWithPastAndCrossAttentions(hidden_states.unsqueeze(1), past_key_values)
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
         length = inputs_embeds.shape[1]

@@ -13,17 +13,19 @@ class RoomyLayer(DynamicLayer):
     """
     A cache layer with room for `capacity` tokens; it doubles when that is not enough.
 
-    `keys` and `values` are views of the used part of the buffers, so that appending copies nothing else.
+    `keys` and `values` are views of the used part of the buffers, so that appending copies nothing else. Buffers start
+    as zeros: what a row may not see is multiplied by nothing, which would not do for infinities.
     """
 
     def __init__(self, capacity: int):
         super().__init__()
         self.capacity = capacity
+        self.num_rows: int | None = None  # all
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         super().lazy_initialization(key_states, value_states)
-        self.key_buffer = key_states.new_empty((*key_states.shape[:2], self.capacity, key_states.shape[-1]))
-        self.value_buffer = value_states.new_empty((*value_states.shape[:2], self.capacity, value_states.shape[-1]))
+        self.key_buffer = key_states.new_zeros((*key_states.shape[:2], self.capacity, key_states.shape[-1]))
+        self.value_buffer = value_states.new_zeros((*value_states.shape[:2], self.capacity, value_states.shape[-1]))
         self.set_length(0)
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
@@ -37,16 +39,27 @@ class RoomyLayer(DynamicLayer):
         return self.keys, self.values
 
     def reserve(self, length: int) -> None:
+        """Room for `length` tokens in every row."""
         if length <= self.key_buffer.shape[2]:
             return
         room = max(length, 2 * self.key_buffer.shape[2])
         self.key_buffer, self.value_buffer = (
-            torch.cat([buffer, buffer.new_empty((*buffer.shape[:2], room - buffer.shape[2], buffer.shape[3]))], dim=2)
+            torch.cat([buffer, buffer.new_zeros((*buffer.shape[:2], room - buffer.shape[2], buffer.shape[3]))], dim=2)
             for buffer in (self.key_buffer, self.value_buffer)
         )
 
+    def reserve_rows(self, num_rows: int, length: int, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Room for `num_rows` rows of `length` tokens like those of `keys` and `values`."""
+        if not self.is_initialized:
+            self.capacity = length
+            shape = (num_rows, keys.shape[1], 0, keys.shape[3])
+            self.lazy_initialization(keys.new_empty(shape), values.new_empty((*shape[:3], values.shape[3])))
+        self.reserve(length)
+
     def set_length(self, length: int) -> None:
-        self.keys, self.values = self.key_buffer[:, :, :length], self.value_buffer[:, :, :length]
+        """Shows the first `length` tokens of the first `num_rows` rows."""
+        self.keys = self.key_buffer[: self.num_rows, :, :length]
+        self.values = self.value_buffer[: self.num_rows, :, :length]
 
     def crop(self, tokens_to_remove: int) -> None:
         self.set_length(self.get_seq_length() - abs(tokens_to_remove))
@@ -68,7 +81,7 @@ class RoomyLayer(DynamicLayer):
 
 class SpeechState:
     """
-    What decode steps read and add to.
+    What decode steps read and add to, for rows that all add the same column.
 
     Args:
         layers (`list[RoomyLayer]`): keys and values of self-attention.
@@ -76,21 +89,13 @@ class SpeechState:
         allowed (`torch.BoolTensor` of shape `(batch_size, length)`, *optional*): columns that a row may see; without
             it all of them.
         text_allowed (`torch.BoolTensor` of shape `(batch_size, text_length)`, *optional*): likewise.
-        lengths (`torch.LongTensor` of shape `(batch_size,)`, *optional*): columns that each row has, if not all have
-            the same number.
     """
 
-    def __init__(self, layers, text_layers, allowed=None, text_allowed=None, lengths=None):
+    def __init__(self, layers, text_layers, allowed=None, text_allowed=None):
         self.layers, self.text_layers = layers, text_layers
-        self.lengths = lengths
         self.used = layers[0].get_seq_length()
-        self.bias = None if allowed is None else self._bias(allowed, layers[0].keys)
-        self.text_bias = None if text_allowed is None else self._bias(text_allowed, layers[0].keys)
-
-    @staticmethod
-    def _bias(allowed: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-        zeros = torch.zeros(allowed.shape, dtype=states.dtype, device=states.device)
-        return zeros.masked_fill_(~allowed.to(states.device), -torch.inf)[:, None, None]
+        self.bias = None if allowed is None else attention_bias(allowed, layers[0].keys)
+        self.text_bias = None if text_allowed is None else attention_bias(text_allowed, layers[0].keys)
 
     def open_column(self, windows: set[int]) -> tuple[torch.Tensor | None, dict[int, torch.Tensor]]:
         """
@@ -100,29 +105,28 @@ class SpeechState:
             what to add to the attention's scores, `(batch_size, 1, 1, used)` or None, and the same for each of
             `windows` that is narrower than what is used.
         """
-        uniform = self.lengths is None
-        self.column = self.used if uniform else self.lengths
-        self.used = (self.used if uniform else int(self.lengths.max())) + 1
-        for layer in self.layers:
-            layer.reserve(self.used)
-        keys = self.layers[0].key_buffer
+        self.column = self.used
+        self._use(self.used + 1)
         if self.bias is not None:
-            if self.used > self.bias.shape[-1]:
-                self.bias = nn.functional.pad(self.bias, (0, keys.shape[2] - self.bias.shape[-1]), value=-torch.inf)
-            if uniform:
-                self.bias[..., self.column] = 0.0
-            else:
-                self.rows = torch.arange(len(self.column), device=keys.device)
-                self.bias[self.rows, 0, 0, self.column] = 0.0
+            self.bias[..., self.column] = 0.0
+        return self._biases(windows, self.column)
+
+    def _use(self, length: int) -> None:
+        self.used = length
+        for layer in self.layers:
+            layer.reserve(length)
+        if self.bias is not None and length > self.bias.shape[-1]:
+            missing = self.layers[0].key_buffer.shape[2] - self.bias.shape[-1]
+            self.bias = nn.functional.pad(self.bias, (0, missing), value=-torch.inf)
+
+    def _biases(self, windows: set[int], last) -> tuple[torch.Tensor | None, dict[int, torch.Tensor]]:
         bias = None if self.bias is None else self.bias[..., : self.used]
         narrow = {}
         for window in windows:
             if self.used > window:
-                places = torch.arange(self.used, device=keys.device)
-                last = self.column if uniform else self.column[:, None, None, None]
-                near = (places > last - window).expand(1, 1, 1, -1) if uniform else places > last - window
-                everywhere = keys.new_zeros(()) if bias is None else bias
-                narrow[window] = torch.where(near, everywhere, -torch.inf)
+                keys = self.layers[0].key_buffer
+                near = torch.arange(self.used, device=keys.device).view(1, 1, 1, -1) > last - window
+                narrow[window] = torch.where(near, keys.new_zeros(()) if bias is None else bias, -torch.inf)
         return bias, narrow
 
     def append(self, index: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -131,18 +135,16 @@ class SpeechState:
         used, `(batch_size, num_key_heads, used, head_dim)`.
         """
         layer = self.layers[index]
-        if self.lengths is None:
-            layer.key_buffer[:, :, self.column] = key
-            layer.value_buffer[:, :, self.column] = value
-        else:
-            layer.key_buffer[self.rows, :, self.column] = key
-            layer.value_buffer[self.rows, :, self.column] = value
+        layer.key_buffer[:, :, self.column] = key
+        layer.value_buffer[:, :, self.column] = value
         layer.set_length(self.used)
         return layer.keys, layer.values
 
-    def close_column(self) -> None:
-        if self.lengths is not None:
-            self.lengths = self.lengths + 1
+
+def attention_bias(allowed: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+    """(batch_size, length) -> what to add to scores, (batch_size, 1, 1, length), of the kind of `states`."""
+    zeros = torch.zeros(allowed.shape, dtype=states.dtype, device=states.device)
+    return zeros.masked_fill_(~allowed.to(states.device), -torch.inf)[:, None, None]
 
 
 class SpeechCache(EncoderDecoderCache):
@@ -152,7 +154,7 @@ class SpeechCache(EncoderDecoderCache):
     Args:
         num_layers (`int`)
         capacity (`int`): tokens of the decoder to make room for, prompt included.
-        fast_step (`DecodeStep`, *optional*): what the decoder is to take for single tokens, instead of its layers.
+        fast_step (`DecodeStep`, *optional*): what the model is to take for single tokens, instead of its layers.
 
     No layer of it has a sliding window: what lies outside of one is masked, since hardly any speech is longer.
     """
@@ -161,6 +163,12 @@ class SpeechCache(EncoderDecoderCache):
         super().__init__(Cache(layers=[RoomyLayer(capacity) for _ in range(num_layers)]), DynamicCache())
         self.fast_step = fast_step
         self.state: SpeechState | None = None
+
+    def takes(self, decoder_input_ids: torch.LongTensor | None) -> bool:
+        """Whether this input is for the fast step: one token after a prompt."""
+        if self.fast_step is None or decoder_input_ids is None or decoder_input_ids.shape[1] != 1:
+            return False
+        return self.get_seq_length() > 0
 
     def decode_state(self, mask: torch.Tensor, text_mask: torch.Tensor | None) -> SpeechState:
         """
@@ -182,4 +190,4 @@ class SpeechCache(EncoderDecoderCache):
         return self.state
 
 
-__all__ = ["RoomyLayer", "SpeechCache", "SpeechState"]
+__all__ = ["RoomyLayer", "SpeechCache", "SpeechState", "attention_bias"]

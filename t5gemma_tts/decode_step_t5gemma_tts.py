@@ -39,11 +39,11 @@ class _Layer:
 class DecodeStep:
     """
     Args:
-        decoder (`T5GemmaTTSDecoder`): in evaluation mode.
+        decoder (`T5GemmaTTSDecoder`), audio_head (`T5GemmaTTSAudioHead`): in evaluation mode.
         pack_weights (`bool`): as in `fuse_linears`.
     """
 
-    def __init__(self, decoder: nn.Module, pack_weights: bool = True):
+    def __init__(self, decoder: nn.Module, audio_head: nn.Module, pack_weights: bool = True):
         config = decoder.config
         self.decoder = decoder
         self.num_heads, self.num_key_heads = config.num_attention_heads, config.num_key_value_heads
@@ -56,22 +56,26 @@ class DecodeStep:
         self.norm = _gain(decoder.norm)
         self.layers = [self._read(layer, pack_weights) for layer in decoder.layers]
         self.windows = {layer.self_attention.window for layer in self.layers} - {None}
-        self.version = self.version_of(decoder)
+        self.dense, self.act_fn = fuse_linears([audio_head.dense], pack_weights), audio_head.act_fn
+        self.out_proj = fuse_linears([audio_head.out_proj], pack_weights)
+        self.version = self.version_of(decoder, audio_head)
 
     @staticmethod
-    def version_of(decoder: nn.Module) -> tuple:
+    def version_of(*parts: nn.Module) -> tuple:
         """Changes when weights are moved, replaced or trained: what was derived from them is then out of date."""
         return tuple(
             (parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version)
-            for parameter in decoder.parameters()
+            for part in parts
+            for parameter in part.parameters()
         )
 
     @staticmethod
-    def fits(decoder: nn.Module) -> bool:
-        """Whether calling the parts of the layers does what calling the layers does: nothing hangs on them."""
+    def fits(*parts: nn.Module) -> bool:
+        """Whether calling the innermost modules does what calling the outer ones does: nothing hangs on them."""
         return not any(
             module._forward_hooks or module._forward_pre_hooks or hasattr(module, "_hf_hook")
-            for module in decoder.layers.modules()
+            for part in parts
+            for module in part.modules()
         )
 
     def _read(self, layer: nn.Module, pack: bool) -> _Layer:
@@ -133,8 +137,11 @@ class DecodeStep:
 
             gate, up = layer.gate_up(self._normalised(hidden, layer.before)).chunk(2, dim=-1)
             hidden = hidden + self._normalised(layer.down(layer.act_fn(gate) * up), layer.after)
-        state.close_column()
         return self._normalised(hidden, self.norm)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The audio head: `(batch_size, hidden_size)` -> `(batch_size, vocab_size)`."""
+        return self.out_proj(self.act_fn(self.dense(hidden)))
 
     def _normalised(self, hidden: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
         """RMSNorm in float32, as in transformers; `gain` is one plus the weight."""

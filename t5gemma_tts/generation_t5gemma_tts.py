@@ -6,6 +6,7 @@ is, and its budget says when to stop. All rules are row by row, so that a sample
 
 import copy
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from transformers.generation.utils import GenerateEncoderDecoderOutput
 from transformers.models.t5gemma.modeling_t5gemma import make_default_2d_attention_mask
 
 from .cache_t5gemma_tts import SpeechCache
+from .engine_t5gemma_tts import SpeechEngine, speech_requests
 from .logits_process_t5gemma_tts import (
     ForcedEndLogitsProcessor,
     MinimumFramesLogitsProcessor,
@@ -105,6 +107,29 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
             return output[:, prompt_length:]
         output.sequences = output.sequences[:, prompt_length:]
         return output
+
+    @torch.no_grad()
+    def stream(self, input_ids: torch.LongTensor, **kwargs) -> Iterator[torch.LongTensor]:
+        """
+        Speaks as `generate` does, and hands over every token as it comes.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`)
+            kwargs: as in [`speech_requests`]; with a `seed` each row says the same whatever else is in the batch.
+
+        Yields:
+            `torch.LongTensor` of shape `(batch_size,)`: the next token of each row, on the CPU; after the end token
+            of a row its padding.
+        """
+        requests = speech_requests(self, input_ids=input_ids, **kwargs)
+        engine = SpeechEngine(self, max_batch_size=len(requests))
+        for request in requests:
+            engine.submit(request)
+        while engine.busy:
+            served = engine.step()
+            yield torch.tensor(
+                [request.token_ids[-1] if request in served else self.config.pad_token_id for request in requests]
+            )
 
     def _prepare_prompt(self, kwargs: dict) -> torch.LongTensor:
         """Completes `decoder_input_ids` and its mask in `kwargs`; returns the mask, `(batch_size, prompt_length)`."""
@@ -248,7 +273,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
             model_kwargs["past_key_values"] = SpeechCache(
                 num_layers=self.config.get_text_config(decoder=True).num_hidden_layers,
                 capacity=min(max_cache_length, LARGEST_FIRST_CAPACITY),
-                fast_step=None if recorded else self.get_decoder().decode_step(),
+                fast_step=None if recorded else self.decode_step(),
             )
             return
         super()._prepare_cache_for_generation(

@@ -39,11 +39,16 @@ class SilencePenaltyLogitsProcessor(LogitsProcessor):
             return scores
         last = new[:, -1:]
         count = (new == last).flip(-1).cumprod(-1).sum(-1, keepdim=True)
-        acts = torch.isin(last, self.silence_token_ids.to(last.device)) & (count > self.max_run)
-        factor = (count - (self.max_run - 1)).clamp(min=1).to(scores.dtype)
+        count = torch.where(torch.isin(last, self.silence_token_ids.to(last.device)), count, 0)
+        return self.penalise(scores, last, count, self.max_run)
+
+    @staticmethod
+    def penalise(scores: torch.FloatTensor, last: torch.LongTensor, count: torch.LongTensor, max_run):
+        """`last` token of each row, `(batch_size, 1)`, and how often it has just been said, 0 if it is no silence."""
+        factor = (count - (max_run - 1)).clamp(min=1).to(scores.dtype)
         logit = scores.gather(1, last)
         penalised = torch.where(logit < 0, logit * factor, logit / factor)
-        return scores.scatter(1, last, torch.where(acts, penalised, logit))
+        return scores.scatter(1, last, torch.where(count > max_run, penalised, logit))
 
 
 class ForcedEndLogitsProcessor(LogitsProcessor):

@@ -11,7 +11,9 @@ from transformers.models.auto.modeling_auto import AutoModelForTextToWaveform
 from transformers.utils import can_return_tuple
 
 from .backbone_t5gemma_tts import T5GemmaTTSModel, T5GemmaTTSPreTrainedModel
+from .cache_t5gemma_tts import SpeechCache
 from .configuration_t5gemma_tts import T5GemmaTTSConfig
+from .decode_step_t5gemma_tts import DecodeStep
 from .generation_t5gemma_tts import T5GemmaTTSGenerationMixin
 from .loss_t5gemma_tts import IGNORE_INDEX, speech_loss
 from .weights_t5gemma_tts import UNUSED_ORIGINAL_KEYS, T5GemmaTTSWeightsMixin, default_generation_config
@@ -49,7 +51,13 @@ class T5GemmaTTSOutput(Seq2SeqLMOutput):
 
 
 class T5GemmaTTSForConditionalGeneration(T5GemmaTTSWeightsMixin, T5GemmaTTSPreTrainedModel, T5GemmaTTSGenerationMixin):
-    """Text ids and a prompt of audio tokens in, logits over audio tokens out; `generate` speaks."""
+    """
+    Text ids and a prompt of audio tokens in, logits over audio tokens out; `generate` speaks.
+
+    Attributes:
+        pack_weights (`bool`): as in `fuse_linears`: on the CPU in float32, a copy of the decoder's weights is made when
+            it first speaks, for speed. False saves its memory.
+    """
 
     main_input_name = "input_ids"
     accepts_loss_kwargs = True
@@ -60,6 +68,8 @@ class T5GemmaTTSForConditionalGeneration(T5GemmaTTSWeightsMixin, T5GemmaTTSPreTr
         super().__init__(config)
         self.model = T5GemmaTTSModel(config)
         self.audio_head = T5GemmaTTSAudioHead(config.backbone.decoder.hidden_size, config.vocab_size)
+        self.pack_weights = True
+        self._decode_step: DecodeStep | None = None
         self.post_init()
         self.generation_config = default_generation_config(config)
 
@@ -68,6 +78,16 @@ class T5GemmaTTSForConditionalGeneration(T5GemmaTTSWeightsMixin, T5GemmaTTSPreTr
 
     def get_decoder(self):
         return self.model.decoder
+
+    def decode_step(self) -> DecodeStep | None:
+        """Decoder and head as one fast step, made anew when weights have changed; None if something hangs on them."""
+        parts = self.get_decoder(), self.audio_head
+        if not DecodeStep.fits(*parts):
+            return None
+        if self._decode_step is None or self._decode_step.version != DecodeStep.version_of(*parts):
+            self._decode_step = None  # its memory goes before the new one's comes
+            self._decode_step = DecodeStep(*parts, self.pack_weights)
+        return self._decode_step
 
     def get_output_embeddings(self):
         """None: resizing the text vocabulary must leave the audio head alone."""
@@ -117,6 +137,11 @@ class T5GemmaTTSForConditionalGeneration(T5GemmaTTSWeightsMixin, T5GemmaTTSPreTr
         Returns:
             [`T5GemmaTTSOutput`] with float logits `(batch_size, length, codebook_size + 5)`.
         """
+        if isinstance(past_key_values, SpeechCache) and past_key_values.takes(decoder_input_ids):
+            state = past_key_values.decode_state(decoder_attention_mask, attention_mask)
+            step = past_key_values.fast_step
+            logits = step.logits(step(decoder_input_ids[:, 0], decoder_position_ids[:, 0], state))
+            return T5GemmaTTSOutput(logits=logits.unsqueeze(1), past_key_values=past_key_values)
         if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
             if decoder_attention_mask is None:

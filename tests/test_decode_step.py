@@ -45,7 +45,7 @@ def both_ways(model, batch, **kwargs):
 @pytest.mark.parametrize("kind", KINDS)
 def test_equals_the_layers(kind, pack_weights, counted):
     model = kind_of_model(kind)
-    model.get_decoder().pack_weights = pack_weights
+    model.pack_weights = pack_weights
     fast, layers = both_ways(model, collate(mixed_samples(model.config), model.config))
     assert len(counted) == len(fast.logits) - 1  # the prompt goes through the layers
     assert fast.sequences.tolist() == layers.sequences.tolist()
@@ -94,7 +94,7 @@ def test_norms_alone_are_noticed():
 
 def test_saving_is_not_affected(tmp_path):
     model = tiny_model()
-    model.get_decoder().pack_weights = False
+    model.pack_weights = False
     batch = collate(mixed_samples(model.config, count=2), model.config)
     model.save_pretrained(tmp_path / "before")
     first = model.generate(**batch, do_sample=False)

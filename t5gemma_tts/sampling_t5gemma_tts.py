@@ -1,0 +1,114 @@
+"""The next token of every row: the rules and the filter of `logits_process_t5gemma_tts`, for rows at different places.
+
+Rows bring their own settings and their own random numbers, so what one draws does not depend on the others. Nothing is
+sorted or normalised but the `top_k` best, which gives the distribution of the filter that sees the whole vocabulary.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from .logits_process_t5gemma_tts import SpeechSamplingWarper
+
+
+@dataclass
+class SamplingOptions:
+    """
+    How one row is sampled.
+
+    Args:
+        do_sample (`bool`): False takes the best token.
+        temperature (`float`): above 0.
+        top_k, top_p, min_p: as in [`SpeechSamplingWarper`].
+        silence_token_ids (`list[int]`, *optional*) and max_silence_run (`int`): as in `generate`.
+    """
+
+    do_sample: bool = True
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    silence_token_ids: tuple[int, ...] = ()
+    max_silence_run: int = 3
+
+    def __post_init__(self):
+        if not self.temperature > 0:
+            raise ValueError(f"`temperature` must be above 0, got {self.temperature}.")
+        if self.max_silence_run < 1:
+            raise ValueError(f"`max_silence_run` must be at least 1, got {self.max_silence_run}.")
+        warper = SpeechSamplingWarper(self.top_k, self.top_p, self.min_p)
+        self.top_k, self.top_p, self.min_p = warper.top_k, warper.top_p, warper.min_p
+
+
+class RowSampler:
+    """
+    Args:
+        options (`list[SamplingOptions]`): of each row.
+        device (`torch.device`): of the scores.
+    """
+
+    def __init__(self, options: list[SamplingOptions], device: torch.device):
+        def column(values):
+            return torch.tensor(values, dtype=torch.float32, device=device).unsqueeze(-1)
+
+        self.temperature = column([one.temperature for one in options])
+        self.top_k = column([one.top_k or torch.inf for one in options])
+        self.top_p = column([one.top_p for one in options])
+        self.min_p = column([one.min_p for one in options])
+        self.greedy = torch.tensor([not one.do_sample for one in options], device=device)
+        self.all_greedy = not any(one.do_sample for one in options)
+        # candidates that any row may need: at most one over `min_p` tokens are that likely
+        needs = [max(one.top_k, math.ceil(1 / one.min_p) if one.min_p else 0) for one in options if one.do_sample]
+        unfiltered = any(one.do_sample and not one.top_k for one in options)
+        self.width = None if unfiltered else max(needs, default=1)
+
+    def __call__(
+        self, scores: torch.FloatTensor, noise: torch.DoubleTensor
+    ) -> tuple[torch.LongTensor, torch.LongTensor]:
+        """
+        Args:
+            scores (`torch.FloatTensor` of shape `(batch_size, vocab_size)`): float32, after the rules.
+            noise (`torch.DoubleTensor` of shape `(batch_size,)`): from 0 to below 1.
+
+        Returns:
+            the best token and the chosen one, each `torch.LongTensor` of shape `(batch_size,)`
+        """
+        best = scores.argmax(-1)
+        if self.all_greedy:
+            return best, best
+        probabilities, candidates = self.distribution(scores)
+        total = probabilities.double().cumsum(-1)
+        # the last candidate that has a share is the last resort against rounding
+        place = torch.searchsorted(total, noise.to(total.device).unsqueeze(-1) * total[:, -1:], right=True)
+        last = (probabilities > 0).sum(-1, keepdim=True) - 1
+        drawn = candidates.gather(1, torch.minimum(place, last)).squeeze(1)
+        return best, torch.where(self.greedy, best, drawn)
+
+    def distribution(self, scores: torch.FloatTensor) -> tuple[torch.FloatTensor, torch.LongTensor]:
+        """Probabilities of the candidates of each row, best first, and which these are: `(batch_size, width)` each."""
+        scores = scores / self.temperature
+        vocab_size = scores.shape[-1]
+        width = vocab_size if self.width is None else min(self.width, vocab_size)
+        values, candidates = scores.topk(min(width + 1, vocab_size))
+        if width < vocab_size:
+            if (values[:, -1] == values[:, -2]).any():  # ties with the last one stay
+                width = int((scores >= values[:, width - 1 : width]).sum(-1).max())
+                values, candidates = scores.topk(width)
+            values, candidates = values[:, :width], candidates[:, :width]
+        # equal ones by index
+        candidates, order = candidates.sort(-1)
+        values, order = values.gather(1, order).sort(dim=-1, descending=True, stable=True)
+        candidates = candidates.gather(1, order)
+        kth_best = values.gather(1, (self.top_k.clamp(max=width) - 1).long())
+        filtered = values.masked_fill(values < kth_best, -torch.inf)
+        mass_before = torch.nn.functional.pad(filtered.softmax(-1).cumsum(-1)[:, :-1], (1, 0))
+        filtered = filtered.masked_fill((mass_before > self.top_p) & (self.top_p < 1), -torch.inf)
+        if self.min_p.any():
+            likely = (values - scores.logsumexp(-1, keepdim=True)).exp() >= self.min_p
+            applies = (self.min_p > 0) & likely.any(-1, keepdim=True)
+            filtered = torch.where(applies, values.masked_fill(~likely, -torch.inf), filtered)
+        return filtered.softmax(-1), candidates
+
+
+__all__ = ["RowSampler", "SamplingOptions"]

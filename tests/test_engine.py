@@ -1,0 +1,197 @@
+"""The engine: the tokens of `generate`, rows that come and go, and nobody who hears of the others."""
+
+import pytest
+import torch
+from test_generation import collate, mixed_samples, until_end
+from tiny import tiny_config, tiny_model
+
+from t5gemma_tts.engine_t5gemma_tts import SpeechEngine, SpeechRequest, speech_requests
+from t5gemma_tts.logits_process_t5gemma_tts import SpeechSamplingWarper
+from t5gemma_tts.sampling_t5gemma_tts import RowSampler, SamplingOptions
+
+
+def spoken(model, batch, max_batch_size=16, **kwargs) -> list[list[int]]:
+    requests = speech_requests(model, **batch, **kwargs)
+    engine = SpeechEngine(model, max_batch_size)
+    ended = list(engine.run(requests))
+    assert set(ended) == set(requests) and not engine.busy
+    return [request.token_ids for request in requests]
+
+
+@pytest.mark.parametrize("max_batch_size", [1, 3, 16])
+@pytest.mark.parametrize("sliding_window", [4096, 12], ids=["wide", "narrow"])
+def test_greedy_tokens_are_those_of_generate(sliding_window, max_batch_size):
+    model = tiny_model(tiny_config(backbone={"sliding_window": sliding_window}))
+    batch = collate(mixed_samples(model.config), model.config)
+    expected = [until_end(row, model.config) for row in model.generate(**batch, do_sample=False)]
+    assert spoken(model, batch, max_batch_size, do_sample=False) == expected
+
+
+def test_without_lengths_and_with_few_tokens():
+    model = tiny_model()
+    batch = collate(mixed_samples(model.config, count=3), model.config)
+    del batch["num_frames"]
+    sequences = model.generate(**batch, do_sample=False, max_new_tokens=15)
+    assert spoken(model, batch, do_sample=False, max_new_tokens=15) == [
+        until_end(row, model.config) if model.config.eos_token_id in row else row.tolist() for row in sequences
+    ]
+
+
+def test_silence_rule_is_that_of_generate():
+    model = tiny_model()
+    batch = collate(mixed_samples(model.config, count=4), model.config)
+    plain = spoken(model, batch, do_sample=False)
+    for silence in ([plain[0][5]], sorted(set(plain[1]))):
+        rule = {"silence_token_ids": silence, "max_silence_run": 1}
+        sequences = model.generate(**batch, do_sample=False, **rule)
+        assert spoken(model, batch, do_sample=False, **rule) == [until_end(row, model.config) for row in sequences]
+
+
+def test_with_a_seed_a_row_is_the_same_in_any_company():
+    model = tiny_model()
+    samples = mixed_samples(model.config)
+    options = {"temperature": 1.5, "top_k": 20, "top_p": 0.95, "do_sample": True}
+    together = spoken(model, collate(samples, model.config), seed=7, **options)
+    for max_batch_size in (2, 5):
+        assert spoken(model, collate(samples, model.config), max_batch_size, seed=7, **options) == together
+    for sample, tokens in zip(samples, together, strict=True):
+        assert spoken(model, collate([sample], model.config), seed=7, **options) == [tokens]
+    assert spoken(model, collate(samples, model.config), seed=8, **options) != together
+    torch.manual_seed(0)
+    one = spoken(model, collate(samples, model.config), **options)
+    torch.manual_seed(0)
+    assert spoken(model, collate(samples, model.config), **options) == one
+
+
+def test_samples_of_a_row_count_up_from_its_seed():
+    model = tiny_model()
+    batch = collate(mixed_samples(model.config, count=2), model.config)
+    rows = spoken(model, batch, seed=[3, 30], num_return_sequences=2, temperature=1.5)
+    for number, seeds in enumerate(([3, 30], [4, 31])):
+        assert spoken(model, batch, seed=seeds, temperature=1.5) == rows[number::2]
+
+
+def test_short_ones_leave_and_others_take_their_place():
+    model = tiny_model(tiny_config(extra_cutoff_seconds=0.0))
+    samples = mixed_samples(model.config, count=6)
+    for sample, num_frames in zip(samples, (80, 12, 12, 80, 12, 12), strict=True):
+        sample["num_frames"] = num_frames
+    requests = speech_requests(model, **collate(samples, model.config), do_sample=False)
+    engine = SpeechEngine(model, max_batch_size=3)
+    for request in requests:
+        engine.submit(request)
+    ended, sizes = [], []
+    while engine.busy:
+        served = engine.step()
+        sizes.append(len(served))
+        ended += [requests.index(request) for request in served if request.finished]
+    assert max(sizes) == 3 and ended.index(4) < ended.index(0)
+    assert sum(sizes) == sum(len(request.token_ids) for request in requests)
+
+
+def test_what_is_cancelled_is_gone():
+    model = tiny_model()
+    batch = collate(mixed_samples(model.config, count=4), model.config)
+    expected = spoken(model, batch, do_sample=False)
+    requests = speech_requests(model, **batch, do_sample=False)
+    engine = SpeechEngine(model, max_batch_size=2)
+    for request in requests:
+        engine.submit(request)
+    for _ in range(5):
+        engine.step()
+    engine.cancel(requests[0])  # speaking
+    engine.cancel(requests[2])  # waiting
+    engine.cancel(requests[2])
+    while engine.busy:
+        engine.step()
+    assert [request.finished for request in requests] == [False, True, False, True]
+    assert len(requests[0].token_ids) == 5 and not requests[2].token_ids
+    assert [requests[1].token_ids, requests[3].token_ids] == [expected[1], expected[3]]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_stream_yields_the_tokens(batch_size):
+    model = tiny_model()
+    batch = collate(mixed_samples(model.config, count=batch_size), model.config)
+    expected = model.generate(**batch, do_sample=False)
+    stream = model.stream(**batch, do_sample=False)
+    assert next(stream).tolist() == expected[:, 0].tolist()
+    assert torch.stack(list(stream), dim=1).tolist() == expected[:, 1:].tolist()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"top_k": 5, "top_p": 1.0},
+        {"top_k": 5, "top_p": 0.8},
+        {"top_k": 0, "top_p": 0.8},
+        {"top_k": 0, "top_p": 1.0},
+        {"top_k": 500, "top_p": 0.5},
+        {"top_k": 2, "min_p": 0.05},
+        {"top_k": 3, "min_p": 0.9},
+        {"top_k": 1},
+    ],
+)
+def test_distribution_is_that_of_the_filter(options):
+    scores = torch.randn(6, 40, generator=torch.Generator().manual_seed(0)) * 2
+    scores[1] = scores[1].round()  # ties
+    scores[2, :] = 1.0
+    scores[3, 5:] = -torch.inf
+    expected = SpeechSamplingWarper(**options)(None, scores / 0.7).softmax(-1)
+    # beside rows of other options
+    rows = [SamplingOptions(temperature=0.7, **options)] * 6 + [SamplingOptions(top_k=3), SamplingOptions(top_k=11)]
+    sampler = RowSampler(rows, scores.device)
+    probabilities, candidates = sampler.distribution(torch.cat([scores, scores[:2]]))
+    found = torch.zeros(8, 40).scatter(1, candidates, probabilities)
+    torch.testing.assert_close(found[:6], expected)
+    torch.testing.assert_close(
+        found[6:],
+        torch.stack(
+            [
+                SpeechSamplingWarper(3)(None, scores[:1]).softmax(-1)[0],
+                SpeechSamplingWarper(11)(None, scores[1:2]).softmax(-1)[0],
+            ]
+        ),
+    )
+
+
+def test_noise_draws_by_probability():
+    scores = torch.tensor([[0.0, 1.0, 2.0, -1.0]]).log_softmax(-1)
+    noise = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
+    sampler = RowSampler([SamplingOptions(top_k=3)] * 1000, scores.device)
+    best, drawn = sampler(scores.expand(1000, -1), noise)
+    assert set(best.tolist()) == {2}
+    expected = scores[0, :3].softmax(-1)
+    torch.testing.assert_close(drawn.bincount(minlength=4)[:3] / 1000, expected, rtol=0, atol=1e-3)
+    assert 3 not in drawn
+
+
+def test_bad_requests_are_refused():
+    model = tiny_model()
+    batch = collate(mixed_samples(model.config, count=2), model.config)
+    text, prompt = torch.tensor([4]), torch.tensor([model.config.decoder_start_token_id])
+    with pytest.raises(ValueError, match="`seed` must have one entry per text, 2, got 3"):
+        speech_requests(model, **batch, seed=[1, 2, 3])
+    with pytest.raises(TypeError, match="'num_beams' is no argument"):
+        speech_requests(model, **batch, num_beams=2)
+    with pytest.raises(ValueError, match="`temperature` must be above 0, got 0"):
+        speech_requests(model, **batch, temperature=0)
+    with pytest.raises(ValueError, match="`top_p` must be between"):
+        speech_requests(model, **batch, top_p=2.0)
+    with pytest.raises(ValueError, match="`max_silence_run` must be at least 1, got 0"):
+        speech_requests(model, **batch, max_silence_run=0)
+    with pytest.raises(ValueError, match="`input_ids` must be of shape"):
+        SpeechRequest(torch.tensor([]), prompt)
+    with pytest.raises(ValueError, match="`max_batch_size` must be at least 1, got 0"):
+        SpeechEngine(model, 0)
+    with pytest.raises(ValueError, match="`num_frames` asks for up to"):
+        SpeechEngine(model).submit(SpeechRequest(text, prompt, num_frames=10**6))
+    with pytest.raises(ValueError, match="`num_frames` must not be negative"):
+        SpeechEngine(model).submit(SpeechRequest(text, prompt, num_frames=-1))
+    with pytest.raises(ValueError, match="training mode"):
+        SpeechEngine(model.train())
+    model.eval().get_decoder().layers[0].register_forward_hook(lambda *inputs: None)
+    engine = SpeechEngine(model)
+    engine.submit(SpeechRequest(text, prompt, num_frames=5))
+    with pytest.raises(ValueError, match="hooks on the model's decoder"):
+        engine.step()
