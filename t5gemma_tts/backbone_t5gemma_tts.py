@@ -29,6 +29,20 @@ from .positions_t5gemma_tts import T5GemmaTTSRotaryEmbedding, apply_rotation, pr
 class T5GemmaTTSCrossAttention(T5GemmaCrossAttention):
     """Cross-attention whose queries and keys are rotated by progress; rotated keys are what the cache holds."""
 
+    def _split_heads(self, states: torch.Tensor) -> torch.Tensor:
+        return states.view(*states.shape[:-1], -1, self.head_dim).transpose(1, 2)
+
+    def project_text(
+        self,
+        encoder_hidden_states: torch.Tensor,
+        key_position_embeddings: tuple[torch.Tensor, torch.Tensor] | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rotated keys, and values, of a text: `(batch_size, num_key_heads, text_length, head_dim)` each."""
+        key_states = self._split_heads(self.k_proj(encoder_hidden_states))
+        if key_position_embeddings is not None:
+            key_states = apply_rotation(key_states, key_position_embeddings)
+        return key_states, self._split_heads(self.v_proj(encoder_hidden_states))
+
     def forward(
         self,
         hidden_states: torch.Tensor,
@@ -39,10 +53,7 @@ class T5GemmaTTSCrossAttention(T5GemmaCrossAttention):
         key_position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
         **kwargs,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        def split_heads(states):
-            return states.view(*states.shape[:-1], -1, self.head_dim).transpose(1, 2)
-
-        query_states = split_heads(self.q_proj(hidden_states))
+        query_states = self._split_heads(self.q_proj(hidden_states))
         if query_position_embeddings is not None:
             query_states = apply_rotation(query_states, query_position_embeddings)
 
@@ -50,10 +61,7 @@ class T5GemmaTTSCrossAttention(T5GemmaCrossAttention):
             cached = past_key_values.cross_attention_cache.layers[self.layer_idx]
             key_states, value_states = cached.keys, cached.values
         else:
-            key_states = split_heads(self.k_proj(encoder_hidden_states))
-            value_states = split_heads(self.v_proj(encoder_hidden_states))
-            if key_position_embeddings is not None:
-                key_states = apply_rotation(key_states, key_position_embeddings)
+            key_states, value_states = self.project_text(encoder_hidden_states, key_position_embeddings)
             if past_key_values is not None:
                 key_states, value_states = past_key_values.cross_attention_cache.update(
                     key_states, value_states, self.layer_idx
@@ -149,6 +157,18 @@ class T5GemmaTTSDecoder(T5GemmaTTSPreTrainedModel, T5GemmaDecoder):
         self.rotary_emb = T5GemmaTTSRotaryEmbedding(config=self.config)
         self.post_init()
 
+    def text_rotation(
+        self, encoder_hidden_states: torch.Tensor, encoder_attention_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """How the keys of a text are rotated in cross-attention, `(batch_size, text_length, head_dim)` each."""
+        if not self.use_pm_rope:
+            return None
+        if encoder_attention_mask is None:
+            encoder_attention_mask = torch.ones(
+                encoder_hidden_states.shape[:2], dtype=torch.long, device=encoder_hidden_states.device
+            )
+        return self.rotary_emb(encoder_hidden_states, progress_positions(encoder_attention_mask, self.progress_scale))
+
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -200,12 +220,7 @@ class T5GemmaTTSDecoder(T5GemmaTTSPreTrainedModel, T5GemmaDecoder):
         if self.use_pm_rope:
             query_rotation = self.rotary_emb(inputs_embeds, position_ids)
             if past_key_values is None or not past_key_values.is_updated.get(0):
-                if encoder_attention_mask is None:
-                    encoder_attention_mask = torch.ones(
-                        encoder_hidden_states.shape[:2], dtype=torch.long, device=inputs_embeds.device
-                    )
-                encoder_positions = progress_positions(encoder_attention_mask, self.progress_scale)
-                key_rotation = self.rotary_emb(inputs_embeds, encoder_positions)
+                key_rotation = self.text_rotation(encoder_hidden_states, encoder_attention_mask)
         cross_attention_mask = create_bidirectional_mask(
             config=self.config,
             inputs_embeds=inputs_embeds,

@@ -129,6 +129,14 @@ class SpeechState:
                 narrow[window] = torch.where(near, keys.new_zeros(()) if bias is None else bias, -torch.inf)
         return bias, narrow
 
+    def spans(self, window: int | None) -> list[slice] | None:
+        """The columns that each row sees, if rows are complete up to their last one; None if they are padded."""
+        return None
+
+    def text_spans(self) -> list[slice] | None:
+        """Likewise those of its text."""
+        return None
+
     def append(self, index: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Puts the new column of layer `index` in place, `(batch_size, num_key_heads, head_dim)`; returns all that are

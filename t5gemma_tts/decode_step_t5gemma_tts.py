@@ -12,6 +12,7 @@ from torch import nn
 
 from .cache_t5gemma_tts import SpeechState
 from .linear_t5gemma_tts import fuse_linears
+from .quantization_t5gemma_tts import Int8Linear
 
 
 @dataclass
@@ -58,6 +59,8 @@ class DecodeStep:
         self.windows = {layer.self_attention.window for layer in self.layers} - {None}
         self.dense, self.act_fn = fuse_linears([audio_head.dense], pack_weights), audio_head.act_fn
         self.out_proj = fuse_linears([audio_head.out_proj], pack_weights)
+        # rounding to integers makes much of the last bit, which blocks of columns in other places change
+        self.by_row = any(isinstance(module, Int8Linear) for module in decoder.modules())
         self.version = self.version_of(decoder, audio_head)
 
     @staticmethod
@@ -124,7 +127,8 @@ class DecodeStep:
             turned, value = states.split([self.num_heads + self.num_key_heads, self.num_key_heads], dim=1)
             query, key = _rotate(turned, rotation).split([self.num_heads, self.num_key_heads], dim=1)
             keys, values = state.append(index, key, value)
-            attended = self._attend(query, keys, values, window_biases.get(part.window, bias))
+            spans = state.spans(part.window) if self.by_row else None
+            attended = self._attend(query, keys, values, window_biases.get(part.window, bias), spans)
             hidden = hidden + self._normalised(part.output(attended), part.after)
 
             part = layer.cross_attention
@@ -132,7 +136,8 @@ class DecodeStep:
             if self.rotate_cross:
                 query = _rotate(query, rotation)
             text = state.text_layers[index]
-            attended = self._attend(query, text.keys, text.values, state.text_bias)
+            spans = state.text_spans() if self.by_row else None
+            attended = self._attend(query, text.keys, text.values, state.text_bias, spans)
             hidden = hidden + self._normalised(part.output(attended), part.after)
 
             gate, up = layer.gate_up(self._normalised(hidden, layer.before)).chunk(2, dim=-1)
@@ -147,17 +152,27 @@ class DecodeStep:
         """RMSNorm in float32, as in transformers; `gain` is one plus the weight."""
         return nn.functional.rms_norm(hidden.float(), (self.hidden_size,), gain, self.eps).to(hidden.dtype)
 
-    def _attend(self, query, keys, values, bias) -> torch.Tensor:
-        """(batch_size, num_heads, head_dim) -> (batch_size, num_heads * head_dim)."""
+    def _attend(self, query, keys, values, bias, spans: list[slice] | None) -> torch.Tensor:
+        """
+        (batch_size, num_heads, head_dim) -> (batch_size, num_heads * head_dim); with `spans`, the columns that each row
+        sees, row by row.
+        """
         # heads that share keys stand where the positions of a longer query would
         query = query.reshape(len(query), self.num_key_heads, -1, self.head_dim)
+        if spans is None:
+            return self._attention(query, keys, values, bias).reshape(len(query), -1)
+        rows = [
+            self._attention(query[row : row + 1], keys[row : row + 1, :, span], values[row : row + 1, :, span], None)
+            for row, span in enumerate(spans)
+        ]
+        return torch.cat(rows).reshape(len(query), -1)
+
+    def _attention(self, query, keys, values, bias) -> torch.Tensor:
         if self.softcap is None:
-            attended = nn.functional.scaled_dot_product_attention(query, keys, values, bias, scale=self.scaling)
-        else:
-            scores = torch.tanh(query @ keys.transpose(2, 3) * self.scaling / self.softcap) * self.softcap
-            scores = scores if bias is None else scores + bias
-            attended = scores.softmax(-1, dtype=torch.float32).to(query.dtype) @ values
-        return attended.reshape(len(query), -1)
+            return nn.functional.scaled_dot_product_attention(query, keys, values, bias, scale=self.scaling)
+        scores = torch.tanh(query @ keys.transpose(2, 3) * self.scaling / self.softcap) * self.softcap
+        scores = scores if bias is None else scores + bias
+        return scores.softmax(-1, dtype=torch.float32).to(query.dtype) @ values
 
 
 def _gain(norm: nn.Module) -> torch.Tensor:

@@ -16,6 +16,9 @@ from .sampling_t5gemma_tts import RowSampler, SamplingOptions
 from .slots_t5gemma_tts import SpeechSlots
 
 
+UNPLANNED_FRAMES = 256  # room for a speech of unknown length, to begin with
+
+
 @dataclass(eq=False)
 class SpeechRequest:
     """
@@ -206,16 +209,12 @@ class SpeechEngine:
             self.decode_step = self.model.decode_step()
             if self.decode_step is None:
                 raise ValueError("hooks on the model's decoder would not be called; use `generate` instead.")
-        scores = []
-        if self.speaking:
-            scores.append(self._next_scores())
-        joining = [self.waiting.popleft() for _ in range(min(len(self.waiting), self._free))]
-        if joining:
-            scores.append(self._begin(joining))
-        if not scores:
+        while self.waiting and len(self.speaking) < self.max_batch_size:
+            self._join(self.waiting.popleft())
+        if not self.speaking:
             return []
         served = list(self.speaking)
-        for request, token in zip(served, self._choose(torch.cat(scores)), strict=True):
+        for request, token in zip(served, self._choose(self._next_scores()), strict=True):
             request.token_ids.append(token)
             request.finished = token == self.eos_token_id or len(request.token_ids) == request.max_tokens
         for row in reversed(range(len(served))):  # the last row moves into the place of one that leaves
@@ -236,10 +235,6 @@ class SpeechEngine:
                     missing.remove(request)
                     yield request
 
-    @property
-    def _free(self) -> int:
-        return self.max_batch_size - len(self.speaking)
-
     def _leave(self, row: int) -> None:
         self.slots.remove(row)
         self.speaking[row] = self.speaking[-1]
@@ -248,48 +243,38 @@ class SpeechEngine:
         if not self.speaking:
             self._close()
 
-    def _begin(self, requests: list[SpeechRequest]) -> torch.FloatTensor:
-        """Encodes texts and reads prompts of those who join; returns their scores `(num_requests, vocab_size)`."""
+    def _join(self, request: SpeechRequest) -> None:
+        """Encodes the text and reads the prompt but for its last token, which comes with the next step of all."""
         model, device = self.model, self.model.device
-        pad = torch.nn.utils.rnn.pad_sequence
-
-        def padded(name: str, value: int, side: str) -> tuple[torch.Tensor, torch.Tensor]:
-            rows = [getattr(request, name).to("cpu", torch.long) for request in requests]
-            mask = pad([torch.ones_like(row) for row in rows], batch_first=True, padding_side=side)
-            return pad(rows, batch_first=True, padding_value=value, padding_side=side), mask
-
-        input_ids, attention_mask = padded("input_ids", 0, "right")
-        prompt_ids, prompt_mask = padded("prompt_ids", model.config.pad_token_id, "left")
-        positions = pad(
-            [request.positions[: len(request.prompt_ids)] for request in requests],
-            batch_first=True,
-            padding_side="left",
-        )
-        cache = SpeechCache(self.num_layers, capacity=prompt_ids.shape[1])
-        outputs = model(
-            input_ids=input_ids.to(device),
-            attention_mask=attention_mask.to(device),
-            decoder_input_ids=prompt_ids.to(device),
-            decoder_attention_mask=prompt_mask.to(device),
-            decoder_position_ids=positions.to(device),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        planned = [len(request.prompt_ids) + min(request.max_tokens, request.num_frames or 256) for request in requests]
-        self.slots.add(cache, prompt_mask, attention_mask, room=max(planned) + 1)
-        self.speaking += requests
+        encoded = model.get_encoder()(input_ids=request.input_ids.unsqueeze(0).to(device)).last_hidden_state
+        decoder = model.get_decoder()
+        rotation = decoder.text_rotation(encoded, None)
+        texts = [layer.cross_attn.project_text(encoded, rotation) for layer in decoder.layers]
+        prompt_ids = request.prompt_ids[:-1].unsqueeze(0).to(device)
+        cache = None
+        if prompt_ids.shape[1]:
+            cache = SpeechCache(len(texts), capacity=prompt_ids.shape[1])
+            decoder(
+                input_ids=prompt_ids,
+                attention_mask=torch.ones_like(prompt_ids),
+                position_ids=request.positions[: prompt_ids.shape[1]].unsqueeze(0).to(device),
+                encoder_hidden_states=encoded,
+                past_key_values=cache,
+                use_cache=True,
+            )
+        frames = UNPLANNED_FRAMES if request.num_frames is None else request.num_frames
+        self.slots.add(texts, cache, room=len(request.prompt_ids) + min(request.max_tokens, frames) + 1)
+        self.speaking.append(request)
         self.sampler = None
-        return outputs.logits[:, -1].float()
 
     def _next_scores(self) -> torch.FloatTensor:
         device = self.model.device
-        tokens = torch.tensor([request.token_ids[-1] for request in self.speaking], device=device)
+        tokens = torch.tensor([(request.token_ids or request.prompt_ids)[-1] for request in self.speaking])
         places = [len(request.prompt_ids) + len(request.token_ids) - 1 for request in self.speaking]
         positions = torch.stack(
             [request.positions[place] for request, place in zip(self.speaking, places, strict=True)]
         )
-        hidden = self.decode_step(tokens, positions.to(device), self.slots)  # (batch_size, hidden_size)
+        hidden = self.decode_step(tokens.to(device), positions.to(device), self.slots)  # (batch_size, hidden_size)
         return self.decode_step.logits(hidden).float()
 
     def _choose(self, scores: torch.FloatTensor) -> list[int]:

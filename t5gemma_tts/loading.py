@@ -29,7 +29,10 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def load_model(
-    name: str, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto"
+    name: str,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    quantization: str | None = None,
 ) -> T5GemmaTTSForConditionalGeneration:
     """
     The model of a checkpoint, ready to speak.
@@ -38,10 +41,18 @@ def load_model(
         name (`str`): Hub name or folder, in our layout or the original project's.
         device (`str`): as in `pick_device`.
         dtype (`str` or `torch.dtype`): "auto" is the stored one.
+        quantization (`str`, *optional*): as in `quantization_config`.
+
+    Raises:
+        ValueError: for a device that is not there, or on which weights of that quantisation do not run.
     """
     device = pick_device(str(device))
     dtype = dtype if dtype == "auto" or isinstance(dtype, torch.dtype) else getattr(torch, dtype)
-    return T5GemmaTTSForConditionalGeneration.from_pretrained(name, dtype=dtype).to(device)
+    if quantization is None:
+        return T5GemmaTTSForConditionalGeneration.from_pretrained(name, dtype=dtype).to(device)
+    return T5GemmaTTSForConditionalGeneration.from_pretrained(
+        name, dtype=dtype, quantization=quantization, device_map={"": device}
+    )
 
 
 def load_processor(

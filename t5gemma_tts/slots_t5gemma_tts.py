@@ -30,31 +30,30 @@ class SpeechSlots(SpeechState):
     def num_rows(self) -> int:
         return len(self.lengths)
 
-    def add(self, cache: SpeechCache, mask: torch.Tensor, text_mask: torch.Tensor, room: int) -> None:
+    def add(self, texts: list[tuple[torch.Tensor, torch.Tensor]], cache: SpeechCache | None, room: int) -> None:
         """
-        Takes over the rows of `cache` after its prompt.
+        One more row.
 
         Args:
-            mask (`torch.Tensor` of shape `(batch_size, prompt_length)`): 0 for padding on the left.
-            text_mask (`torch.Tensor` of shape `(batch_size, text_length)`): 0 for padding on the right.
-            room (`int`): tokens that the longest of these rows will need, prompt included.
+            texts (list of pairs): keys and values of its text in each layer, each of shape
+                `(1, num_key_heads, text_length, head_dim)`.
+            cache (`SpeechCache`, *optional*): of its prompt; None stands for no token so far.
+            room (`int`): tokens that it is going to need.
         """
-        first, count = self.num_rows, len(mask)
-        lengths, text_lengths = mask.sum(-1).cpu(), text_mask.sum(-1).cpu()
-        pairs = [
-            (self.layers, cache.self_attention_cache.layers, lengths, room, False),
-            (self.text_layers, cache.cross_attention_cache.layers, text_lengths, int(text_lengths.max()), True),
-        ]
-        for layers, sources, row_lengths, wanted, from_left in pairs:
-            for layer, source in zip(layers, sources, strict=True):
-                layer.reserve_rows(self.max_rows, wanted, source.keys, source.values)
-                for row, length in enumerate(row_lengths.tolist()):
-                    part = slice(0, length) if from_left else slice(source.keys.shape[2] - length, None)
-                    layer.key_buffer[first + row, :, :length] = source.keys[row, :, part]
-                    layer.value_buffer[first + row, :, :length] = source.values[row, :, part]
-                layer.num_rows = first + count
-        self.lengths = torch.cat([self.lengths, lengths])
-        self.text_lengths = torch.cat([self.text_lengths, text_lengths])
+        row, length, text_length = self.num_rows, 0 if cache is None else cache.get_seq_length(), texts[0][0].shape[2]
+        for index, (keys, values) in enumerate(texts):
+            layer, text_layer = self.layers[index], self.text_layers[index]
+            text_layer.reserve_rows(self.max_rows, text_length, keys, values)
+            text_layer.key_buffer[row, :, :text_length] = keys[0]
+            text_layer.value_buffer[row, :, :text_length] = values[0]
+            layer.reserve_rows(self.max_rows, room, keys, values)
+            if cache is not None:
+                prompt = cache.self_attention_cache.layers[index]
+                layer.key_buffer[row, :, :length] = prompt.keys[0]
+                layer.value_buffer[row, :, :length] = prompt.values[0]
+            layer.num_rows = text_layer.num_rows = row + 1
+        self.lengths = torch.cat([self.lengths, torch.tensor([length])])
+        self.text_lengths = torch.cat([self.text_lengths, torch.tensor([text_length])])
         self._rebuild()
 
     def remove(self, row: int) -> None:
@@ -92,6 +91,13 @@ class SpeechSlots(SpeechState):
         self.lengths = self.lengths + 1
         self.bias[self.rows, 0, 0, self.columns] = 0.0
         return self._biases(windows, self.columns[:, None, None, None])
+
+    def spans(self, window: int | None) -> list[slice]:
+        ends = self.lengths.tolist()
+        return [slice(0 if window is None else max(0, end - window), end) for end in ends]
+
+    def text_spans(self) -> list[slice]:
+        return [slice(0, end) for end in self.text_lengths.tolist()]
 
     def append(self, index: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         layer = self.layers[index]

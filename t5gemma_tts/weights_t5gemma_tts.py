@@ -6,6 +6,7 @@ import torch
 from transformers import GenerationConfig, T5GemmaConfig
 
 from .configuration_t5gemma_tts import T5GemmaTTSConfig
+from .quantization_t5gemma_tts import quantization_config
 
 
 # key names of the original project's checkpoints -> ours
@@ -39,14 +40,21 @@ class T5GemmaTTSWeightsMixin:
     """`from_pretrained` and `from_backbone` of [`T5GemmaTTSForConditionalGeneration`]."""
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, **kwargs):
+    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, quantization: str | None = None, **kwargs):
         """
         As in transformers, and stricter: weights that are missing, left over or of another shape are an error, since a
         model with random parts still makes sound. Checkpoints in the original project's layout load as they are.
 
+        Args:
+            quantization (`str`, *optional*): short for a `quantization_config`, see [`quantization_config`].
+
         Raises:
             ValueError: if the checkpoint's weights do not fit the model.
         """
+        if quantization is not None:
+            if kwargs.get("quantization_config") is not None:
+                raise ValueError("give either `quantization` or `quantization_config`, not both.")
+            kwargs["quantization_config"] = quantization_config(quantization)
         output_loading_info = kwargs.pop("output_loading_info", False)
         kwargs.setdefault("key_mapping", ORIGINAL_KEY_MAPPING)
         lenient = kwargs.get("ignore_mismatched_sizes", False)

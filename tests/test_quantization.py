@@ -1,0 +1,119 @@
+"""Weights in int8: close to the float model, the same in any batch to the bit, saved and loaded again."""
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_engine import spoken
+from test_generation import collate, mixed_samples
+from tiny import tiny_model
+
+from t5gemma_tts import T5GemmaTTSForConditionalGeneration
+from t5gemma_tts.loading import load_model
+from t5gemma_tts.quantization_t5gemma_tts import Int8Config, Int8Linear, quantization_config
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    tiny_model().save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear_is_close(bias):
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(256, 40, bias=bias)
+    with torch.no_grad():
+        layer.weight[3] = 0
+        layer.weight[4] *= 100
+    quantized = Int8Linear.from_linear(layer)
+    states = torch.randn(2, 5, 256) * torch.tensor([[1e-3], [1.0], [1e3], [0.0], [10.0]])
+    expected = layer(states).detach()
+    assert quantized(states).shape == expected.shape
+    most = layer.weight.norm(dim=-1) * states.norm(dim=-1, keepdim=True)  # that a product can be
+    assert ((quantized(states) - expected).abs() <= 0.005 * most + 1e-6).all()  # inputs have 7 bits
+    assert quantized(states.double()).dtype == torch.float64
+
+
+def test_a_row_does_not_depend_on_the_others():
+    layer = Int8Linear.from_linear(torch.nn.Linear(96, 50))
+    states = torch.randn(17, 96) * torch.logspace(-3, 3, 17).unsqueeze(-1)
+    assert torch.equal(layer(states), torch.cat([layer(row) for row in states.split(1)]))
+
+
+def test_copies_are_independent():
+    layer = Int8Linear.from_linear(torch.nn.Linear(8, 4))
+    states = torch.randn(3, 8)
+    before = layer(states)
+    other = copy.deepcopy(layer)
+    other.weight_scale.data = other.weight_scale.data * 2
+    other.bias.data.zero_()
+    assert torch.equal(layer(states), before)
+    torch.testing.assert_close(other(states), 2 * (before - layer.bias))
+
+
+def test_quantized_on_loading_and_from_its_own_checkpoint(folder, tmp_path):
+    model = load_model(folder, "cpu", quantization="int8")
+    layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear | Int8Linear)]
+    assert layers and all(type(layer) is Int8Linear for layer in layers)
+    assert model.get_decoder().embed_tokens.weight.dtype == torch.float32
+    batch = collate(mixed_samples(model.config, count=3), model.config)
+    tokens = model.generate(**batch, do_sample=False)
+    model.save_pretrained(tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert stored["audio_head.out_proj.weight"].dtype == torch.int8
+    again = T5GemmaTTSForConditionalGeneration.from_pretrained(tmp_path)
+    assert isinstance(again.config.quantization_config, Int8Config)
+    assert again.generate(**batch, do_sample=False).tolist() == tokens.tolist()
+
+
+def test_logits_are_close_to_those_of_the_float_model(folder):
+    model, quantized = (load_model(folder, "cpu", quantization=name) for name in (None, "int8"))
+    batch = collate(mixed_samples(model.config), model.config)
+    del batch["num_frames"]
+    with torch.no_grad():
+        logits, rounded = (one(**batch).logits[:, -1] for one in (model, quantized))
+    assert (rounded - logits).std() < 0.1 * logits.std()
+    assert torch.corrcoef(torch.stack([rounded.flatten(), logits.flatten()]))[0, 1] > 0.99
+
+
+def test_sampled_tokens_are_the_same_alone_and_together(folder):
+    model = load_model(folder, "cpu", quantization="int8")
+    samples = mixed_samples(model.config)
+    options = {"seed": 3, "do_sample": True, "temperature": 2.0}
+    together = spoken(model, collate(samples, model.config), **options)
+    assert together == [spoken(model, collate([sample], model.config), **options)[0] for sample in samples]
+
+
+@pytest.mark.parametrize(
+    ("name", "bits", "skipped"),
+    [
+        ("bnb-8bit", 8, None),
+        ("bnb-4bit", 4, None),
+        ("bnb-8bit-encoder", 8, ["model.decoder", "audio_head"]),
+        ("bnb-4bit-encoder", 4, ["model.decoder", "audio_head"]),
+    ],
+)
+def test_names_of_bitsandbytes(name, bits, skipped):
+    config = quantization_config(name)
+    assert (config.load_in_8bit, config.load_in_4bit) == (bits == 8, bits == 4)
+    assert config.llm_int8_skip_modules == skipped
+
+
+def test_bad_names_and_places_are_refused(folder, monkeypatch):
+    with pytest.raises(ValueError, match="`quantization` must be one of int8, bnb-8bit.*, got 'int4'"):
+        load_model(folder, "cpu", quantization="int4")
+    with pytest.raises(ValueError, match="either `quantization` or `quantization_config`"):
+        T5GemmaTTSForConditionalGeneration.from_pretrained(
+            folder, quantization="int8", quantization_config=Int8Config()
+        )
+    with pytest.raises(ValueError, match="runs on the CPU alone"):
+        T5GemmaTTSForConditionalGeneration.from_pretrained(folder, quantization="int8", device_map={"": "meta"})
+    with pytest.raises(ValueError, match="`quant_method` must be"):
+        Int8Config("other")
+    monkeypatch.setattr(torch.backends, "quantized", SimpleNamespace(supported_engines=["qnnpack"]))
+    with pytest.raises(ImportError, match="needs a torch with fbgemm"):
+        load_model(folder, "cpu", quantization="int8")
