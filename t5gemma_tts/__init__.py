@@ -12,12 +12,15 @@ from pathlib import Path
 __version__ = "0.1.0"
 
 _MODULES = {
+    "SpeechEngine": "engine_t5gemma_tts",
+    "StreamWindows": "streaming_t5gemma_tts",
     "T5GemmaTTSCodecConfig": "configuration_t5gemma_tts",
     "T5GemmaTTSCodecModel": "xcodec2_t5gemma_tts",
     "T5GemmaTTSConfig": "configuration_t5gemma_tts",
     "T5GemmaTTSForConditionalGeneration": "modeling_t5gemma_tts",
     "T5GemmaTTSProcessor": "processing_t5gemma_tts",
     "XCodec2": "xcodec2_t5gemma_tts",
+    "speech_requests": "engine_t5gemma_tts",
 }
 
 __all__ = sorted(_MODULES)

@@ -3,7 +3,7 @@
 import math
 import numbers
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from .audio_t5gemma_tts import save_audio
 from .configuration_t5gemma_tts import T5GemmaTTSConfig
 from .duration_t5gemma_tts import estimate_duration
 from .reference_t5gemma_tts import Transcriber, load_transcriber, read_reference
+from .streaming_t5gemma_tts import StreamWindows, decode_stream
 from .text_t5gemma_tts import normalize_text
 from .xcodec2_t5gemma_tts import XCodec2
 
@@ -344,6 +345,21 @@ class T5GemmaTTSProcessor(ProcessorMixin):
         spoken = [clip for clip in codes if clip]
         waveforms = iter(self.codec.decode_batch(spoken) if spoken else [])
         return [next(waveforms) if clip else np.zeros(0, dtype=np.float32) for clip in codes]
+
+    def stream_decode(self, stream, windows: StreamWindows | None = None) -> Iterator:
+        """
+        Sound while its tokens come.
+
+        Args:
+            stream (iterable): what `model.stream` returns.
+            windows (`StreamWindows`, *optional*): how the stream is cut.
+
+        Yields:
+            `np.ndarray` of shape `(num_samples,)`, float32 at `sampling_rate` Hz, in one piece after the other; for a
+            batch of several rows a list with what is new of each, often nothing.
+        """
+        for sounds in decode_stream(self.codec, stream, self.codebook_size + 3, windows):
+            yield sounds[0] if len(sounds) == 1 else sounds
 
     def decode(self, sequences) -> torch.Tensor | list[torch.Tensor]:
         """

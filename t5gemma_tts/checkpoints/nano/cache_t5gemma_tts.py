@@ -1,0 +1,1 @@
+../../cache_t5gemma_tts.py

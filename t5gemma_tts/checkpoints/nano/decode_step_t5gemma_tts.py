@@ -1,0 +1,1 @@
+../../decode_step_t5gemma_tts.py

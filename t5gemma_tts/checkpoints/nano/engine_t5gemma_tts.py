@@ -1,0 +1,1 @@
+../../engine_t5gemma_tts.py

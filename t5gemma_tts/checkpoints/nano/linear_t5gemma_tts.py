@@ -1,0 +1,1 @@
+../../linear_t5gemma_tts.py

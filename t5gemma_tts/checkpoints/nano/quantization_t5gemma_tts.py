@@ -1,0 +1,1 @@
+../../quantization_t5gemma_tts.py

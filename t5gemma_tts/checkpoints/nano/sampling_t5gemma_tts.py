@@ -1,0 +1,1 @@
+../../sampling_t5gemma_tts.py

@@ -1,0 +1,1 @@
+../../slots_t5gemma_tts.py

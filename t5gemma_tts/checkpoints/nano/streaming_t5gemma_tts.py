@@ -1,0 +1,1 @@
+../../streaming_t5gemma_tts.py
