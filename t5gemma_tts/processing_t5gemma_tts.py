@@ -180,8 +180,8 @@ class T5GemmaTTSProcessor(ProcessorMixin):
             text (`str` or `list[str]`): What to say. Japanese is normalised as in the original's training data.
             reference_audio (*optional*):
                 Voice to clone: a path, or a float waveform `(num_samples,)` or `(num_samples, num_channels)` together
-                with `sampling_rate`, or a dict with "array" and "sampling_rate". A list has one entry (or None) per
-                text; anything else holds for all of them.
+                with `sampling_rate`, or a dict with "array" and "sampling_rate", or one with "codes". A list has one
+                entry (or None) per text; anything else holds for all of them.
             reference_text (`str` or list, *optional*): What is said in the reference, likewise.
             language (`str` or list, *optional*): "en", "ja", "zh"; detected when None.
             duration (`float` or list, *optional*): Seconds that the speech should take; estimated when None.
@@ -248,7 +248,7 @@ class T5GemmaTTSProcessor(ProcessorMixin):
             # the caller holds the objects, so their ids are their own as long as this call lasts
             key = (id(reference_audio), id(reference_text), id(sampling_rate))
             if key not in references:
-                references[key] = self._prepare_reference(reference_audio, reference_text, sampling_rate, asr)
+                references[key] = self.read_reference(reference_audio, reference_text, sampling_rate, asr)
             codes, reference_seconds, reference_text = references[key]
 
         for name, value in (("speed", speed), ("duration", duration)):
@@ -295,8 +295,23 @@ class T5GemmaTTSProcessor(ProcessorMixin):
     def _tokenize(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    def _prepare_reference(self, audio, text, sampling_rate, asr) -> tuple[list[int], float, str]:
-        """Codes, seconds and transcript of a reference."""
+    def read_reference(
+        self, audio, text: str | None = None, sampling_rate: int | None = None, asr: str | Transcriber | None = None
+    ) -> tuple[list[int], float, str]:
+        """
+        Codes, seconds and transcript of a reference, from what `__call__` takes as `reference_audio` and so on.
+
+        `{"codes": codes}` as `reference_audio` stands for a voice that is encoded already.
+        """
+        if isinstance(audio, dict) and "codes" in audio:
+            codes = [int(code) for code in audio["codes"]]
+            if not codes or not all(0 <= code < self.codebook_size for code in codes):
+                raise ValueError(
+                    f"`reference_audio['codes']` must be one or more codes below {self.codebook_size}, got {codes[:8]}."
+                )
+            if not isinstance(text, str) or not text.strip():
+                raise ValueError(f"`reference_text` must say what the codes of the reference say, got {text!r}.")
+            return codes, len(codes) / self.frame_rate, text
         waveform, sampling_rate = read_reference(audio, sampling_rate)
         if text is None:
             if asr is None:
