@@ -5,7 +5,7 @@ what its own speech needs. Every speech has its own random numbers: with a seed 
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -222,15 +222,20 @@ class SpeechEngine:
                 self._leave(row)
         return served
 
-    def run(self, requests: Iterable[SpeechRequest]) -> Iterator[SpeechRequest]:
-        """Speaks all `requests`, longest first, and yields each when it has ended."""
+    def run(
+        self, requests: Iterable[SpeechRequest], on_step: Callable[[int], None] | None = None
+    ) -> Iterator[SpeechRequest]:
+        """Speaks all `requests`, longest first, and yields each when it has ended; `on_step` is told of new tokens."""
         requests = list(requests)
         for request in requests:
             self.submit(request)
         self.waiting = deque(sorted(self.waiting, key=lambda request: -len(request.positions)))
         missing = set(requests)
         while missing:
-            for request in self.step():
+            served = self.step()
+            if on_step is not None:
+                on_step(len(served))
+            for request in served:
                 if request.finished and request in missing:
                     missing.remove(request)
                     yield request

@@ -1,5 +1,6 @@
 """`t5gemma-tts speak`: says the same as processor and model in Python."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from voices import CUTOFF_FRAMES, write_voice
 
 from t5gemma_tts import T5GemmaTTSCodecConfig, T5GemmaTTSCodecModel, T5GemmaTTSForConditionalGeneration, XCodec2
 from t5gemma_tts.cli import speak
+from t5gemma_tts.quantization_t5gemma_tts import Int8Linear
 
 
 GREEDY = ("--temperature", 0)
@@ -46,27 +48,35 @@ def speak_with(run, checkpoint, processor, monkeypatch):
 
 @pytest.fixture
 def loaded(monkeypatch) -> dict:
-    """What `speak` has loaded, "processor" and "model", and the arguments of its "calls" of `generate`."""
-    found = {"calls": []}
-    load_model, load_processor = speak.load_model, speak.load_processor
+    """
+    What `speak` has loaded, "processor" and "model", the arguments of its "calls" for requests, and how many of them
+    were spoken at a time in each of its "steps".
+    """
+    found = {"calls": [], "steps": []}
+    load_model, load_processor, speech_requests = speak.load_model, speak.load_processor, speak.speech_requests
 
     def recording_load_model(*args, **kwargs):
-        found["model"] = model = load_model(*args, **kwargs)
-        generate = model.generate
-
-        def recording_generate(**inputs):
-            found["calls"].append(inputs)
-            return generate(**inputs)
-
-        model.generate = recording_generate
-        return model
+        found["model"] = load_model(*args, **kwargs)
+        return found["model"]
 
     def recording_load_processor(*args, **kwargs):
         found["processor"] = load_processor(*args, **kwargs)
         return found["processor"]
 
+    def recording_speech_requests(model, **inputs):
+        found["calls"].append(inputs)
+        return speech_requests(model, **inputs)
+
+    class RecordingEngine(speak.SpeechEngine):
+        def step(self):
+            served = super().step()
+            found["steps"].append(len(served))
+            return served
+
     monkeypatch.setattr(speak, "load_model", recording_load_model)
     monkeypatch.setattr(speak, "load_processor", recording_load_processor)
+    monkeypatch.setattr(speak, "speech_requests", recording_speech_requests)
+    monkeypatch.setattr(speak, "SpeechEngine", RecordingEngine)
     return found
 
 
@@ -97,7 +107,8 @@ def test_lines_are_spoken_in_batches(speak_with, processor, model, loaded, sourc
     Path("lines.txt").write_text(text, encoding="utf-8")
     arguments = [text] if source == "argument" else ["--text-file", "lines.txt"]
     tokens = speak_with(*arguments, "--batch-size", 2, "--duration", 0.4)
-    assert [len(call["input_ids"]) for call in loaded["calls"]] == [2, 1]
+    assert [len(call["input_ids"]) for call in loaded["calls"]] == [3]
+    assert max(loaded["steps"]) == 2 and sum(loaded["steps"]) == sum(map(len, tokens)) + 3  # and the ends
     expected = python_tokens(processor, model, text=lines, duration=0.4)
     assert tokens == expected and len({tuple(clip) for clip in tokens}) == 3
     assert sorted(path.name for path in Path().glob("*.wav")) == ["out-1.wav", "out-2.wav", "out-3.wav"]
@@ -121,13 +132,14 @@ def test_several_samples_of_several_lines(speak_with):
 
 
 def test_seed(speak_with):
-    def sound(seed):
-        speak_with("One.", "--duration", 0.4, "--overwrite", sampling=("--seed", seed, "--temperature", 2))
-        return Path("out.wav").read_bytes()
+    def tokens(seed, text="One.", *arguments):
+        options = ("--duration", 0.4, "--overwrite", *arguments)
+        return speak_with(text, *options, sampling=("--seed", seed, "--temperature", 2))
 
-    first = sound(7)
-    assert sound(7) == first
-    assert sound(8) != first
+    (first,) = tokens(7)
+    assert tokens(7) == [first] != tokens(8)
+    assert tokens(7, "Another\nOne.\nAnd so on")[1] == first
+    assert tokens(6, "One.", "--num-samples", 2)[1] == first
 
 
 def test_sampling_options(speak_with, loaded):
@@ -139,6 +151,52 @@ def test_sampling_options(speak_with, loaded):
     assert {name: call.get(name) for name in names} == wanted | {"do_sample": True}
     speak_with("One.", "--duration", 0.4, "--overwrite", sampling=())
     assert not set(loaded["calls"][1]) & set(names)  # the model's generation config decides
+
+
+def test_quantization(speak_with, loaded):
+    speak_with("One.", "--duration", 0.4, "--quantization", "int8")
+    assert type(loaded["model"].audio_head.out_proj) is Int8Linear
+
+
+def test_stream_writes_what_speaking_at_once_does(speak_with, run, checkpoint, monkeypatch):
+    (tokens,) = speak_with("One.", "--duration", 0.9, sampling=("--seed", 3))
+    common = ("--model", checkpoint, "--duration", 0.9, "--seed", 3, "--stream")
+    code, out, err = run("speak", "One.", "-o", "stream.wav", *common)
+    samples = 320 * len(tokens)
+    assert (code, out, err) == (0, f"stream.wav  {samples / 16000:.2f} s\n", "")
+    written, sampling_rate = soundfile.read("stream.wav")
+    assert sampling_rate == 16000 and len(written) == samples
+    standard_output = io.TextIOWrapper(io.BytesIO(), write_through=True)
+    monkeypatch.setattr("sys.stdout", standard_output)
+    code, _, err = run("speak", "One.", "-o", "-", *common)
+    raw = np.frombuffer(standard_output.buffer.getvalue(), "<i2")
+    assert (code, err) == (0, "raw samples: 16 bits, signed, little-endian, mono, 16000 Hz\n")
+    np.testing.assert_allclose(raw / 32768, written, rtol=0, atol=2**-13)
+
+
+def test_long_text_becomes_one_file(speak_with, run, checkpoint):
+    code, out, err = run(
+        "speak", "One, two. Three.\nFour and five", "-o", "long.wav", "--model", checkpoint, "--long", "--seed", 1
+    )
+    assert (code, err) == (0, "")
+    seconds = soundfile.info("long.wav").duration
+    assert out == f"long.wav  {seconds:.2f} s\n" and seconds > 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("One.", "-o", "-"), "`--output -` writes sound as it comes; it needs --stream or --long"),
+        (("One.", "-o", "x.wav", "--stream", "--long"), "either --stream or --long"),
+        (("One.\nTwo.", "-o", "x.wav", "--stream"), "--stream speaks one line, got 2"),
+        (("One.", "-o", "x.wav", "--long", "--duration", 3), "--duration cannot be used with --long"),
+        (("One.", "-o", "x.wav", "--stream", "--num-samples", 2), "--num-samples and --tokens cannot be used"),
+        (("One.", "-o", "x.wav", "--quantization", "int2"), "`quantization` must be one of int8, bnb-8bit"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(run, checkpoint, arguments, message):
+    code, out, err = run("speak", *arguments, "--model", checkpoint)
+    assert code == 1 and message in err and not list(Path().iterdir())
 
 
 def test_reference(speak_with, processor, model, tmp_path):
@@ -180,7 +238,7 @@ def test_dtype(speak_with, loaded):
 def test_low_vram(speak_with, loaded):
     assert len(speak_with("One.\nAnother", "--duration", 0.4, "--low-vram")) == 2
     assert loaded["model"].dtype == torch.bfloat16
-    assert [len(call["input_ids"]) for call in loaded["calls"]] == [1, 1]
+    assert set(loaded["steps"]) == {1}
     assert loaded["processor"].codec_device == torch.device("cpu")
 
 

@@ -60,6 +60,16 @@ def add_speak(verbs) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     parser.add_argument(
+        "--stream",
+        action="store_true",
+        help="write the sound of one line while it is spoken; with '-o -' raw 16-bit samples to standard output",
+    )
+    parser.add_argument(
+        "--long",
+        action="store_true",
+        help="take all lines as one text, spoken in pieces and written into one file, or as with --stream",
+    )
+    parser.add_argument(
         "--tokens", metavar="FILE", help="also write the audio tokens, a line each, as `decode` reads them"
     )
     add_model(parser)
@@ -81,7 +91,7 @@ def add_speak(verbs) -> None:
     sampling.add_argument(
         "--num-samples", type=positive(int), default=1, metavar="N", help="different takes of each line"
     )
-    sampling.add_argument("--seed", type=int, help="repeatable results")
+    sampling.add_argument("--seed", type=int, help="repeatable results, of each line whatever the others are")
     sampling.add_argument("--temperature", type=float, help="0 takes the best token always")
     sampling.add_argument("--top-k", type=int)
     sampling.add_argument("--top-p", type=float)
@@ -160,6 +170,9 @@ def add_model(parser) -> None:
     group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps; default: the best there is")
     group.add_argument(
         "--dtype", choices=["float32", "bfloat16", "float16", "auto"], default="auto", help="of the model"
+    )
+    group.add_argument(
+        "--quantization", metavar="NAME", help="weights in fewer bits: int8 on the CPU, bnb-8bit and others on CUDA"
     )
     group.add_argument("--codec-device", help="device of the codec and of speech recognition (default: the model's)")
     group.add_argument(

@@ -1,20 +1,35 @@
 """`t5gemma-tts speak`."""
 
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 from transformers.utils import logging
 
 from ..audio_t5gemma_tts import WRITABLE_FORMATS
+from ..engine_t5gemma_tts import SpeechEngine, speech_requests
 from ..loading import load_model, load_processor, pick_device
+from ..narration import narrate
+from .pieces import open_sound
+
+
+LINES_AHEAD = 16  # batches of lines whose texts are prepared together
+STANDARD_OUTPUT = "-"
+LINES_BAR = "{percentage:3.0f}%|{bar}| {n:.0f}/{total} lines [{elapsed}<{remaining}]"
 
 
 def run(arguments) -> None:
     lines = read_lines(arguments)
-    paths = output_paths(Path(arguments.output), len(lines) * arguments.num_samples)
+    in_pieces = arguments.stream or arguments.long
+    if arguments.output == STANDARD_OUTPUT and not in_pieces:
+        raise ValueError("`--output -` writes sound as it comes; it needs --stream or --long.")
+    if in_pieces:
+        check_pieces(arguments, lines)
+    paths = (
+        []
+        if arguments.output == STANDARD_OUTPUT
+        else output_paths(Path(arguments.output), 1 if in_pieces else len(lines) * arguments.num_samples)
+    )
     token_path = Path(arguments.tokens) if arguments.tokens else None
     refuse_existing([*paths, *([token_path] if token_path else [])], arguments.overwrite)
     logging.disable_progress_bar()
@@ -24,36 +39,86 @@ def run(arguments) -> None:
         arguments.codec_device = arguments.codec_device or "cpu"
     device = pick_device(arguments.device)
     processor = load_processor(arguments.model, codec=arguments.codec, codec_device=arguments.codec_device or device)
-    model = load_model(arguments.model, device=device, dtype=arguments.dtype)
-    sampling = sampling_options(arguments)
-    if arguments.seed is not None:
-        torch.manual_seed(arguments.seed)
+    model = load_model(arguments.model, device=device, dtype=arguments.dtype, quantization=arguments.quantization)
+    voice = {"reference_audio": arguments.reference, "reference_text": arguments.reference_text, "asr": arguments.asr}
+    sampling = sampling_options(arguments) | {"seed": arguments.seed}
+    if in_pieces:
+        speak_in_pieces(arguments, lines, model, processor, voice, sampling)
+    else:
+        token_lines = speak_lines(arguments, lines, paths, model, processor, voice, sampling)
+        if token_path:
+            token_path.write_text("\n".join(token_lines) + "\n")
 
-    done = 0
-    token_lines = []
-    with tqdm(total=len(lines), unit="line", disable=not sys.stderr.isatty() or len(lines) == 1) as progress:
-        for start in range(0, len(lines), arguments.batch_size):
-            batch = lines[start : start + arguments.batch_size]
+
+def check_pieces(arguments, lines: list[str]) -> None:
+    """
+    Raises:
+        ValueError: for options that make no sense when one sound comes in pieces.
+    """
+    if arguments.stream and arguments.long:
+        raise ValueError("give either --stream or --long: long texts come piece by piece anyway.")
+    if arguments.num_samples != 1 or arguments.tokens:
+        raise ValueError("--num-samples and --tokens cannot be used with --stream or --long.")
+    if arguments.stream and len(lines) != 1:
+        raise ValueError(f"--stream speaks one line, got {len(lines)}; --long speaks all of them as one text.")
+    if arguments.long and arguments.duration:
+        raise ValueError("--duration cannot be used with --long; --speed can.")
+
+
+def speak_lines(arguments, lines, paths, model, processor, voice, sampling) -> list[str]:
+    """Speaks every line into files of its own; returns the tokens of each, as text."""
+    token_lines = [""] * len(paths)
+    engine = SpeechEngine(model, arguments.batch_size)
+    samples = arguments.num_samples
+    with Progress(len(lines), model.config.frame_rate) as progress:
+        ahead = LINES_AHEAD * arguments.batch_size
+        for start in range(0, len(lines), ahead):
             inputs = processor(
-                text=batch,
-                reference_audio=arguments.reference,
-                reference_text=arguments.reference_text,
+                text=lines[start : start + ahead],
                 language=arguments.language,
                 duration=arguments.duration,
                 speed=arguments.speed,
-                asr=arguments.asr,
-            ).to(device)
-            with token_progress(model, len(lines) == 1) as streamer:
-                sequences = model.generate(**inputs, **sampling, streamer=streamer)
-            codes = [processor.speech_codes(sequence) for sequence in sequences.tolist()]
-            for clip, waveform in zip(codes, processor.batch_decode(codes), strict=True):
-                processor.save_audio(waveform, paths[done], overwrite=arguments.overwrite)
-                print(f"{paths[done]}  {len(waveform) / processor.sampling_rate:.2f} s")
-                token_lines.append(" ".join(map(str, clip)))
-                done += 1
-            progress.update(len(batch))
-    if token_path:
-        token_path.write_text("\n".join(token_lines) + "\n")
+                **voice,
+            )
+            requests = speech_requests(model, **inputs, **sampling, num_return_sequences=samples)
+            for request in engine.run(requests, on_step=progress.step):
+                number = start * samples + requests.index(request)
+                codes = processor.speech_codes(request.token_ids)
+                (waveform,) = processor.batch_decode([codes])
+                processor.save_audio(waveform, paths[number], overwrite=arguments.overwrite)
+                print(f"{paths[number]}  {len(waveform) / processor.sampling_rate:.2f} s")
+                token_lines[number] = " ".join(map(str, codes))
+                progress.ended(1 / samples)
+    return token_lines
+
+
+def speak_in_pieces(arguments, lines, model, processor, voice, sampling) -> None:
+    """Writes one sound while it is spoken: a line as a stream, or all lines as one long text."""
+    if arguments.long:
+        pieces = narrate(
+            model,
+            processor,
+            "\n".join(lines),
+            language=arguments.language,
+            speed=arguments.speed,
+            batch_size=arguments.batch_size,
+            **voice,
+            **sampling,
+        )
+    else:
+        inputs = processor(
+            text=lines[0],
+            language=arguments.language,
+            duration=arguments.duration,
+            speed=arguments.speed,
+            **voice,
+        )
+        pieces = processor.stream_decode(model.stream(**inputs, **sampling))
+    with open_sound(arguments.output, processor.sampling_rate, arguments.overwrite) as sound:
+        for piece in pieces:
+            sound.write(piece)
+    if arguments.output != STANDARD_OUTPUT:
+        print(f"{arguments.output}  {sound.num_samples / processor.sampling_rate:.2f} s")
 
 
 def read_lines(arguments) -> list[str]:
@@ -94,25 +159,23 @@ def sampling_options(arguments) -> dict:
     options = {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "min_p")}
     options = {name: value for name, value in options.items() if value is not None}
     if options.get("temperature") == 0:
-        # several takes of one text need sampling, which a single candidate makes greedy
-        options = {"do_sample": True, "temperature": 1.0, "top_k": 1, "top_p": 1.0}
+        options = {"do_sample": False, "temperature": 1.0}
     elif options:
         options["do_sample"] = True
-    return options | {"num_return_sequences": arguments.num_samples}
+    return options
 
 
-def token_progress(model, wanted: bool):
-    """A context with a streamer that counts frames on standard error, if that is a terminal."""
-    return FrameCounter(model.config.frame_rate) if wanted and sys.stderr.isatty() else nullcontext()
+class Progress:
+    """On standard error, if that is a terminal: seconds of speech of a single line, or how many lines have ended."""
 
-
-class FrameCounter:
-    """Counts generated seconds on standard error: a streamer for `generate`, and a context manager."""
-
-    def __init__(self, frame_rate: float):
-        self.bar = tqdm(bar_format="{n:.1f} s of speech in {elapsed}")
-        self.seconds_per_frame = 1 / frame_rate
-        self.saw_prompt = False
+    def __init__(self, num_lines: int, frame_rate: float):
+        self.one = num_lines == 1
+        self.frame_rate = frame_rate
+        hidden = not sys.stderr.isatty()
+        if self.one:
+            self.bar = tqdm(bar_format="{n:.1f} s of speech in {elapsed}", disable=hidden)
+        else:
+            self.bar = tqdm(total=num_lines, unit="line", disable=hidden, bar_format=LINES_BAR)
 
     def __enter__(self):
         return self
@@ -120,10 +183,10 @@ class FrameCounter:
     def __exit__(self, *exception):
         self.bar.close()
 
-    def put(self, tokens) -> None:
-        if self.saw_prompt:  # `generate` hands over the prompt first
-            self.bar.update(self.seconds_per_frame)
-        self.saw_prompt = True
+    def step(self, num_tokens: int) -> None:
+        if self.one:
+            self.bar.update(num_tokens / self.frame_rate)
 
-    def end(self) -> None:
-        self.bar.refresh()
+    def ended(self, num_lines: float) -> None:
+        if not self.one:
+            self.bar.update(num_lines)

@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a clone works wi
 
 import jiwer  # noqa: E402
 import numpy as np  # noqa: E402
-import torch  # noqa: E402
 
 from t5gemma_tts.audio_t5gemma_tts import load_audio, save_audio  # noqa: E402
+from t5gemma_tts.engine_t5gemma_tts import SpeechEngine, speech_requests  # noqa: E402
 from t5gemma_tts.loading import load_model, load_processor  # noqa: E402
 from training.codec_training.transcription import comparable, load_recogniser  # noqa: E402
 from training.data_preparation.splitting import VALIDATION  # noqa: E402
@@ -84,31 +84,24 @@ class Evaluation:
     def recording(self, row: dict) -> tuple[np.ndarray, int]:
         return load_audio(self.corpus / row["file_name"])
 
-    @torch.no_grad()
     def speak(self, cases: list[Case]) -> list[Spoken]:
-        """In batches of similar length; the order is kept."""
-        torch.manual_seed(self.seed)
-        spoken: dict[int, Spoken] = {}
-        order = sorted(range(len(cases)), key=lambda number: len(cases[number].text))
-        for start in range(0, len(order), self.batch_size):
-            numbers = order[start : start + self.batch_size]
-            batch = [cases[number] for number in numbers]
-            references = [case.reference for case in batch]
-            inputs = self.processor(
-                text=[case.text for case in batch],
-                duration=[case.duration_seconds for case in batch],
-                reference_audio=[row and str(self.corpus / row["file_name"]) for row in references],
-                reference_text=[row and row["text"] for row in references],
-                language=LANGUAGE,
-            ).to(self.model.device)
-            sequences = self.model.generate(**inputs).cpu()
-            waveforms = self.processor.batch_decode(sequences)
-            for number, sequence, waveform, planned in zip(
-                numbers, sequences, waveforms, inputs["num_frames"].tolist(), strict=True
-            ):
-                ended = bool((sequence == self.model.config.eos_token_id).any())
-                spoken[number] = Spoken(waveform, len(self.processor.speech_codes(sequence)), planned, ended)
-        return [spoken[number] for number in range(len(cases))]
+        """Each with the seed, so that it says the same whatever the others are."""
+        references = [case.reference for case in cases]
+        inputs = self.processor(
+            text=[case.text for case in cases],
+            duration=[case.duration_seconds for case in cases],
+            reference_audio=[row and str(self.corpus / row["file_name"]) for row in references],
+            reference_text=[row and row["text"] for row in references],
+            language=LANGUAGE,
+        ).to(self.model.device)
+        requests = speech_requests(self.model, **inputs, seed=self.seed)
+        spoken = {}
+        for request in SpeechEngine(self.model, self.batch_size).run(requests):
+            codes = self.processor.speech_codes(request.token_ids)
+            (waveform,) = self.processor.batch_decode([codes])
+            ended = request.token_ids[-1] == self.model.config.eos_token_id
+            spoken[request] = Spoken(waveform, len(codes), request.num_frames, ended)
+        return [spoken[request] for request in requests]
 
     def heard(self, waveforms: Iterable[np.ndarray], sampling_rate: float) -> list[str]:
         return [self.recognise(waveform, sampling_rate) if len(waveform) else "" for waveform in waveforms]

@@ -1,0 +1,54 @@
+"""Sound that is written while it comes: to a file, or as raw samples to standard output."""
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+
+STANDARD_OUTPUT = "-"
+
+
+class _Sound:
+    """Counts and clips what goes through it."""
+
+    def __init__(self, write):
+        self._write = write
+        self.num_samples, self.peak = 0, 0.0
+
+    def write(self, samples: np.ndarray) -> None:
+        """float32 `(num_samples,)`, clipped to [-1, 1]."""
+        self.num_samples += len(samples)
+        self.peak = max(self.peak, float(np.abs(samples).max(initial=0.0)))
+        self._write(samples.clip(-1.0, 1.0))
+
+
+@contextmanager
+def open_sound(output: str, sampling_rate: int, overwrite: bool):
+    """
+    A sink for one mono sound.
+
+    Args:
+        output (`str`): path of an audio file, or "-": raw samples of 16 bits to standard output.
+        sampling_rate (`int`): Hz.
+        overwrite (`bool`): whether a file that is there may be replaced.
+
+    Raises:
+        FileExistsError: if it may not.
+    """
+    if output == STANDARD_OUTPUT:
+        print(f"raw samples: 16 bits, signed, little-endian, mono, {sampling_rate} Hz", file=sys.stderr)
+
+        def write(samples: np.ndarray) -> None:
+            sys.stdout.buffer.write((samples * 32767).round().astype("<i2").tobytes())
+            sys.stdout.buffer.flush()
+
+        yield _Sound(write)
+        return
+    if Path(output).exists() and not overwrite:
+        raise FileExistsError(f"{output!r} exists; pass --overwrite to replace it.")
+    with soundfile.SoundFile(output, "w", samplerate=int(sampling_rate), channels=1) as file:
+        sound = _Sound(file.write)
+        yield sound
