@@ -15,7 +15,7 @@ from .audio_t5gemma_tts import save_audio
 from .configuration_t5gemma_tts import T5GemmaTTSConfig
 from .duration_t5gemma_tts import estimate_duration
 from .reference_t5gemma_tts import Transcriber, load_transcriber, read_reference
-from .streaming_t5gemma_tts import StreamWindows, decode_stream
+from .streaming_t5gemma_tts import StreamWindows, decode_in_windows, decode_stream
 from .text_t5gemma_tts import normalize_text
 from .xcodec2_t5gemma_tts import XCodec2
 
@@ -346,17 +346,21 @@ class T5GemmaTTSProcessor(ProcessorMixin):
         """The codec entries in a generated sequence `(length,)`; end token, padding and other specials are left out."""
         return [token for token in map(int, sequence) if 0 <= token < self.codebook_size]
 
-    def batch_decode(self, sequences) -> list[np.ndarray]:
+    def batch_decode(self, sequences, windows: StreamWindows | None = None) -> list[np.ndarray]:
         """
         Decodes generated sequences.
 
         Args:
             sequences (`torch.LongTensor` of shape `(batch_size, length)`, or list of sequences): as `generate` returns.
+            windows (`StreamWindows`, *optional*): decode clip by clip in these, nearly the same sound: the memory of a
+                whole clip grows with the square of its length.
 
         Returns:
             `list[np.ndarray]`: a float32 mono waveform per row, at `sampling_rate` Hz; empty for a row without speech.
         """
         codes = [self.speech_codes(sequence) for sequence in sequences]
+        if windows is not None:
+            return [decode_in_windows(self.codec, clip, windows) for clip in codes]
         spoken = [clip for clip in codes if clip]
         waveforms = iter(self.codec.decode_batch(spoken) if spoken else [])
         return [next(waveforms) if clip else np.zeros(0, dtype=np.float32) for clip in codes]

@@ -108,6 +108,12 @@ class StreamDecoder:
         return piece
 
 
+def decode_in_windows(codec, codes: list[int], windows: StreamWindows) -> np.ndarray:
+    """The sound of a whole clip, float32 `(num_samples,)`, in memory that depends on the windows alone."""
+    decoder = StreamDecoder(codec, windows)
+    return np.concatenate([decoder.push(codes), decoder.finish()])
+
+
 def decode_stream(
     codec, stream: Iterable, end_token_id: int, windows: StreamWindows | None = None
 ) -> Iterator[list[np.ndarray]]:
@@ -143,4 +149,4 @@ def decode_stream(
         yield rest
 
 
-__all__ = ["StreamDecoder", "StreamWindows", "decode_stream"]
+__all__ = ["StreamDecoder", "StreamWindows", "decode_in_windows", "decode_stream"]

@@ -85,6 +85,17 @@ def test_stream_is_close_to_the_whole_clip(nano_codec, spoken_codes):
     assert distance(other, whole) > 10.0
 
 
+def test_clips_are_decoded_in_windows_on_demand(nano_codec, spoken_codes):
+    from benchmarks.streaming import distance
+
+    processor = load_processor(NANO, codec_device="cpu")
+    processor.codec = nano_codec
+    (whole,) = processor.batch_decode([spoken_codes])
+    near, empty = processor.batch_decode([spoken_codes, []], windows=StreamWindows(first_frames=100, max_frames=100))
+    assert len(near) == len(whole) and not len(empty) and not np.array_equal(near, whole)
+    assert distance(near, whole) < 4.0
+
+
 def test_batches_of_streams():
     rows = [[5, 6, 7, 1003, 9], [8, 1003, 1002, 1002, 1002], [1003, 1002, 1002, 1002, 1002], [3, 4, 1000, 5, 6]]
     sounds = [[] for _ in rows]

@@ -1,0 +1,69 @@
+"""What the README says can be typed: every Python example runs, and every command that needs nothing else."""
+
+import io
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import soundfile
+from tiny import tiny_backbone
+from transformers import T5GemmaForConditionalGeneration
+
+from t5gemma_tts.checkpoints import NANO
+from t5gemma_tts.cli.main import main
+
+
+ROOT = Path(__file__).parents[1]
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+COMMANDS = [
+    line.split("  #")[0].strip()
+    for kind, block in BLOCKS
+    if kind == "bash"
+    for line in block.splitlines()
+    if "t5gemma-tts speak" in line and not re.search(r"--model |MODEL", line)
+]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with the files that the examples read."""
+    shutil.copy(min(Path(NANO, "audio").glob("*.wav")), tmp_path / "demo.wav")
+    (tmp_path / "chapter.txt").write_text("The rain had stopped.\nWe went home.\n")
+    (tmp_path / "lines.txt").write_text("One.\nTwo.\n")
+    (tmp_path / "t5gemma_tts").symlink_to(ROOT / "t5gemma_tts")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_python_examples(here):
+    names: dict = {}
+    examples = [block for kind, block in BLOCKS if kind == "python"]
+    T5GemmaForConditionalGeneration(tiny_backbone()).save_pretrained(here / "backbone")
+    for block in examples:
+        block = block.replace("google/t5gemma-2b-2b-ul2", "backbone")  # stands for the hub
+        exec(compile(block, "README.md", "exec"), names)
+    assert len(examples) >= 4
+    assert sorted(path.name for path in here.glob("speech*")) == ["speech-1.wav", "speech-2.wav"]
+    assert abs(soundfile.info("speech-2.wav").duration - 2.5) < 0.3
+    assert len(names["pieces"]) > 1 and len(names["sound"]) > 16000
+    assert names["output"]["audio"].size and names["output"]["sampling_rate"] == 16000
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands(run, here, monkeypatch, command):
+    text = None
+    if command.startswith("echo"):
+        text, command = (part.strip() for part in command.split("|"))
+        text = shlex.split(text)[1]
+    arguments = shlex.split(command.split("|")[0])[1:]
+    if "-" in arguments:
+        raw = io.BytesIO()
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, write_through=True))
+        assert main(arguments) == 0
+        assert len(raw.getvalue()) > 16000
+        return
+    code, out, _ = run(*arguments, stdin=text)
+    written = re.findall(r"^(\S+)  \d+\.\d\d s$", out, re.MULTILINE)
+    assert code == 0 and written and all(soundfile.info(path).frames for path in written)
