@@ -17,6 +17,7 @@ from t5gemma_tts.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+STANDS_FOR_THE_HUB = '"backbone", {"text_separator_token_id": 127}'
 COMMANDS = [
     line.split("  #")[0].strip()
     for kind, block in BLOCKS
@@ -42,7 +43,7 @@ def test_python_examples(here):
     examples = [block for kind, block in BLOCKS if kind == "python"]
     T5GemmaForConditionalGeneration(tiny_backbone()).save_pretrained(here / "backbone")
     for block in examples:
-        block = block.replace("google/t5gemma-2b-2b-ul2", "backbone")  # stands for the hub
+        block = block.replace('"google/t5gemma-2b-2b-ul2"', STANDS_FOR_THE_HUB)
         exec(compile(block, "README.md", "exec"), names)
     assert len(examples) >= 4
     assert sorted(path.name for path in here.glob("speech*")) == ["speech-1.wav", "speech-2.wav"]
