@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache, StaticCache
-from transformers.generation import GenerationMixin, GenerationMode, LogitsProcessorList
+from transformers.generation import CompileConfig, GenerationMixin, GenerationMode, LogitsProcessorList
 from transformers.generation.utils import GenerateEncoderDecoderOutput
 from transformers.models.t5gemma.modeling_t5gemma import make_default_2d_attention_mask
 
@@ -27,6 +27,9 @@ from .positions_t5gemma_tts import decoder_positions
 
 
 LARGEST_FIRST_CAPACITY = 4096  # tokens of a cache at its start; who speaks longer than 80 seconds waits for its growth
+
+
+TEXT_LENGTH_MULTIPLE, CACHE_LENGTH_MULTIPLE = 64, 512  # of what compiled steps read
 
 
 @dataclass
@@ -88,13 +91,19 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         if self.training:
             raise ValueError("the model is in training mode; call `model.eval()` before `generate`.")
         prompt_mask = self._prepare_prompt(kwargs)
+        static = self._generation_option("cache_implementation", kwargs) == "static"
+        if static:
+            self._pad_text(kwargs)
         budget = self._plan_speech(prompt_mask, num_frames, kwargs)
         prompt_length = prompt_mask.shape[1]
         kwargs.pop("max_new_tokens", None)
         kwargs["max_length"] = budget.positions.shape[1]
+        if static:  # few lengths of caches, too
+            kwargs["max_cache_len"] = -(-budget.positions.shape[1] // CACHE_LENGTH_MULTIPLE) * CACHE_LENGTH_MULTIPLE
         if (config := kwargs.get("generation_config")) is not None:
             config = kwargs["generation_config"] = copy.deepcopy(config)
             config.max_new_tokens, config.max_length = None, kwargs.pop("max_length")
+            config.max_cache_len = kwargs.pop("max_cache_len", None)
         if silence_token_ids and max_silence_run < 1:
             raise ValueError(f"`max_silence_run` must be at least 1, got {max_silence_run}.")
         output = super().generate(
@@ -130,6 +139,29 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
             yield torch.tensor(
                 [request.token_ids[-1] if request in served else self.config.pad_token_id for request in requests]
             )
+
+    def compile_decoder(self, **kwargs) -> None:
+        """
+        Makes `generate` compile its decode step, with CUDA graphs where there are any: the first calls take minutes.
+
+        Texts are padded to multiples of 64 tokens then, and caches to 512, since each new length compiles anew.
+
+        Args:
+            kwargs: of `torch.compile`, such as `mode`; defaults as in `CompileConfig`.
+        """
+        compile_config = CompileConfig(**kwargs)
+        compile_config._compile_all_devices = True  # the CPU as well: it was asked for
+        self.generation_config.compile_config = compile_config
+        self.generation_config.cache_implementation = "static"
+
+    @staticmethod
+    def _pad_text(kwargs: dict) -> None:
+        """Pads `input_ids` and their mask on the right, so that few lengths have to be compiled."""
+        if kwargs.get("input_ids") is None:
+            return
+        missing = -kwargs["input_ids"].shape[1] % TEXT_LENGTH_MULTIPLE
+        for name in ("input_ids", "attention_mask"):
+            kwargs[name] = torch.nn.functional.pad(kwargs[name], (0, missing))
 
     def _prepare_prompt(self, kwargs: dict) -> torch.LongTensor:
         """Completes `decoder_input_ids` and its mask in `kwargs`; returns the mask, `(batch_size, prompt_length)`."""
@@ -167,7 +199,9 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         config = self.config
         batch_size, prompt_length = prompt_mask.shape
         prompt_tokens = prompt_mask.sum(-1).cpu()
-        max_length, max_new_tokens = (self._length_option(name, kwargs) for name in ("max_length", "max_new_tokens"))
+        max_length, max_new_tokens = (
+            self._generation_option(name, kwargs) for name in ("max_length", "max_new_tokens")
+        )
         ceiling = config.backbone.decoder.max_position_embeddings if max_length is None else max_length
         room = ceiling - prompt_length
         if max_new_tokens is not None:
@@ -210,7 +244,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         device = prompt_mask.device
         return SpeechBudget(max_frames=max_frames.to(device), positions=positions.to(device))
 
-    def _length_option(self, name: str, kwargs: dict) -> int | None:
+    def _generation_option(self, name: str, kwargs: dict) -> int | None:
         """A generation option from the call, else from its `generation_config`, else from the model's."""
         sources = (kwargs.get(name), getattr(kwargs.get("generation_config"), name, None))
         return next((value for value in sources if value is not None), getattr(self.generation_config, name))
@@ -227,7 +261,8 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         if decoder_positions is not None:
             length = input_ids.shape[1]
             taken = length if next_sequence_length is None else next_sequence_length
-            kwargs["decoder_position_ids"] = decoder_positions[:, length - taken : length].to(input_ids.device)
+            positions = decoder_positions[:, length - taken : length].to(input_ids.device)
+            kwargs["decoder_position_ids"] = positions.contiguous()  # strides of other lengths would compile anew
         return super().prepare_inputs_for_generation(input_ids, next_sequence_length=next_sequence_length, **kwargs)
 
     def _get_logits_processor(
@@ -284,9 +319,12 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
             return
         if isinstance(cache.cross_attention_cache, StaticCache):
             config = self.config.get_text_config(decoder=True)
-            config = type(config)(**{**config.to_dict(), "layer_types": ["full_attention"] * config.num_hidden_layers})
+            full = type(config)(**{**config.to_dict(), "layer_types": ["full_attention"] * config.num_hidden_layers})
             text_length = model_kwargs["encoder_outputs"][0].shape[1]
-            cache.cross_attention_cache = StaticCache(config=config, max_cache_len=text_length)
+            cache.cross_attention_cache = StaticCache(config=full, max_cache_len=text_length)
+            length = cache.self_attention_cache.get_max_length()
+            if length <= config.sliding_window:  # a window that nothing leaves; without one there is less to compile
+                cache.self_attention_cache = StaticCache(config=full, max_cache_len=length)
         else:
             cache.cross_attention_cache = DynamicCache()
 
