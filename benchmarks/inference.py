@@ -69,6 +69,52 @@ def requests_of(model, lengths: list[int]) -> list:
     return speech_requests(model, input_ids=texts, num_frames=lengths, seed=0, **SAMPLING)
 
 
+def delay(model, short: int, count: int) -> dict:
+    """Seconds until `count` texts of `short` frames have ended, alone and beside as many that are ten times as long."""
+    from t5gemma_tts import SpeechEngine
+
+    def last_of_the_short(lengths: list[int]) -> float:
+        requests = requests_of(model, lengths)
+        engine = SpeechEngine(model, 2 * count)
+        waiting = {request for request in requests if request.num_frames == short}
+        start = time.perf_counter()
+        for request in requests:
+            engine.submit(request)
+        while waiting:
+            waiting -= {request for request in engine.step() if request.finished}
+        return time.perf_counter() - start
+
+    alone = last_of_the_short([short] * count)
+    return {"ratio": last_of_the_short([short, 10 * short] * count) / alone}
+
+
+def step_speed(model, lengths: tuple[int, ...], steps: int) -> dict:
+    """Tokens per second of one row after so many frames."""
+    from t5gemma_tts.slots_t5gemma_tts import SpeechSlots
+
+    config = model.config.backbone.decoder
+    shape = (1, config.num_key_value_heads, TEXT_TOKENS, config.head_dim)
+    step = model.decode_step()
+    speeds = {}
+    with torch.no_grad():
+        for length in lengths:
+            slots = SpeechSlots(config.num_hidden_layers, 1)
+            texts = [(torch.randn(shape), torch.randn(shape))] * config.num_hidden_layers
+            slots.add(texts, None, room=length + steps + 2)
+            for layer in slots.layers:
+                layer.key_buffer.normal_()
+                layer.value_buffer.normal_()
+            slots.lengths[0] = length
+            slots._rebuild()
+            seconds = []
+            for _ in range(steps):
+                start = time.perf_counter()
+                step.logits(step(torch.tensor([1]), torch.tensor([1.0]), slots))
+                seconds.append(time.perf_counter() - start)
+            speeds[length] = 1 / sorted(seconds)[steps // 2]
+    return {"ratio": speeds[lengths[1]] / speeds[lengths[0]]}
+
+
 def timed(function, *arguments) -> dict:
     with PeakMemory() as memory, torch.no_grad():
         start = time.perf_counter()
@@ -102,7 +148,7 @@ def memory_speed() -> float:
 
 def models(layers: int) -> dict:
     """The same weights three times: as the plain loop has them, packed, and in int8."""
-    from t5gemma_tts.quantization_t5gemma_tts import Int8Linear, _replace_linears
+    from t5gemma_tts.quantization_t5gemma_tts import quantize_linears
 
     found = {}
     for name in ("plain", "float32", "int8"):
@@ -112,7 +158,7 @@ def models(layers: int) -> dict:
         if name == "plain":
             model.set_attn_implementation("eager")
         if name == "int8":
-            _replace_linears(model, Int8Linear.from_linear)
+            quantize_linears(model)
         found[name] = model
     return found
 
@@ -173,6 +219,14 @@ def main() -> None:
     }
     one, many = interleaved(one, repeats), interleaved(many, repeats)
     limits = {name: median(one["memory"], "speed") / bytes_per_token(found[name]) for name in ("float32", "int8")}
+    others = interleaved(
+        {
+            "delay": lambda: delay(found["int8"], frames // 6 if arguments.quick else 30, 8),
+            "length": lambda: step_speed(found["float32"], (500, 4000), 5 if arguments.quick else 20),
+            "length int8": lambda: step_speed(found["int8"], (500, 4000), 5 if arguments.quick else 20),
+        },
+        1 if arguments.quick else 3,
+    )
     heard = interleaved(first_audio(100 if arguments.quick else 500), repeats)
     figures = {
         "ratio": {
@@ -182,6 +236,11 @@ def main() -> None:
             "texts16_int8": ratio(many, "int8"),
             "first_audio": median(heard["stream"], "first") / median(heard["whole"], "seconds"),
             "stream_cost": median(heard["stream"], "seconds") / median(heard["whole"], "seconds"),
+        },
+        "delay_of_short_texts": median(others["delay"], "ratio"),
+        "speed_at_4000_frames": {
+            "float32": median(others["length"], "ratio"),
+            "int8": median(others["length int8"], "ratio"),
         },
         "share_of_memory_limit": {
             name: median(one[name], "tokens_per_second") / limit for name, limit in limits.items()
@@ -211,8 +270,18 @@ def main() -> None:
             ],
             ("", "tokens/s", "seconds per second of speech", "ratio", "of the memory's limit", "extra MB"),
         )
+    lengths = figures["speed_at_4000_frames"]
     report(
-        "nano's voice, one thread",
+        "company and length",
+        [
+            ("short texts beside ten times longer ones, time", f"{figures['delay_of_short_texts']:.2f}"),
+            ("tokens/s at 4 000 frames, float32", f"{lengths['float32']:.2f}"),
+            ("tokens/s at 4 000 frames, int8", f"{lengths['int8']:.2f}"),
+        ],
+        ("", "ratio to alone, or to 500 frames"),
+    )
+    report(
+        f"nano's voice, {arguments.threads} thread(s)",
         [
             ("whole", f"{median(heard['whole'], 'seconds'):.2f}", f"{median(heard['whole'], 'seconds'):.2f}"),
             ("stream", f"{median(heard['stream'], 'first'):.2f}", f"{median(heard['stream'], 'seconds'):.2f}"),

@@ -228,17 +228,21 @@ class SpeechEngine:
         """Speaks all `requests`, longest first, and yields each when it has ended; `on_step` is told of new tokens."""
         requests = list(requests)
         for request in requests:
-            self.submit(request)
-        self.waiting = deque(sorted(self.waiting, key=lambda request: -len(request.positions)))
+            request.plan(self.model)
+        self.waiting.extend(sorted(requests, key=lambda request: -len(request.positions)))
         missing = set(requests)
-        while missing:
-            served = self.step()
-            if on_step is not None:
-                on_step(len(served))
-            for request in served:
-                if request.finished and request in missing:
-                    missing.remove(request)
-                    yield request
+        try:
+            while missing:
+                served = self.step()
+                if on_step is not None:
+                    on_step(len(served))
+                for request in served:
+                    if request.finished and request in missing:
+                        missing.remove(request)
+                        yield request
+        finally:  # whoever stops listening wants no more
+            for request in missing:
+                self.cancel(request)
 
     def _leave(self, row: int) -> None:
         self.slots.remove(row)

@@ -114,7 +114,7 @@ class Int8Quantizer(HfQuantizer):
 
     def _process_model_after_weight_loading(self, model, **kwargs):
         if not self.pre_quantized:
-            _replace_linears(model, Int8Linear.from_linear)
+            quantize_linears(model)
         return model
 
     def get_new_dtype(self, converter, param, dtype):
@@ -126,6 +126,11 @@ class Int8Quantizer(HfQuantizer):
     @property
     def is_trainable(self) -> bool:
         return False
+
+
+def quantize_linears(model: nn.Module) -> None:
+    """Puts an `Int8Linear` in the place of every linear layer of a float model on the CPU."""
+    _replace_linears(model, Int8Linear.from_linear)
 
 
 def _replace_linears(model: nn.Module, replacement) -> None:
@@ -165,4 +170,4 @@ def quantization_config(name: str) -> QuantizationConfigMixin:
     return QUANTIZATIONS[name]()
 
 
-__all__ = ["QUANTIZATIONS", "Int8Config", "Int8Linear", "quantization_config"]
+__all__ = ["QUANTIZATIONS", "Int8Config", "Int8Linear", "quantization_config", "quantize_linears"]

@@ -109,6 +109,22 @@ def test_what_is_cancelled_is_gone():
     assert [requests[1].token_ids, requests[3].token_ids] == [expected[1], expected[3]]
 
 
+def test_nobody_speaks_on_when_nobody_listens():
+    model = tiny_model()
+    batch = collate(mixed_samples(model.config, count=4), model.config)
+    engine = SpeechEngine(model, max_batch_size=2)
+    listening = engine.run(speech_requests(model, **batch))
+    next(listening)
+    assert engine.busy
+    listening.close()
+    assert not engine.busy
+    requests = speech_requests(model, **batch)
+    requests[2].num_frames = 10**6
+    with pytest.raises(ValueError, match="`num_frames` asks for"):
+        next(engine.run(requests))
+    assert not engine.busy
+
+
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_stream_yields_the_tokens(batch_size):
     model = tiny_model()

@@ -1,0 +1,1 @@
+../../speech_output_t5gemma_tts.py
