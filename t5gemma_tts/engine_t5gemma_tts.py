@@ -151,7 +151,8 @@ class SpeechEngine:
     Speaks what is submitted, `max_batch_size` requests at a time. Not for several threads at once.
 
     Args:
-        model (`T5GemmaTTSForConditionalGeneration`): in evaluation mode.
+        model (`T5GemmaTTSForConditionalGeneration`): in evaluation mode. Its encoder may be on another device, as
+            `model.get_encoder().to("cpu")` puts it: it is needed once for each text.
         max_batch_size (`int`, *optional*, defaults to 16): speeches at a time; their keys and values are in memory.
 
     Raises:
@@ -164,6 +165,7 @@ class SpeechEngine:
         if max_batch_size < 1:
             raise ValueError(f"`max_batch_size` must be at least 1, got {max_batch_size}.")
         self.model, self.max_batch_size = model, max_batch_size
+        self.device = model.get_decoder().device
         self.eos_token_id = model.config.eos_token_id
         # t <= rate // 5 may not end, as in `generate`
         self.min_frames = int(model.config.frame_rate // 5) + 1
@@ -254,8 +256,9 @@ class SpeechEngine:
 
     def _join(self, request: SpeechRequest) -> None:
         """Encodes the text and reads the prompt but for its last token, which comes with the next step of all."""
-        model, device = self.model, self.model.device
-        encoded = model.get_encoder()(input_ids=request.input_ids.unsqueeze(0).to(device)).last_hidden_state
+        model, device = self.model, self.device
+        encoder = model.get_encoder()
+        encoded = encoder(input_ids=request.input_ids.unsqueeze(0).to(encoder.device)).last_hidden_state.to(device)
         decoder = model.get_decoder()
         rotation = decoder.text_rotation(encoded, None)
         texts = [layer.cross_attn.project_text(encoded, rotation) for layer in decoder.layers]
@@ -277,7 +280,7 @@ class SpeechEngine:
         self.sampler = None
 
     def _next_scores(self) -> torch.FloatTensor:
-        device = self.model.device
+        device = self.device
         tokens = torch.tensor([(request.token_ids or request.prompt_ids)[-1] for request in self.speaking])
         places = [len(request.prompt_ids) + len(request.token_ids) - 1 for request in self.speaking]
         positions = torch.stack(

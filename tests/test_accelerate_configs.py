@@ -11,7 +11,9 @@ from training.train import parse_arguments
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = [ROOT / "accelerate_config.yaml", *sorted((ROOT / "training" / "accelerate").glob("*.yaml"))]
-RECIPES = [*sorted((ROOT / "training" / "recipes").glob("*.yaml")), ROOT / "training" / "recipes" / "nano" / "tts.yaml"]
+RECIPES = sorted(
+    [*(ROOT / "training" / "recipes").glob("*.yaml"), *(ROOT / "training" / "recipes" / "nano").glob("tts*.yaml")]
+)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -51,9 +51,25 @@ def test_codes_of_neighbouring_levels_begin_alike(started):
         assert weight[:256].std() == pytest.approx(weight[256:].std().item(), rel=0.5)
 
 
+def test_second_round_has_the_weights_of_the_first_and_another_codec(started):
+    folder, command = started
+    tiny_codec(seed=7).save_pretrained(folder / "codec-2")
+    options = ["--weights", str(folder / "start"), "--codec", str(folder / "codec-2"), "--seed", "9"]
+    assert main([str(folder / "start-2"), *command, *options]) == 0
+    first, second = (
+        T5GemmaTTSForConditionalGeneration.from_pretrained(folder / name).state_dict() for name in ("start", "start-2")
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    codec = T5GemmaTTSProcessor.from_pretrained(folder / "start-2").codec
+    assert codec.decode([1, 2, 3]).tolist() == tiny_codec(seed=7).decode([1, 2, 3]).tolist()
+
+
 def test_refusals(started, capsys):
     folder, command = started
     assert main([str(folder / "start"), *command]) == 1
     assert "exists; name a new folder" in capsys.readouterr().err
     assert main([str(folder / "other"), *command[:4], "--hidden-size", "100"]) == 1
     assert "`hidden_size` must be a multiple of 64" in capsys.readouterr().err
+    wider = [*command, "--hidden-size", "128", "--weights", str(folder / "start")]
+    assert main([str(folder / "other"), *wider]) == 1
+    assert "are of a model of other sizes" in capsys.readouterr().err

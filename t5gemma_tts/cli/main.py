@@ -174,11 +174,12 @@ def add_model(parser) -> None:
     group.add_argument(
         "--quantization", metavar="NAME", help="weights in fewer bits: int8 on the CPU, bnb-8bit and others on CUDA"
     )
+    group.add_argument("--encoder-device", help="device of the text encoder (default: the model's)")
     group.add_argument("--codec-device", help="device of the codec and of speech recognition (default: the model's)")
     group.add_argument(
         "--low-vram",
         action="store_true",
-        help="short for --dtype bfloat16 --codec-device cpu --batch-size 1",
+        help="short for --dtype bfloat16 --codec-device cpu --encoder-device cpu --batch-size 1",
     )
 
 

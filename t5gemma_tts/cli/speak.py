@@ -37,9 +37,12 @@ def run(arguments) -> None:
     if arguments.low_vram:
         arguments.dtype, arguments.batch_size = "bfloat16", 1
         arguments.codec_device = arguments.codec_device or "cpu"
+        arguments.encoder_device = arguments.encoder_device or "cpu"
     device = pick_device(arguments.device)
     processor = load_processor(arguments.model, codec=arguments.codec, codec_device=arguments.codec_device or device)
     model = load_model(arguments.model, device=device, dtype=arguments.dtype, quantization=arguments.quantization)
+    if arguments.encoder_device:
+        model.get_encoder().to(pick_device(arguments.encoder_device))
     voice = {"reference_audio": arguments.reference, "reference_text": arguments.reference_text, "asr": arguments.asr}
     sampling = sampling_options(arguments) | {"seed": arguments.seed}
     if in_pieces:

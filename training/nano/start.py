@@ -1,4 +1,4 @@
-"""Starts a small model: fresh weights around a trained codec and a tokenizer.
+"""Starts a small model: fresh weights, or those of an earlier round, around a trained codec and a tokenizer.
 
     python training/nano/start.py FOLDER --codec CODEC --tokenizer TOKENIZER
 
@@ -76,12 +76,21 @@ def start_from_codebook(model: T5GemmaTTSForConditionalGeneration, codec: XCodec
         own.copy_(own.std() * (coordinates @ projection + 0.3 * own / own.std()))
 
 
-def start(folder: Path, codec: XCodec2, tokenizer: PreTrainedTokenizerFast, seed: int = 0, **sizes) -> int:
+def start(
+    folder: Path,
+    codec: XCodec2,
+    tokenizer: PreTrainedTokenizerFast,
+    seed: int = 0,
+    weights: str | None = None,
+    **sizes,
+) -> int:
     """
     Writes the checkpoint with its codec.
 
     Args:
         tokenizer (`PreTrainedTokenizerFast`): Has the separator of `training/nano/spelling.py`.
+        weights (`str`, *optional*): A speech model of the same sizes, of an earlier round of the codec;
+            its weights instead of fresh ones.
         sizes: as `small_config` takes them.
 
     Returns:
@@ -89,6 +98,7 @@ def start(folder: Path, codec: XCodec2, tokenizer: PreTrainedTokenizerFast, seed
 
     Raises:
         FileExistsError: if `folder` exists.
+        ValueError: if `weights` are those of a model of other sizes.
     """
     if folder.exists():
         raise FileExistsError(f"{str(folder)!r} exists; name a new folder.")
@@ -96,6 +106,12 @@ def start(folder: Path, codec: XCodec2, tokenizer: PreTrainedTokenizerFast, seed
     torch.manual_seed(seed)
     model = T5GemmaTTSForConditionalGeneration(config)
     start_from_codebook(model, codec)
+    if weights is not None:
+        earlier = T5GemmaTTSForConditionalGeneration.from_pretrained(weights)
+        shapes = [{name: tensor.shape for name, tensor in one.state_dict().items()} for one in (model, earlier)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"`weights` {weights!r} are of a model of other sizes.")
+        model.load_state_dict(earlier.state_dict())
     model.generation_config.temperature = TEMPERATURE
     model.save_pretrained(folder)
     processor = T5GemmaTTSProcessor.from_config(config, tokenizer)
@@ -109,6 +125,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--codec", required=True, help="codec folder")
     parser.add_argument("--tokenizer", required=True, help="folder that training/nano/spelling.py made")
+    parser.add_argument("--weights", help="speech model of an earlier round, to go on from (default: fresh weights)")
     parser.add_argument("--hidden-size", type=int, default=256, help="width (default: %(default)s)")
     parser.add_argument("--encoder-layers", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--decoder-layers", type=int, default=6, help="default: %(default)s")
@@ -121,6 +138,7 @@ def main(argv: list[str] | None = None) -> int:
             XCodec2.from_pretrained(arguments.codec),
             AutoTokenizer.from_pretrained(arguments.tokenizer),
             arguments.seed,
+            arguments.weights,
             hidden_size=arguments.hidden_size,
             encoder_layers=arguments.encoder_layers,
             decoder_layers=arguments.decoder_layers,
