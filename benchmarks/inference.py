@@ -221,7 +221,7 @@ def main() -> None:
     limits = {name: median(one["memory"], "speed") / bytes_per_token(found[name]) for name in ("float32", "int8")}
     others = interleaved(
         {
-            "delay": lambda: delay(found["int8"], frames // 6 if arguments.quick else 30, 8),
+            "delay": lambda: delay(found["int8"], frames // 6 if arguments.quick else 100, 8),
             "length": lambda: step_speed(found["float32"], (500, 4000), 5 if arguments.quick else 20),
             "length int8": lambda: step_speed(found["int8"], (500, 4000), 5 if arguments.quick else 20),
         },

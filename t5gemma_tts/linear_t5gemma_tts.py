@@ -7,9 +7,12 @@ nothing is held twice and saving sees the same tensors as before.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import nn
+
+from .quantization_t5gemma_tts import Int8Linear, int8_products
 
 
 def fuse_linears(layers: Sequence[nn.Module], pack_weights: bool = True) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -17,9 +20,12 @@ def fuse_linears(layers: Sequence[nn.Module], pack_weights: bool = True) -> Call
     A function of what all `layers` compute from one input, concatenated in the last dimension.
 
     Args:
-        layers (sequence of `nn.Module`): plain `nn.Linear`s are fused; others (adapters, quantised layers) are called.
+        layers (sequence of `nn.Module`): plain `nn.Linear`s are fused, `Int8Linear`s share their input; others
+            (adapters) are called.
         pack_weights (`bool`, *optional*, defaults to `True`): on the CPU in float32, keep a packed copy.
     """
+    if all(type(layer) is Int8Linear for layer in layers):
+        return partial(int8_products, tuple(layers))
     if not all(type(layer) is nn.Linear for layer in layers) or len({layer.weight.dtype for layer in layers}) > 1:
         return _SideBySide(layers)
     weights = [layer.weight for layer in layers]

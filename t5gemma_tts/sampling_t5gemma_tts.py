@@ -74,10 +74,11 @@ class RowSampler:
         Returns:
             the best token and the chosen one, each `torch.LongTensor` of shape `(batch_size,)`
         """
-        best = scores.argmax(-1)
         if self.all_greedy:
+            best = scores.argmax(-1)
             return best, best
         probabilities, candidates = self.distribution(scores)
+        best = candidates[:, 0]
         total = probabilities.double().cumsum(-1)
         # the last candidate that has a share is the last resort against rounding
         place = torch.searchsorted(total, noise.to(total.device).unsqueeze(-1) * total[:, -1:], right=True)
@@ -87,7 +88,6 @@ class RowSampler:
 
     def distribution(self, scores: torch.FloatTensor) -> tuple[torch.FloatTensor, torch.LongTensor]:
         """Probabilities of the candidates of each row, best first, and which these are: `(batch_size, width)` each."""
-        scores = scores / self.temperature
         vocab_size = scores.shape[-1]
         width = vocab_size if self.width is None else min(self.width, vocab_size)
         values, candidates = scores.topk(min(width + 1, vocab_size))
@@ -99,13 +99,14 @@ class RowSampler:
         # equal ones by index
         candidates, order = candidates.sort(-1)
         values, order = values.gather(1, order).sort(dim=-1, descending=True, stable=True)
-        candidates = candidates.gather(1, order)
+        candidates, values = candidates.gather(1, order), values / self.temperature
         kth_best = values.gather(1, (self.top_k.clamp(max=width) - 1).long())
         filtered = values.masked_fill(values < kth_best, -torch.inf)
         mass_before = torch.nn.functional.pad(filtered.softmax(-1).cumsum(-1)[:, :-1], (1, 0))
         filtered = filtered.masked_fill((mass_before > self.top_p) & (self.top_p < 1), -torch.inf)
         if self.min_p.any():
-            likely = (values - scores.logsumexp(-1, keepdim=True)).exp() >= self.min_p
+            total = (scores / self.temperature).logsumexp(-1, keepdim=True)
+            likely = (values - total).exp() >= self.min_p
             applies = (self.min_p > 0) & likely.any(-1, keepdim=True)
             filtered = torch.where(applies, values.masked_fill(~likely, -torch.inf), filtered)
         return filtered.softmax(-1), candidates

@@ -90,14 +90,17 @@ class SpeechSlots(SpeechState):
         self.columns = self.lengths.to(self.rows.device)
         self.lengths = self.lengths + 1
         self.bias[self.rows, 0, 0, self.columns] = 0.0
-        return self._biases(windows, self.columns[:, None, None, None])
+        bias, narrow = self._biases(windows, self.columns[:, None, None, None])
+        return (None if self.num_rows == 1 else bias), narrow  # one row sees all there is
 
-    def spans(self, window: int | None) -> list[slice]:
+    def spans(self, window: int | None) -> list[slice] | None:
+        if self.num_rows == 1 and window is None:
+            return None
         ends = self.lengths.tolist()
         return [slice(0 if window is None else max(0, end - window), end) for end in ends]
 
-    def text_spans(self) -> list[slice]:
-        return [slice(0, end) for end in self.text_lengths.tolist()]
+    def text_spans(self) -> list[slice] | None:
+        return None if self.num_rows == 1 else [slice(0, end) for end in self.text_lengths.tolist()]
 
     def append(self, index: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         layer = self.layers[index]
