@@ -68,7 +68,7 @@ def test_one_existing_file_of_several(run, checkpoint):
         (["One.", "--reference", "latin.txt"], "soundfile cannot decode 'latin.txt'"),
         (["One.", "--reference", "voice.wav"], "`reference_text` is needed"),
         (["One.", "--reference", "voice.wav", "--asr", "./none"], "from `asr` './none'"),
-        (["One.", "--temperature", "-1", "--duration", "1"], "`temperature` (=-1.0) has to be"),
+        (["One.", "--temperature", "-1", "--duration", "1"], "`temperature` must be above 0, got -1.0"),
         (["One.", "--top-k", "-1", "--duration", "1"], "`top_k` must be"),
     ],
 )
