@@ -41,7 +41,7 @@ setup(
         "t5gemma_tts.checkpoints": ["nano/*", "nano/codec/*", "nano/audio/*"],
         "training.nano": ["card.md"],
     },
-    # torch has no upper bound below 3: nothing here depends on its internals
+    # torch has no upper bound below 3: where its packed products are missing, plain ones take their place
     install_requires=[
         "torch>=2.6,<3",
         "transformers>=5.23,<6",

@@ -2,9 +2,9 @@
 
     python benchmarks/streaming.py [--codec FOLDER] [--recordings FOLDER] [--json] [--quick]
 
-Distance is the root mean square of the difference of log spectra in dB, over frames that can be heard, a figure in
-which two renderings of one speech by different codecs differ by 6 and more. A seam is the energy (dB) of the second
-difference of the sound around a join, less that of the whole-clip decoding at the same place: a click stands out there.
+Distance is the root mean square of the difference of log spectra in dB, over frames that can be heard. A seam is the
+energy (dB) of the second difference of the sound around a join, less that of the whole-clip decoding at the same place:
+a click stands out there.
 Work is codes decoded per code handed over.
 """
 

@@ -61,6 +61,7 @@ class DecodeStep:
         self.out_proj = fuse_linears([audio_head.out_proj], pack_weights)
         # rounding to integers makes much of the last bit, which blocks of columns in other places change
         self.by_row = any(isinstance(module, Int8Linear) for module in decoder.modules())
+        self.pack_weights = pack_weights
         self.version = self.version_of(decoder, audio_head)
 
     @staticmethod

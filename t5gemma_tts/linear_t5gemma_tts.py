@@ -7,7 +7,7 @@ nothing is held twice and saving sees the same tensors as before.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import nn
@@ -36,7 +36,7 @@ def fuse_linears(layers: Sequence[nn.Module], pack_weights: bool = True) -> Call
             [weight.new_zeros(len(weight)) if one is None else one for one, weight in zip(biases, weights, strict=True)]
         ).detach()
     first = weights[0]
-    if pack_weights and first.device.type == "cpu" and first.dtype == torch.float32 and PACKING_WORKS:
+    if pack_weights and first.device.type == "cpu" and first.dtype == torch.float32 and packing_works():
         return _PackedLinear(torch.cat(weights).detach() if len(weights) > 1 else first.detach(), bias)
     return _SharedLinear(_share(weights), bias)
 
@@ -81,7 +81,9 @@ def _share(weights: list[nn.Parameter]) -> torch.Tensor:
     return fused
 
 
-def _packing_works() -> bool:
+@cache
+def packing_works() -> bool:
+    """Whether this torch has oneDNN's operators as `_PackedLinear` calls them: they are no public interface."""
     try:
         packed = _PackedLinear(torch.eye(16), None)
         return torch.equal(packed(torch.ones(1, 16)), torch.ones(1, 16))
@@ -89,7 +91,4 @@ def _packing_works() -> bool:
         return False
 
 
-PACKING_WORKS = _packing_works()
-
-
-__all__ = ["PACKING_WORKS", "fuse_linears"]
+__all__ = ["fuse_linears", "packing_works"]

@@ -84,8 +84,9 @@ class T5GemmaTTSForConditionalGeneration(T5GemmaTTSWeightsMixin, T5GemmaTTSPreTr
         parts = self.get_decoder(), self.audio_head
         if not DecodeStep.fits(*parts):
             return None
-        if self._decode_step is None or self._decode_step.version != DecodeStep.version_of(*parts):
-            self._decode_step = None  # its memory goes before the new one's comes
+        made = self._decode_step
+        if made is None or (made.pack_weights, made.version) != (self.pack_weights, DecodeStep.version_of(*parts)):
+            made = self._decode_step = None  # its memory goes before the new one's comes
             self._decode_step = DecodeStep(*parts, self.pack_weights)
         return self._decode_step
 

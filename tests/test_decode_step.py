@@ -9,7 +9,7 @@ from tiny import tiny_config, tiny_model
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from t5gemma_tts.cache_t5gemma_tts import RoomyLayer, SpeechCache
 from t5gemma_tts.decode_step_t5gemma_tts import DecodeStep
-from t5gemma_tts.linear_t5gemma_tts import PACKING_WORKS, fuse_linears
+from t5gemma_tts.linear_t5gemma_tts import fuse_linears, packing_works
 
 
 KINDS = {
@@ -92,6 +92,16 @@ def test_norms_alone_are_noticed():
     torch.testing.assert_close(fast.logits[1], layers.logits[1])
 
 
+def test_packing_can_be_switched_off_later():
+    model = tiny_model()
+    batch = collate(mixed_samples(model.config, count=1), model.config)
+    model.generate(**batch, do_sample=False)
+    packed = model.decode_step()
+    assert model.decode_step() is packed
+    model.pack_weights = False
+    assert model.decode_step() is not packed and not model.decode_step().pack_weights
+
+
 def test_saving_is_not_affected(tmp_path):
     model = tiny_model()
     model.pack_weights = False
@@ -172,4 +182,4 @@ def test_fused_linears(pack_weights, bias):
     with torch.no_grad():
         torch.testing.assert_close(fused(states), expected.detach())
         torch.testing.assert_close(layers[1](states), expected[:, 16:].detach())
-    assert PACKING_WORKS  # with the torch that tests run on
+    assert packing_works()  # with the torch that tests run on

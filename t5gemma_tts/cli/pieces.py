@@ -1,8 +1,8 @@
 """Sound that is written while it comes: to a file, or as raw samples to standard output."""
 
 import sys
+import warnings
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -24,19 +24,21 @@ class _Sound:
         self.peak = max(self.peak, float(np.abs(samples).max(initial=0.0)))
         self._write(samples.clip(-1.0, 1.0))
 
+    def warn(self) -> None:
+        if self.peak > 1.0:
+            warnings.warn(f"`audio` peaks at {self.peak:.3f}, beyond 1.0: clipped.", stacklevel=2)
+
 
 @contextmanager
-def open_sound(output: str, sampling_rate: int, overwrite: bool):
+def open_sound(output: str, sampling_rate: int):
     """
     A sink for one mono sound.
 
     Args:
         output (`str`): path of an audio file, or "-": raw samples of 16 bits to standard output.
         sampling_rate (`int`): Hz.
-        overwrite (`bool`): whether a file that is there may be replaced.
 
-    Raises:
-        FileExistsError: if it may not.
+    Sound beyond 1.0 is clipped, which is warned of at the end.
     """
     if output == STANDARD_OUTPUT:
         print(f"raw samples: 16 bits, signed, little-endian, mono, {sampling_rate} Hz", file=sys.stderr)
@@ -45,10 +47,11 @@ def open_sound(output: str, sampling_rate: int, overwrite: bool):
             sys.stdout.buffer.write((samples * 32767).round().astype("<i2").tobytes())
             sys.stdout.buffer.flush()
 
-        yield _Sound(write)
+        sound = _Sound(write)
+        yield sound
+        sound.warn()
         return
-    if Path(output).exists() and not overwrite:
-        raise FileExistsError(f"{output!r} exists; pass --overwrite to replace it.")
     with soundfile.SoundFile(output, "w", samplerate=int(sampling_rate), channels=1) as file:
         sound = _Sound(file.write)
         yield sound
+    sound.warn()

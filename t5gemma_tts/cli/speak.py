@@ -10,11 +10,10 @@ from ..audio_t5gemma_tts import WRITABLE_FORMATS
 from ..engine_t5gemma_tts import SpeechEngine, speech_requests
 from ..loading import load_model, load_processor, pick_device
 from ..narration import narrate
-from .pieces import open_sound
+from .pieces import STANDARD_OUTPUT, open_sound
 
 
 LINES_AHEAD = 16  # batches of lines whose texts are prepared together
-STANDARD_OUTPUT = "-"
 LINES_BAR = "{percentage:3.0f}%|{bar}| {n:.0f}/{total} lines [{elapsed}<{remaining}]"
 
 
@@ -117,7 +116,7 @@ def speak_in_pieces(arguments, lines, model, processor, voice, sampling) -> None
             **voice,
         )
         pieces = processor.stream_decode(model.stream(**inputs, **sampling))
-    with open_sound(arguments.output, processor.sampling_rate, arguments.overwrite) as sound:
+    with open_sound(arguments.output, processor.sampling_rate) as sound:
         for piece in pieces:
             sound.write(piece)
     if arguments.output != STANDARD_OUTPUT:
