@@ -25,6 +25,13 @@ train = [
     "pillow>=10",
     "tensorboard>=2.16",
 ]
+serve = [
+    "fastapi>=0.115",
+    "uvicorn>=0.34",
+    "python-multipart>=0.0.20",
+    "prometheus-client>=0.21",
+    "av>=14",
+]
 
 setup(
     name="t5gemma-tts",
@@ -58,7 +65,7 @@ setup(
         "text": text,
         "train": train,
         "eval": ["evaluate>=0.4.3", "jiwer>=3.1"],
-        "serve": ["fastapi>=0.115", "uvicorn>=0.34"],
+        "serve": serve,
         "ui": ["gradio>=5.0"],
         "speed": ["av>=14"],
         "ray": ["ray[data]>=2.40"],
@@ -70,7 +77,18 @@ setup(
             "faster-whisper>=1.1,<2",
             "matplotlib>=3.8",
         ],
-        "dev": [*text, *train, "av>=14", "matplotlib>=3.8", "pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.15"],
+        "dev": [
+            *text,
+            *train,
+            *serve,
+            "httpx>=0.27",
+            "matplotlib>=3.8",
+            "openai>=1.60",
+            "pytest>=8.0",
+            "pytest-xdist>=3.6",
+            "ruff>=0.15",
+            "schemathesis>=4.0",
+        ],
     },
     entry_points={"console_scripts": ["t5gemma-tts = t5gemma_tts.cli.main:main"]},
     classifiers=[

@@ -39,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     add_speak(verbs)
+    add_serve(verbs)
     add_encode(verbs)
     add_decode(verbs)
     add_info(verbs)
@@ -100,6 +101,56 @@ def add_speak(verbs) -> None:
         "--batch-size", type=positive(int), default=8, metavar="N", help="lines spoken at once (default 8)"
     )
     parser.set_defaults(module="speak")
+
+
+def add_serve(verbs) -> None:
+    parser = verbs.add_parser(
+        "serve",
+        help="answer OpenAI's speech API over HTTP",
+        description="Serve OpenAI's speech API. Requests that arrive together are spoken together.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1: this machine's)")
+    parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes any that is free")
+    parser.add_argument(
+        "--served-model-name",
+        metavar="NAME",
+        action="append",
+        help="what clients call the model; can be repeated (default: the last part of --model)",
+    )
+    parser.add_argument("--voices-dir", metavar="FOLDER", help="where voices are kept; without it none can be")
+    parser.add_argument("--api-key-file", metavar="FILE", help="one key a line; without it everybody is let in")
+    limits = parser.add_argument_group("limits")
+    limits.add_argument(
+        "--max-batch-size", type=positive(int), default=16, metavar="N", help="texts spoken at once (default 16)"
+    )
+    limits.add_argument(
+        "--queue-size", type=int, default=64, metavar="N", help="further ones that may wait (default 64)"
+    )
+    limits.add_argument(
+        "--deadline", type=positive(float), default=300.0, metavar="SECONDS", help="for a text (default 300)"
+    )
+    limits.add_argument(
+        "--drain-seconds",
+        type=positive(float),
+        default=120.0,
+        metavar="SECONDS",
+        help="for what was taken, after SIGTERM (default 120)",
+    )
+    limits.add_argument(
+        "--max-characters", type=positive(int), default=4096, metavar="N", help="of a text (default 4096)"
+    )
+    limits.add_argument(
+        "--max-reference-seconds",
+        type=positive(float),
+        default=30.0,
+        metavar="SECONDS",
+        help="of a recorded voice (default 30)",
+    )
+    parser.add_argument(
+        "--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default info"
+    )
+    add_model(parser)
+    parser.set_defaults(module="serve")
 
 
 def add_encode(verbs) -> None:

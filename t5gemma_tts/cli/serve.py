@@ -1,0 +1,49 @@
+"""`t5gemma-tts serve`."""
+
+from pathlib import Path
+
+from transformers.utils import logging
+
+from ..loading import load_model, load_processor, pick_device
+
+
+def run(arguments) -> None:
+    try:
+        from ..serving.auth import ApiKeys
+        from ..serving.limits import Limits
+        from ..serving.server import bind, serve
+        from ..serving.service import Service
+        from ..serving.studio import Studio
+    except ImportError as error:
+        raise ImportError(f'the server needs `pip install "t5gemma-tts[serve]"` ({error}).') from error
+
+    # all that may be wrong, before minutes are spent on loading
+    keys = None if arguments.api_key_file is None else ApiKeys.from_file(arguments.api_key_file)
+    limits = Limits(max_characters=arguments.max_characters, max_reference_seconds=arguments.max_reference_seconds)
+    if arguments.queue_size < 0:
+        raise ValueError(f"--queue-size must not be negative, got {arguments.queue_size}.")
+    names = arguments.served_model_name or [Path(arguments.model).name]
+    with bind(arguments.host, arguments.port) as listener:
+        studio = Studio(
+            *load(arguments),
+            max_batch_size=1 if arguments.low_vram else arguments.max_batch_size,
+            queue_size=arguments.queue_size,
+            deadline_seconds=arguments.deadline,
+        )
+        service = Service(studio, arguments.voices_dir, names, keys, limits)
+        serve(service, listener, arguments.drain_seconds, log_level=arguments.log_level)
+
+
+def load(arguments) -> tuple:
+    """Model and processor, where the options of `add_model` want them."""
+    logging.disable_progress_bar()
+    device = pick_device(arguments.device)
+    away = "cpu" if arguments.low_vram else device  # of codec and encoder, unless they have options of their own
+    model = load_model(
+        arguments.model,
+        device=device,
+        dtype="bfloat16" if arguments.low_vram else arguments.dtype,
+        quantization=arguments.quantization,
+    )
+    model.get_encoder().to(pick_device(arguments.encoder_device or str(away)))
+    return model, load_processor(arguments.model, arguments.codec, arguments.codec_device or away)

@@ -1,0 +1,70 @@
+"""The server's application: OpenAI's speech API, voices, batches, and what watches over it."""
+
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
+
+from .. import __version__
+from .errors import BadRequest, NotFound, ServingError
+from .gate import Gate, error_response
+from .routes_speech import speech_router, validation_error
+from .routes_status import status_router
+from .routes_voices import voices_router
+from .schemas import ErrorBody
+from .service import Service
+
+
+ERRORS = {"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}}
+
+
+class MethodNotAllowed(ServingError):
+    status, type, code = 405, "invalid_request_error", "method_not_allowed"
+
+
+def create_app(service: Service) -> FastAPI:
+    """
+    The ASGI application of a [`Service`]. Whoever runs it closes the studio when it has ended.
+
+    `service.drain()` makes it refuse what comes and waits for what was taken; see `server`.
+    """
+    keys = [] if service.keys is None else [Depends(HTTPBearer(auto_error=False))]  # for the docs; `Gate` checks them
+    app = FastAPI(
+        title="T5Gemma-TTS",
+        version=__version__,
+        description="Text to speech with voice cloning, in the manner of OpenAI's API.",
+        responses=ERRORS,
+        redoc_url=None,
+    )
+    app.include_router(speech_router(service), dependencies=keys)
+    app.include_router(voices_router(service), dependencies=keys)
+    app.include_router(status_router(service))
+    app.add_middleware(Gate, service=service)
+
+    @app.exception_handler(ServingError)
+    async def expected(request, error: ServingError):
+        return error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request, error: RequestValidationError):
+        return error_response(validation_error(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    @app.exception_handler(404)
+    @app.exception_handler(405)
+    async def unrouted(request, error: HTTPException):
+        if error.status_code == 404:
+            return error_response(NotFound(f"there is nothing at {request.url.path[:200]}."))
+        if error.status_code == 405:
+            answer = error_response(MethodNotAllowed(f"{request.method[:20]} cannot be used here."))
+            answer.headers.update(error.headers or {})
+            return answer
+        return error_response(BadRequest(str(error.detail)))
+
+    @app.exception_handler(Exception)
+    async def unexpected(request, error: Exception):
+        return error_response(ServingError("something went wrong here; the server's log says what."))
+
+    return app
+
+
+__all__ = ["create_app"]

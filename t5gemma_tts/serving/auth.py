@@ -1,0 +1,45 @@
+"""API keys."""
+
+import hashlib
+import hmac
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class ApiKeys:
+    """
+    Args:
+        keys (iterable of `str`): that are let in.
+
+    Raises:
+        ValueError: if there is none, or one that no header can carry.
+    """
+
+    def __init__(self, keys: Iterable[str]):
+        keys = list(keys)
+        if not keys:
+            raise ValueError("there is not one API key; without keys everybody is let in.")
+        if bad := [key for key in keys if not key.isascii() or not key.isprintable() or " " in key or not key]:
+            raise ValueError(f"an API key must be of printable ASCII characters without blanks, got {bad[0]!r}.")
+        self._digests = [_digest(key.encode()) for key in keys]
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike) -> "ApiKeys":
+        """One key on each line; blank lines and those that begin with # are passed over."""
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+        return cls(line for line in lines if line and not line.startswith("#"))
+
+    def allows(self, authorization: bytes | None) -> bool:
+        """Whether an `Authorization` header brings a key; takes as long for any that does not."""
+        scheme, _, key = (authorization or b"").partition(b" ")
+        given = _digest(key.strip())
+        matches = [hmac.compare_digest(given, digest) for digest in self._digests]
+        return scheme.lower() == b"bearer" and any(matches)
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
+
+
+__all__ = ["ApiKeys"]

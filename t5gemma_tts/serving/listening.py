@@ -1,0 +1,81 @@
+"""Clients that leave before they are answered: work for them stops."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from contextlib import aclosing
+from typing import TypeVar
+
+from starlette.responses import StreamingResponse
+
+from .errors import ServingError
+
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+
+class ClientGone(ServingError):
+    """Answered to nobody; it is only for the books."""
+
+    status, type, code = 499, "invalid_request_error", "client_gone"
+
+
+async def until_gone(receive, work: Awaitable[Result]) -> Result:
+    """
+    The result of `work`, which is cancelled if the client leaves first.
+
+    Args:
+        receive (callable): ASGI's, of a request whose body has been read.
+        work (awaitable)
+
+    Raises:
+        ClientGone: if it did.
+    """
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientGone("the client has gone.")
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _gone(receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class LiveResponse(StreamingResponse):
+    """
+    Sends pieces as they come, until they end or the client leaves.
+
+    Args:
+        first (`bytes`), pieces (async generator of `bytes`): what is sent; `pieces` is closed in any case.
+        kwargs: as of `StreamingResponse`.
+    """
+
+    def __init__(self, first: bytes, pieces: AsyncGenerator[bytes, None], **kwargs):
+        super().__init__(_all(first, pieces), **kwargs)
+        self.pieces = pieces
+
+    async def __call__(self, scope, receive, send) -> None:
+        async with aclosing(self.pieces):
+            try:
+                await until_gone(receive, self.stream_response(send))
+            except ClientGone:
+                logger.info("a client left in the middle of its stream")
+            except ServingError as error:  # too late for another status: the connection breaks off, unfinished
+                logger.warning("a stream broke off: %s", error)
+
+
+async def _all(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in pieces:
+        yield piece
+
+
+__all__ = ["ClientGone", "LiveResponse", "until_gone"]

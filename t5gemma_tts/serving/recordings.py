@@ -1,0 +1,93 @@
+"""Recordings that strangers send: decoded from memory, never beyond what the limits allow."""
+
+import base64
+import binascii
+import io
+
+import numpy as np
+
+from ..audio_t5gemma_tts import check_waveform
+from .errors import BadRequest, TooLarge
+from .limits import Limits
+
+
+MIN_RATE, MAX_RATE = 4_000, 192_000  # Hz
+MAX_CHANNELS = 8
+BLOCK_SAMPLES = 1 << 16
+
+
+def decode_base64(text: str, limits: Limits, param: str = "reference_audio") -> bytes:
+    """
+    Raises:
+        BadRequest: if it is not base64.
+        TooLarge: beyond `limits.max_reference_bytes`, before anything is decoded.
+    """
+    if len(text) * 3 // 4 > limits.max_reference_bytes + 3:
+        raise TooLarge(f"`{param}` must be at most {limits.max_reference_bytes} bytes of audio.", param=param)
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadRequest(f"`{param}` must be an audio file in base64: {error}.", param=param) from error
+
+
+def decode_recording(data: bytes, limits: Limits, param: str = "reference_audio") -> tuple[np.ndarray, int]:
+    """
+    Decodes an audio file in memory.
+
+    Args:
+        data (`bytes`): wav, flac, ogg, mp3, or what else libsndfile knows.
+        limits (`Limits`)
+        param (`str`): what errors call it.
+
+    Returns:
+        `(waveform, sampling_rate)`: float32 `(num_samples,)`, channels averaged, and Hz.
+
+    Raises:
+        BadRequest: if it is no audio, too short or too long, or has NaN or infinite samples.
+        TooLarge: if the file is.
+    """
+    import soundfile
+
+    if len(data) > limits.max_reference_bytes:
+        raise TooLarge(f"`{param}` must be at most {limits.max_reference_bytes} bytes, got {len(data)}.", param=param)
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            rate, channels = file.samplerate, file.channels
+            if not MIN_RATE <= rate <= MAX_RATE or channels > MAX_CHANNELS:
+                raise BadRequest(
+                    f"`{param}` must have {MIN_RATE} to {MAX_RATE} Hz and at most {MAX_CHANNELS} channels, got {rate} "
+                    f"Hz and {channels}.",
+                    param=param,
+                )
+            waveform = _read(file, int(limits.max_reference_seconds * rate) + 1)
+    except BadRequest:
+        raise
+    # the others: of what a damaged header claims
+    except (soundfile.SoundFileError, ValueError, TypeError, MemoryError) as error:
+        raise BadRequest(f"`{param}` cannot be decoded ({error}); send wav, flac, ogg or mp3.", param=param) from error
+    seconds = len(waveform) / rate
+    if not limits.min_reference_seconds <= seconds <= limits.max_reference_seconds:
+        got = f"{seconds:.2f} s" if seconds <= limits.max_reference_seconds else "more"
+        raise BadRequest(
+            f"`{param}` must take {limits.min_reference_seconds} to {limits.max_reference_seconds} seconds, got {got}.",
+            param=param,
+        )
+    try:
+        return check_waveform(waveform, rate, name=param), rate
+    except ValueError as error:
+        raise BadRequest(str(error), param=param) from error
+
+
+def _read(file, max_samples: int) -> np.ndarray:
+    """Up to `max_samples` of a sound file, mixed down; block by block, since its header can claim anything."""
+    blocks, left = [np.zeros(0, dtype=np.float32)], max_samples
+    while left > 0:
+        block = file.read(min(left, BLOCK_SAMPLES), dtype="float32", always_2d=True)
+        if not len(block):
+            break
+        blocks.append(block.mean(axis=1))
+        left -= len(block)
+    return np.concatenate(blocks)
+
+
+__all__ = ["decode_base64", "decode_recording"]

@@ -1,0 +1,47 @@
+"""Models, and what watches over a server: health, readiness, metrics."""
+
+from fastapi import APIRouter, Response
+
+from .errors import Closed, SpeechFailed
+from .schemas import ModelInfo, ModelList, Status
+from .service import Service
+
+
+def status_router(service: Service) -> APIRouter:
+    router = APIRouter(tags=["status"])
+    models = [ModelInfo(id=name, created=service.created) for name in service.model_names]
+
+    @router.get("/v1/models", response_model=ModelList)
+    async def list_models():
+        """What the model is called."""
+        return ModelList(data=models)
+
+    @router.get("/v1/models/{name:path}", response_model=ModelInfo)
+    async def one_model(name: str):
+        """Whether a model is called so."""
+        service.check_model(name)
+        return next(model for model in models if model.id == name)
+
+    @router.get("/health", response_model=Status)
+    async def health():
+        """Whether the server works at all; 500 asks for a restart."""
+        if not (service.studio.alive or service.draining):
+            raise SpeechFailed("nobody speaks any more.")
+        return Status(status="ok")
+
+    @router.get("/ready", response_model=Status)
+    async def ready():
+        """Whether it takes requests; 503 while it shuts down."""
+        if not service.ready:
+            raise Closed("the server is shutting down.")
+        return Status(status="ready")
+
+    @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def metrics():
+        """For Prometheus."""
+        return Response(service.metrics.text(), headers={"Content-Type": service.metrics.content_type})
+
+    return router
+
+
+__all__ = ["status_router"]

@@ -1,0 +1,71 @@
+"""`/v1/audio/voices`: voices that clients leave here, to speak with them later."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, Request, UploadFile
+
+from .errors import BadRequest
+from .listening import until_gone
+from .schemas import Deleted, VoiceInfo, VoiceList
+from .service import Service
+from .voices import DEFAULT_VOICE, Voice, check_name
+
+
+def voices_router(service: Service) -> APIRouter:
+    router = APIRouter(prefix="/v1/audio/voices", tags=["voices"])
+
+    @router.get("", response_model=VoiceList, response_model_exclude_none=True)
+    async def list_voices():
+        """All voices, the model's own first."""
+        stored = []
+        if service.voices is not None:
+            stored = await service.studio.on_text_thread(service.voices.voices)
+        return VoiceList(data=[VoiceInfo(id=DEFAULT_VOICE, name=DEFAULT_VOICE), *map(info, stored)])
+
+    @router.post("", status_code=201, response_model=VoiceInfo)
+    async def add_voice(
+        request: Request,
+        name: Annotated[str, Form(description="1 to 64 of a-z, 0-9, '_' and '-'.")],
+        consent: Annotated[bool, Form(description="True: whoever is heard agreed to being imitated.")],
+        reference_text: Annotated[str, Form(description="What is said in the recording.", min_length=1)],
+        audio: Annotated[UploadFile, File(description="The recording: wav, flac, ogg or mp3.")],
+    ):
+        """Keep a voice."""
+        voices = service.voice_store()
+        check_name(name)
+        if not consent:
+            raise BadRequest("`consent` must be true.", param="consent")
+        if len(reference_text) > service.limits.max_characters:
+            raise BadRequest(
+                f"`reference_text` must have at most {service.limits.max_characters} characters.",
+                param="reference_text",
+            )
+        data = await audio.read()
+        with service.studio.admit():
+            reference = await until_gone(request.receive, service.encode(data, reference_text, "audio"))
+            voice = await service.studio.on_text_thread(
+                voices.add, name, reference.codes, reference.text, reference.seconds, consent
+            )
+        return info(voice)
+
+    @router.delete("/{name}", response_model=Deleted)
+    async def delete_voice(name: str):
+        """Forget a voice."""
+        await service.studio.on_text_thread(service.voice_store().delete, name)
+        return Deleted(id=name)
+
+    return router
+
+
+def info(voice: Voice) -> VoiceInfo:
+    return VoiceInfo(
+        id=voice.name,
+        name=voice.name,
+        reference_text=voice.reference_text,
+        consent=voice.consent,
+        duration=voice.duration_seconds,
+        created=voice.created,
+    )
+
+
+__all__ = ["voices_router"]

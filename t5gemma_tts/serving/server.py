@@ -1,0 +1,83 @@
+"""Running the application: on SIGTERM or Ctrl-C it refuses what comes, and leaves when all it took is answered."""
+
+import asyncio
+import socket
+
+import uvicorn
+
+from .app import create_app
+from .service import Service
+
+
+HANG_UP_SECONDS = 5  # that answers have to reach their clients, once all of them are made
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """
+    A socket at an address, port 0 being any free one. Nobody can connect before the server runs.
+
+    Raises:
+        OSError: if it cannot be had; the message names it.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise OSError(f"cannot listen at {host}, port {port}: {error}.") from error
+    return listener
+
+
+class Server(uvicorn.Server):
+    """
+    A first signal drains the service, a second one stops at once.
+
+    Args:
+        service ([`Service`])
+        drain_seconds (`float`): that what was taken has to end after a signal.
+        options: of `uvicorn.Config`.
+    """
+
+    def __init__(self, service: Service, drain_seconds: float = 120.0, **options):
+        super().__init__(uvicorn.Config(create_app(service), timeout_graceful_shutdown=HANG_UP_SECONDS, **options))
+        self.service, self.drain_seconds = service, drain_seconds
+        self._draining: asyncio.Task | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self.service.studio.warm_up()
+        await super().startup(sockets)
+        for listener in sockets or []:
+            host, port = listener.getsockname()[:2]
+            print(f"listening at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+
+    def handle_exit(self, sig, frame) -> None:
+        if self._draining is None and self.started:
+            self._loop.call_soon_threadsafe(self.drain)
+        else:
+            self.should_exit = self.force_exit = True
+
+    def drain(self) -> None:
+        """What a first signal does, for the event loop's thread."""
+        if self._draining is None:
+            self._draining = asyncio.ensure_future(self._drain())
+
+    async def _drain(self) -> None:
+        try:
+            await asyncio.wait_for(self.service.drain(), self.drain_seconds)
+        except asyncio.TimeoutError:
+            self.service.studio.speaker.close(finish=False, timeout=0)
+        self.should_exit = True
+
+
+def serve(service: Service, listener: socket.socket, drain_seconds: float = 120.0, **options) -> None:
+    """Serves at a bound socket until a signal comes, and then until all that was taken has been answered."""
+    try:
+        Server(service, drain_seconds, **options).run(sockets=[listener])
+    finally:
+        service.studio.close(finish=False, timeout=10)
+
+
+__all__ = ["Server", "bind", "serve"]
