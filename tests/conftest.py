@@ -62,6 +62,15 @@ def checkpoint(tiny_checkpoint, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def server(checkpoint, tmp_path_factory):
+    """A running server of the endless checkpoint, which keeps voices."""
+    from serving import live_server
+
+    with live_server(checkpoint, tmp_path_factory.mktemp("voices")) as live:
+        yield live
+
+
 @pytest.fixture
 def run(capsys, monkeypatch, tmp_path):
     """Runs a command in `tmp_path`; returns its exit code, standard output and standard error."""

@@ -1,8 +1,9 @@
 """The server's application: OpenAI's speech API, voices, batches, and what watches over it."""
 
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
 
 from .. import __version__
 from .errors import BadRequest, NotFound, ServingError
@@ -49,8 +50,6 @@ def create_app(service: Service) -> FastAPI:
         return error_response(validation_error(error.errors()))
 
     @app.exception_handler(HTTPException)
-    @app.exception_handler(404)
-    @app.exception_handler(405)
     async def unrouted(request, error: HTTPException):
         if error.status_code == 404:
             return error_response(NotFound(f"there is nothing at {request.url.path[:200]}."))

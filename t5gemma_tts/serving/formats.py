@@ -48,7 +48,7 @@ def encode_sound(sound: np.ndarray, sampling_rate: int, audio_format: str) -> by
         import soundfile
 
         file = io.BytesIO()
-        soundfile.write(file, sound.clip(-1, 1), sampling_rate, subtype="PCM_16", format=audio_format.upper())
+        soundfile.write(file, to_pcm(sound), sampling_rate, subtype="PCM_16", format=audio_format.upper())
         return file.getvalue()
     if audio_format == "pcm":
         return to_pcm(sound).tobytes()

@@ -83,11 +83,12 @@ class Gate:
         return TooLarge(f"a request must have at most {self.service.limits.max_body_bytes} bytes.")
 
     async def _let_in(self, scope, receive, send) -> None:
-        left, answered = self.service.limits.max_body_bytes, False
+        left, more, answered = self.service.limits.max_body_bytes, True, False
 
         async def counting_receive():
-            nonlocal left
+            nonlocal left, more
             message = await receive()
+            more = message.get("more_body", False)
             left -= len(message.get("body", b""))
             if left < 0:
                 raise self._too_large()
@@ -106,7 +107,8 @@ class Gate:
             if answered:
                 raise
         if left < 0 and not answered:
-            await self._read_away(receive)
+            if more:
+                await self._read_away(receive)
             await error_response(self._too_large())(scope, receive, send)
 
     async def _read_away(self, receive) -> None:
