@@ -35,17 +35,21 @@ def load(checkpoint) -> tuple:
 class Live:
     """A running server."""
 
-    def __init__(self, service: Service, listener):
-        self.service, self.studio = service, service.studio
+    def __init__(self, server: Server, listener):
+        self.server, self.service, self.studio = server, server.service, server.service.studio
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
+
+    def drain(self) -> None:
+        """What a signal does."""
+        self.server.loop.call_soon_threadsafe(self.server.drain)
 
     def speak(self, **body) -> httpx.Response:
         return self.client.post(SPEECH, json=body)
 
 
 @contextlib.contextmanager
-def live_server(checkpoint, voices_dir=None, keys=None, limits=None, **options):
+def live_server(checkpoint, voices_dir=None, keys=None, limits=None, drain_seconds=PATIENCE_SECONDS, **options):
     """Yields a [`Live`] server of a checkpoint in a thread; `options` are the studio's."""
     started = threading.Event()
 
@@ -57,10 +61,10 @@ def live_server(checkpoint, voices_dir=None, keys=None, limits=None, **options):
     studio = Studio(*load(checkpoint), **options)
     service = Service(studio, voices_dir, ["tiny", "tts-1"], keys, limits)
     with bind("127.0.0.1", 0) as listener:
-        server = Telling(service, log_level="warning")
+        server = Telling(service, drain_seconds, log_level="warning")
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        live = Live(service, listener)
+        live = Live(server, listener)
         try:
             assert started.wait(PATIENCE_SECONDS)
             yield live

@@ -19,10 +19,15 @@ from .studio import Job, Spoken
 
 
 EVENT_STREAM = "text/event-stream"
+EVENT_SCHEMA = {  # of each event
+    "type": "object",
+    "properties": {"data": {"type": "string", "description": "JSON: speech.audio.delta, speech.audio.done, or error."}},
+    "required": ["data"],
+}
 SOUND_ANSWER = {
     "description": "The sound. Its seed is in the header X-Seed, and if it was sent whole, its length in X-Duration.",
     "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in CONTENT_TYPES.values()}
-    | {EVENT_STREAM: {"schema": {"type": "string"}}},
+    | {EVENT_STREAM: {"schema": EVENT_SCHEMA}},
 }
 
 

@@ -43,10 +43,11 @@ class Server(uvicorn.Server):
     def __init__(self, service: Service, drain_seconds: float = 120.0, **options):
         super().__init__(uvicorn.Config(create_app(service), timeout_graceful_shutdown=HANG_UP_SECONDS, **options))
         self.service, self.drain_seconds = service, drain_seconds
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         await self.service.studio.warm_up()
         await super().startup(sockets)
         for listener in sockets or []:
@@ -55,7 +56,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig, frame) -> None:
         if self._draining is None and self.started:
-            self._loop.call_soon_threadsafe(self.drain)
+            self.loop.call_soon_threadsafe(self.drain)
         else:
             self.should_exit = self.force_exit = True
 

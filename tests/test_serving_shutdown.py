@@ -1,0 +1,126 @@
+"""Clients that vanish, and a server that is told to go: what was accepted is answered, and nothing else lingers."""
+
+import signal
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from serving import PATIENCE_SECONDS, SPEECH, Steps, decode_with_soundfile, live_server, server_process, wait_until
+from voices import CUTOFF_FRAMES
+
+
+CLIENT = """
+import sys, httpx
+body = {"input": "Hello.", "duration": 100.0, "stream_format": sys.argv[2] or None}
+with httpx.stream("POST", sys.argv[1], json=body, timeout=None) as answer:
+    for piece in answer.iter_raw():
+        print(len(piece), flush=True)
+"""
+
+
+@pytest.mark.parametrize("stream_format", ["", "audio", "sse"])
+def test_a_killed_client_frees_its_place(checkpoint, monkeypatch, stream_format):
+    with live_server(checkpoint, max_batch_size=1, queue_size=1) as server:
+        steps = Steps(monkeypatch)
+        if not stream_format:
+            steps.hold()
+        command = [sys.executable, "-c", CLIENT, server.url + SPEECH, stream_format]
+        client = subprocess.Popen(command, stdout=subprocess.PIPE)
+        if stream_format:
+            assert client.stdout.readline()  # it hears something
+        else:
+            assert steps.held.wait(PATIENCE_SECONDS)
+        assert server.studio.speaker.num_speaking == server.studio.num_admitted == 1
+        client.kill()
+        client.wait()
+        client.stdout.close()
+        steps.open.set()
+        wait_until(lambda: server.studio.num_admitted == server.studio.speaker.num_speaking == 0)
+        assert len(steps.sizes) < 5000  # of the 100 s; it stopped long before
+        wait_until(lambda: server.service.num_open == 0)
+        assert server.speak(input="Hello.", duration=0.2).status_code == 200
+
+
+def test_who_hangs_up_in_the_middle_of_a_request(checkpoint):
+    with live_server(checkpoint) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        for part in (b"", b"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\n", b"", b"\xff\x00garbage\r\n\r\n"):
+            with socket.create_connection((host, int(port))) as connection:
+                connection.sendall(part)
+        with socket.create_connection((host, int(port))) as connection:
+            head = b"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            connection.sendall(head + b'Content-Length: 999\r\n\r\n{"input": "Hel')
+            wait_until(lambda: server.service.num_open == 1)
+        wait_until(lambda: server.service.num_open == 0)
+        assert server.speak(input="Hello.", duration=0.2).status_code == 200
+
+
+def test_draining_refuses_what_comes_and_answers_what_came(checkpoint, monkeypatch):
+    with live_server(checkpoint, max_batch_size=1) as server, ThreadPoolExecutor(3) as people:
+        steps = Steps(monkeypatch)
+        steps.hold()
+        body = {"input": "Hello.", "duration": 0.2, "response_format": "wav"}
+        accepted = [people.submit(server.speak, **body, stream_format=kind) for kind in (None, "audio", None)]
+        wait_until(lambda: server.studio.num_admitted == 3)
+        server.drain()
+        wait_until(lambda: server.service.draining)
+        for method, path in (("POST", SPEECH), ("GET", "/v1/models"), ("GET", "/ready")):
+            answer = server.client.request(method, path)
+            assert answer.status_code == 503 and answer.json()["error"]["code"] == "shutting_down"
+        assert server.client.get("/health").status_code == 200
+        assert int(server.client.post(SPEECH, json=body).headers["retry-after"]) > 0
+        steps.open.set()
+        for future in accepted:
+            answer = future.result(PATIENCE_SECONDS)
+            assert answer.status_code == 200
+            assert len(decode_with_soundfile(answer.content)[0]) == 320 * (10 + CUTOFF_FRAMES)
+
+
+def test_what_takes_too_long_to_drain_is_told(checkpoint, monkeypatch):
+    with live_server(checkpoint, max_batch_size=1, drain_seconds=0.05) as server, ThreadPoolExecutor(1) as people:
+        steps = Steps(monkeypatch)
+        steps.hold()
+        accepted = people.submit(server.speak, input="Hello.", duration=0.2)
+        wait_until(lambda: server.studio.num_admitted == 1)
+        server.drain()
+        answer = accepted.result(PATIENCE_SECONDS)
+        assert answer.status_code == 503 and "before the speech had ended" in answer.json()["error"]["message"]
+        steps.open.set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_signal_loses_nothing_that_was_accepted(checkpoint, number):
+    options = ("--max-batch-size", 2, "--model", checkpoint)
+    with server_process(*options) as (process, url), ThreadPoolExecutor(8) as people:
+
+        def speak(seed):
+            stream_format = [None, "audio"][seed % 2]
+            body = {"input": "Hello.", "duration": 8.0, "seed": seed, "response_format": "pcm"}
+            return httpx.post(url + SPEECH, json=body | {"stream_format": stream_format}, timeout=PATIENCE_SECONDS)
+
+        def admitted() -> float:
+            lines = httpx.get(f"{url}/metrics").text.splitlines()
+            return next(float(line.split()[-1]) for line in lines if line.startswith("t5gemma_tts_admitted"))
+
+        speaking = [people.submit(speak, seed) for seed in range(8)]
+        wait_until(lambda: admitted() == 8)
+        process.send_signal(number)
+        answers = [future.result(PATIENCE_SECONDS) for future in speaking]
+        assert [answer.status_code for answer in answers] == [200] * 8
+        assert [len(answer.content) for answer in answers] == [2 * 320 * (400 + CUTOFF_FRAMES)] * 8
+        assert process.wait(PATIENCE_SECONDS) == 0
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(url)
+
+
+@pytest.mark.slow
+def test_a_second_signal_is_obeyed_at_once(checkpoint):
+    with server_process("--model", checkpoint) as (process, url), ThreadPoolExecutor(1) as people:
+        speaking = people.submit(httpx.post, url + SPEECH, json={"input": "Hello.", "duration": 119.0}, timeout=None)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE_SECONDS)
+        assert speaking.exception(PATIENCE_SECONDS) or speaking.result().status_code == 503
