@@ -1,6 +1,6 @@
 """The server under load: 64 clients at once against one at a time, every answer compared with what it should be.
 
-    python benchmarks/serving.py [--json] [--clients 64] [--each 5] [--memory-requests 500] [--threads 1]
+    python benchmarks/serving.py [--json] [--quick] [--clients 64] [--each 5] [--memory-requests 500] [--threads 1]
 
 Server and clients share the machine. Both ways of asking take turns, so that a busy machine slows both alike; the
 throughput is in seconds of speech per second. What an answer should be comes from the engine itself, by its seed.
@@ -176,7 +176,17 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--memory-requests", type=int, default=500, help="0 leaves memory out")
     parser.add_argument("--queue-size", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1, help="of the server's torch")
-    return parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="16 clients x 3, one round, and no memory")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.clients, arguments.each, arguments.alone, arguments.rounds, arguments.memory_requests = (
+            16,
+            3,
+            10,
+            1,
+            0,
+        )
+    return arguments
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -39,6 +40,13 @@ class Live:
         self.server, self.service, self.studio = server, server.service, server.service.studio
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
+
+    def half_a_request(self) -> socket.socket:
+        """A connection on which the rest of a body is still to come."""
+        connection = socket.create_connection(("127.0.0.1", int(self.url.rsplit(":", 1)[1])))
+        head = b"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        connection.sendall(head + b'Content-Length: 99\r\n\r\n{"input": "Hel')
+        return connection
 
     def drain(self) -> None:
         """What a signal does."""
@@ -93,11 +101,15 @@ def server_process(*arguments, **environment):
 
 
 class Steps:
-    """Holds all engines before their next step until `open` is set; `held` tells that one is there."""
+    """
+    Holds all engines before their next step until `open` is set; `held` tells that one is there. After `fail()` the
+    next step of one fails.
+    """
 
     def __init__(self, monkeypatch):
         self.open, self.held = threading.Event(), threading.Event()
         self.open.set()
+        self._failing = False
         self.sizes: list[int] = []  # of the batch at every step
         step = SpeechEngine.step
 
@@ -105,11 +117,17 @@ class Steps:
             if not self.open.is_set():
                 self.held.set()
                 assert self.open.wait(PATIENCE_SECONDS)
+            if self._failing:
+                self._failing = False
+                raise RuntimeError("told to")
             served = step(engine)
             self.sizes.append(len(served))
             return served
 
         monkeypatch.setattr(SpeechEngine, "step", gated)
+
+    def fail(self) -> None:
+        self._failing = True
 
     def hold(self) -> None:
         self.held.clear()

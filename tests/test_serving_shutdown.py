@@ -44,15 +44,31 @@ def test_a_killed_client_frees_its_place(checkpoint, monkeypatch, stream_format)
         assert server.speak(input="Hello.", duration=0.2).status_code == 200
 
 
+def test_those_beside_a_killed_client_hear_no_difference(checkpoint, monkeypatch):
+    with live_server(checkpoint, max_batch_size=3) as server, ThreadPoolExecutor(2) as people:
+        bodies = [{"input": "Hello.", "duration": 2.0, "seed": seed, "response_format": "pcm"} for seed in (1, 2)]
+        alone = [server.speak(**body).content for body in bodies]
+        steps = Steps(monkeypatch)
+        client = subprocess.Popen([sys.executable, "-c", CLIENT, server.url + SPEECH, "audio"], stdout=subprocess.PIPE)
+        assert client.stdout.readline()
+        steps.hold()
+        others = [people.submit(server.speak, **body) for body in bodies]
+        wait_until(lambda: server.studio.num_admitted == 3)
+        client.kill()
+        client.wait()
+        client.stdout.close()
+        wait_until(lambda: server.studio.num_admitted == 2)
+        steps.open.set()
+        assert [future.result(PATIENCE_SECONDS).content for future in others] == alone
+
+
 def test_who_hangs_up_in_the_middle_of_a_request(checkpoint):
     with live_server(checkpoint) as server:
         host, port = server.url.removeprefix("http://").split(":")
         for part in (b"", b"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\n", b"", b"\xff\x00garbage\r\n\r\n"):
             with socket.create_connection((host, int(port))) as connection:
                 connection.sendall(part)
-        with socket.create_connection((host, int(port))) as connection:
-            head = b"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            connection.sendall(head + b'Content-Length: 999\r\n\r\n{"input": "Hel')
+        with server.half_a_request():
             wait_until(lambda: server.service.num_open == 1)
         wait_until(lambda: server.service.num_open == 0)
         assert server.speak(input="Hello.", duration=0.2).status_code == 200

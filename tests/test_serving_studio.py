@@ -116,6 +116,14 @@ def test_only_so_many_are_admitted(studio):
     assert studio.num_admitted == 0
 
 
+@pytest.mark.parametrize("speed", [1.0, 2.0])
+def test_what_is_too_long_at_once_is_not_hurried(studio, speed):
+    text = "The rain had stopped, and nobody said a word. " * 60
+    with pytest.raises(BadRequest, match=f"`text` takes {120 / speed:.0f} seconds or more to say") as refusal:
+        asyncio.run(studio.speak(job(text=text, duration_seconds=None, speed=speed)))
+    assert refusal.value.param == "input"
+
+
 def test_bad_arguments_and_after_the_end(checkpoint):
     model, processor = load(checkpoint)
     with pytest.raises(ValueError, match="`queue_size` must not be negative, got -1"):

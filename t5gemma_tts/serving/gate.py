@@ -5,7 +5,7 @@ import time
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 
-from .errors import Closed, ServingError, TooLarge, Unauthorized
+from .errors import Closed, QueueFull, ServingError, TooLarge, Unauthorized
 from .service import Service
 
 
@@ -71,6 +71,8 @@ class Gate:
         service, headers = self.service, Headers(scope=scope)
         if service.draining and not is_status:
             return Closed("the server is shutting down.", retry_after_seconds=RETRY_AFTER_SHUTDOWN_SECONDS)
+        if service.num_open > service.max_open:
+            return QueueFull(f"{service.max_open} requests are open already.", retry_after_seconds=1)
         if service.keys is not None and scope["path"] not in OPEN_PATHS:
             if not service.keys.allows(headers.get("authorization", "").encode("latin-1")):
                 return Unauthorized("an API key is needed: `Authorization: Bearer KEY`.")

@@ -14,9 +14,9 @@ class Limits:
         max_batch_items (`int`): texts in one request.
     """
 
-    max_body_bytes: int = 32 * 2**20
+    max_body_bytes: int = 16 * 2**20
     max_characters: int = 4096
-    max_reference_bytes: int = 16 * 2**20
+    max_reference_bytes: int = 10 * 2**20
     min_reference_seconds: float = 0.5
     max_reference_seconds: float = 30.0
     max_batch_items: int = 32

@@ -15,6 +15,7 @@ from .studio import Job, Reference, Studio
 from .voices import DEFAULT_VOICE, VoiceStore, codec_fingerprint
 
 
+SPARE_OPEN = 16  # requests, beyond twice those that can be taken, whose bodies may be in memory
 LEAST_TEMPERATURE, LEAST_MIN_P = 0.01, 1e-6  # above 0: less is no number to divide by
 
 
@@ -48,6 +49,7 @@ class Service:
         self.created = int(time.time())
         self.draining = False
         self.num_open = 0
+        self.max_open = 2 * studio.capacity + SPARE_OPEN
         self._quiet = asyncio.Event()
         self._quiet.set()
 

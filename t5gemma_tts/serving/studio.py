@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..duration_t5gemma_tts import MAXIMUM_SECONDS
 from ..engine_t5gemma_tts import SpeechRequest, speech_requests
 from ..streaming_t5gemma_tts import StreamDecoder, StreamWindows
 from .errors import BadRequest, Closed, QueueFull
@@ -249,6 +250,9 @@ class Studio:
         inputs = self.processor(
             text=job.text, language=job.language, duration=job.duration_seconds, speed=job.speed, **voice
         )
+        longest = MAXIMUM_SECONDS / job.speed
+        if job.duration_seconds is None and int(inputs["num_frames"][0]) >= round(longest * self.frame_rate):
+            raise ValueError(f"`text` takes {longest:.0f} seconds or more to say, which is too long at once; split it.")
         seed = secrets.randbelow(2**31) if job.seed is None else job.seed
         (request,) = speech_requests(self.model, **inputs, seed=seed, **job.sampling)
         return request

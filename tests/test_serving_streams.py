@@ -1,0 +1,58 @@
+"""Streams that come to a bad end, and more requests than can be held open."""
+
+import json
+
+import httpx
+import pytest
+from serving import SPEECH, Steps, live_server, wait_until
+
+
+LONG = {"input": "Hello.", "duration": 100.0, "response_format": "pcm"}
+
+
+@pytest.fixture
+def failing(checkpoint, monkeypatch):
+    """A server, and what makes its engine fail."""
+    with live_server(checkpoint) as server:
+        yield server, Steps(monkeypatch)
+
+
+def test_a_stream_of_sound_breaks_off_unfinished(failing):
+    server, steps = failing
+    with server.client.stream("POST", SPEECH, json=LONG | {"stream_format": "audio"}) as answer:
+        pieces = answer.iter_raw()
+        assert next(pieces)
+        steps.fail()
+        with pytest.raises(httpx.RemoteProtocolError):
+            list(pieces)
+    assert server.speak(input="Hello.", duration=0.2).status_code == 200
+
+
+def test_a_stream_of_events_tells_what_happened(failing):
+    server, steps = failing
+    with server.client.stream("POST", SPEECH, json=LONG | {"stream_format": "sse"}) as answer:
+        events = (json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line)
+        assert next(events)["type"] == "speech.audio.delta"
+        steps.fail()
+        last = list(events)[-1]
+    assert last["type"] == "error" and last["error"]["code"] == "speech_failed"
+
+
+def test_a_stream_that_fails_before_its_first_sound_has_a_status(failing):
+    server, steps = failing
+    steps.fail()
+    answer = server.speak(**LONG, stream_format="audio")
+    assert answer.status_code == 500 and answer.json()["error"]["code"] == "speech_failed"
+
+
+def test_only_so_many_requests_are_open(checkpoint):
+    with live_server(checkpoint, max_batch_size=1, queue_size=0) as server:
+        unfinished = [server.half_a_request() for _ in range(server.service.max_open)]
+        wait_until(lambda: server.service.num_open == server.service.max_open)
+        answer = server.speak(input="Hello.", duration=0.2)
+        assert answer.status_code == 429 and answer.headers["retry-after"] == "1"
+        assert server.client.get("/health").status_code == 200
+        for connection in unfinished:
+            connection.close()
+        wait_until(lambda: server.service.num_open == 0)
+        assert server.speak(input="Hello.", duration=0.2).status_code == 200
