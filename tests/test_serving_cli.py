@@ -1,6 +1,7 @@
 """`t5gemma-tts serve`: what it refuses before anything is loaded, and a server with keys and voices that comes back."""
 
 import socket
+import sys
 
 import httpx
 import pytest
@@ -38,6 +39,12 @@ def test_refusals(run, tmp_path, options, message, monkeypatch):
 @pytest.mark.parametrize("option", ["--max-batch-size", "--deadline", "--drain-seconds", "--max-characters"])
 def test_numbers_that_make_no_sense(run, option):
     assert run("serve", option, "0")[0] == 2
+
+
+def test_without_its_extra(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "t5gemma_tts.serving.server", None)
+    code, _, err = run("serve")
+    assert code == 1 and 'the server needs `pip install "t5gemma-tts[serve]"`' in err
 
 
 @pytest.mark.slow

@@ -31,12 +31,14 @@ def test_a_killed_client_frees_its_place(checkpoint, monkeypatch, stream_format)
         client = subprocess.Popen(command, stdout=subprocess.PIPE)
         if stream_format:
             assert client.stdout.readline()  # it hears something
+            steps.hold()
         else:
             assert steps.held.wait(PATIENCE_SECONDS)
         assert server.studio.speaker.num_speaking == server.studio.num_admitted == 1
         client.kill()
         client.wait()
         client.stdout.close()
+        wait_until(lambda: server.studio.num_admitted == 0)
         steps.open.set()
         wait_until(lambda: server.studio.num_admitted == server.studio.speaker.num_speaking == 0)
         assert len(steps.sizes) < 5000  # of the 100 s; it stopped long before
@@ -110,15 +112,19 @@ def test_what_takes_too_long_to_drain_is_told(checkpoint, monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_loses_nothing_that_was_accepted(checkpoint, number):
     options = ("--max-batch-size", 2, "--model", checkpoint)
-    with server_process(*options) as (process, url), ThreadPoolExecutor(8) as people:
+    with (
+        server_process(*options) as (process, url),
+        httpx.Client(base_url=url, timeout=PATIENCE_SECONDS) as client,
+        ThreadPoolExecutor(8) as people,
+    ):
 
         def speak(seed):
             stream_format = [None, "audio"][seed % 2]
-            body = {"input": "Hello.", "duration": 8.0, "seed": seed, "response_format": "pcm"}
-            return httpx.post(url + SPEECH, json=body | {"stream_format": stream_format}, timeout=PATIENCE_SECONDS)
+            body = {"input": "Hello.", "duration": 12.0, "seed": seed, "response_format": "pcm"}
+            return client.post(SPEECH, json=body | {"stream_format": stream_format})
 
         def admitted() -> float:
-            lines = httpx.get(f"{url}/metrics").text.splitlines()
+            lines = client.get("/metrics").text.splitlines()
             return next(float(line.split()[-1]) for line in lines if line.startswith("t5gemma_tts_admitted"))
 
         speaking = [people.submit(speak, seed) for seed in range(8)]
@@ -126,7 +132,7 @@ def test_a_signal_loses_nothing_that_was_accepted(checkpoint, number):
         process.send_signal(number)
         answers = [future.result(PATIENCE_SECONDS) for future in speaking]
         assert [answer.status_code for answer in answers] == [200] * 8
-        assert [len(answer.content) for answer in answers] == [2 * 320 * (400 + CUTOFF_FRAMES)] * 8
+        assert [len(answer.content) for answer in answers] == [2 * 320 * (600 + CUTOFF_FRAMES)] * 8
         assert process.wait(PATIENCE_SECONDS) == 0
         with pytest.raises(httpx.ConnectError):
             httpx.get(url)

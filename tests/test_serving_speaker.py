@@ -134,6 +134,15 @@ def test_what_does_not_fit_fails_alone(speaker):
     assert good.reached().result(PATIENCE_SECONDS) > 0
 
 
+def test_what_cannot_even_be_planned_fails_alone(speaker, monkeypatch, caplog):
+    bad, good = requests_for(speaker, 2)
+    monkeypatch.setattr(bad, "plan", None)
+    with pytest.raises(SpeechFailed, match="TypeError"):
+        speaker.submit(bad).reached().result(PATIENCE_SECONDS)
+    assert "could not be planned" in caplog.text
+    assert speaker.submit(good).reached().result(PATIENCE_SECONDS) > 0
+
+
 def test_a_failure_of_the_model_is_survived(speaker, monkeypatch, caplog):
     def fail(engine):
         monkeypatch.undo()

@@ -6,6 +6,8 @@ import httpx
 import pytest
 from serving import SPEECH, Steps, live_server, wait_until
 
+from t5gemma_tts.serving.limits import Limits
+
 
 LONG = {"input": "Hello.", "duration": 100.0, "response_format": "pcm"}
 
@@ -56,3 +58,9 @@ def test_only_so_many_requests_are_open(checkpoint):
             connection.close()
         wait_until(lambda: server.service.num_open == 0)
         assert server.speak(input="Hello.", duration=0.2).status_code == 200
+
+
+def test_a_body_that_does_not_come(checkpoint):
+    with live_server(checkpoint, limits=Limits(max_body_seconds=0.2)) as server, server.half_a_request() as connection:
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))  # until the server hangs up
+    assert answer.startswith(b"HTTP/1.1 408 ") and b"within 0.2 seconds" in answer

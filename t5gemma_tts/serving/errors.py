@@ -35,6 +35,10 @@ class NotFound(ServingError, LookupError):
     status, type, code = 404, "invalid_request_error", "not_found"
 
 
+class TooSlow(ServingError, TimeoutError):
+    status, type, code = 408, "invalid_request_error", "too_slow"
+
+
 class Conflict(ServingError):
     status, type, code = 409, "invalid_request_error", "already_exists"
 
@@ -76,5 +80,6 @@ __all__ = [
     "ServingError",
     "SpeechFailed",
     "TooLarge",
+    "TooSlow",
     "Unauthorized",
 ]

@@ -1,11 +1,12 @@
 """In front of all routes: who may come in, how much they may bring, and what is counted."""
 
+import asyncio
 import time
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 
-from .errors import Closed, QueueFull, ServingError, TooLarge, Unauthorized
+from .errors import Closed, QueueFull, ServingError, TooLarge, TooSlow, Unauthorized
 from .service import Service
 
 
@@ -23,7 +24,7 @@ def error_response(error: ServingError) -> JSONResponse:
         headers["Retry-After"] = str(error.retry_after_seconds)
     if error.status == Unauthorized.status:
         headers["WWW-Authenticate"] = "Bearer"
-    if error.status in (Closed.status, TooLarge.status):
+    if error.status in (Closed.status, TooLarge.status, TooSlow.status):
         headers["Connection"] = "close"
     return JSONResponse(error.body(), status_code=error.status, headers=headers)
 
@@ -85,39 +86,53 @@ class Gate:
         return TooLarge(f"a request must have at most {self.service.limits.max_body_bytes} bytes.")
 
     async def _let_in(self, scope, receive, send) -> None:
-        left, more, answered = self.service.limits.max_body_bytes, True, False
+        limits = self.service.limits
+        left, more, answered = limits.max_body_bytes, True, False
+        refusal: ServingError | None = None
+        deadline = time.monotonic() + limits.max_body_seconds
 
         async def counting_receive():
-            nonlocal left, more
-            message = await receive()
+            nonlocal left, more, refusal
+            if not more:  # it only waits for the client to leave
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), max(0, deadline - time.monotonic()))
+            except asyncio.TimeoutError as error:
+                refusal = TooSlow(f"a request must come within {limits.max_body_seconds} seconds.")
+                raise refusal from error
             more = message.get("more_body", False)
             left -= len(message.get("body", b""))
             if left < 0:
-                raise self._too_large()
+                refusal = self._too_large()
+                raise refusal
             return message
 
         async def checked_send(message):
             nonlocal answered
-            if left < 0 and not answered:  # whatever the route makes of it, the size is what was wrong
+            if refusal is not None and not answered:  # whatever the route makes of it, this is what was wrong
                 return
             answered = True
             await send(message)
 
         try:
             await self.app(scope, counting_receive, checked_send)
-        except TooLarge:
+        except (TooLarge, TooSlow):
             if answered:
                 raise
-        if left < 0 and not answered:
-            if more:
+        if refusal is not None and not answered:
+            if more and isinstance(refusal, TooLarge):
                 await self._read_away(receive)
-            await error_response(self._too_large())(scope, receive, send)
+            await error_response(refusal)(scope, receive, send)
 
     async def _read_away(self, receive) -> None:
         """Once more as much as is allowed: many clients only look for an answer when they have sent everything."""
         left = self.service.limits.max_body_bytes
+        deadline = time.monotonic() + self.service.limits.max_body_seconds
         while left >= 0:
-            message = await receive()
+            try:
+                message = await asyncio.wait_for(receive(), max(0, deadline - time.monotonic()))
+            except asyncio.TimeoutError:
+                return
             left -= len(message.get("body", b""))
             if message["type"] != "http.request" or not message.get("more_body"):
                 return

@@ -8,6 +8,7 @@ class Limits:
     """
     Args:
         max_body_bytes (`int`): of a request as it comes.
+        max_body_seconds (`float`): until all of it has come.
         max_characters (`int`): of a text.
         max_reference_bytes (`int`): of an audio file.
         min_reference_seconds, max_reference_seconds (`float`): of what it holds.
@@ -15,6 +16,7 @@ class Limits:
     """
 
     max_body_bytes: int = 16 * 2**20
+    max_body_seconds: float = 60.0
     max_characters: int = 4096
     max_reference_bytes: int = 10 * 2**20
     min_reference_seconds: float = 0.5

@@ -202,6 +202,10 @@ class Speaker:
         except ValueError as error:
             speech._end(BadRequest(str(error), param="input"))
             return
+        except Exception as error:  # whatever it is, the thread has to go on for the others
+            logger.exception("a request could not be planned")
+            speech._end(SpeechFailed(f"the model failed to speak: {type(error).__name__}."))
+            return
         speech.started_at = time.monotonic()
         self._speaking[speech.request] = speech
 
