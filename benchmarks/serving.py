@@ -137,7 +137,7 @@ def verdicts(orders: list[Order], answers: list[Answer]) -> dict:
         "other_errors": len(orders) - len(answered),
         "told_to_come_again": sum(answer.refusals for answer in answers),
         "of_the_right_length": len(same_length),
-        "of_the_right_sound": sum(difference_db(*pair) < WRONG_DB for pair in same_length),
+        "of_the_right_sound": sum(bool(difference_db(*pair) < WRONG_DB) for pair in same_length),
     }
 
 
