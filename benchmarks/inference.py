@@ -90,6 +90,7 @@ def delay(model, short: int, count: int) -> dict:
 
 def step_speed(model, lengths: tuple[int, ...], steps: int) -> dict:
     """Tokens per second of one row after so many frames."""
+    from t5gemma_tts.cache_t5gemma_tts import SpeechCache
     from t5gemma_tts.slots_t5gemma_tts import SpeechSlots
 
     config = model.config.backbone.decoder
@@ -98,14 +99,13 @@ def step_speed(model, lengths: tuple[int, ...], steps: int) -> dict:
     speeds = {}
     with torch.no_grad():
         for length in lengths:
-            slots = SpeechSlots(config.num_hidden_layers, 1)
+            cache = SpeechCache(config.num_hidden_layers, capacity=length)
+            for index in range(config.num_hidden_layers):
+                said = (1, config.num_key_value_heads, length, config.head_dim)
+                cache.self_attention_cache.update(torch.randn(said), torch.randn(said), index)
+            slots = SpeechSlots(config.num_hidden_layers)
             texts = [(torch.randn(shape), torch.randn(shape))] * config.num_hidden_layers
-            slots.add(texts, None, room=length + steps + 2)
-            for layer in slots.layers:
-                layer.key_buffer.normal_()
-                layer.value_buffer.normal_()
-            slots.lengths[0] = length
-            slots._rebuild()
+            slots.add(texts, cache, room=length + steps + 2)
             seconds = []
             for _ in range(steps):
                 start = time.perf_counter()

@@ -4,9 +4,21 @@
 different lengths, each adding its next column where it is.
 """
 
+import math
+import mmap
+
 import torch
 from torch import nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, EncoderDecoderCache
+
+
+def untouched_zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+    """Zeros of the kind of `like`; on the CPU, in pages that take memory and time only when they are first used."""
+    size = math.prod(shape) * like.element_size()
+    if like.device.type != "cpu" or not size:
+        return like.new_zeros(shape)
+    pages = mmap.mmap(-1, size, access=mmap.ACCESS_COPY)
+    return torch.frombuffer(pages, dtype=like.dtype).view(shape)
 
 
 class RoomyLayer(DynamicLayer):
@@ -24,8 +36,10 @@ class RoomyLayer(DynamicLayer):
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         super().lazy_initialization(key_states, value_states)
-        self.key_buffer = key_states.new_zeros((*key_states.shape[:2], self.capacity, key_states.shape[-1]))
-        self.value_buffer = value_states.new_zeros((*value_states.shape[:2], self.capacity, value_states.shape[-1]))
+        self.key_buffer, self.value_buffer = (
+            untouched_zeros((*states.shape[:2], self.capacity, states.shape[-1]), states)
+            for states in (key_states, value_states)
+        )
         self.set_length(0)
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
@@ -38,15 +52,18 @@ class RoomyLayer(DynamicLayer):
         self.set_length(length + added)
         return self.keys, self.values
 
-    def reserve(self, length: int) -> None:
-        """Room for `length` tokens in every row."""
-        if length <= self.key_buffer.shape[2]:
+    def reserve(self, length: int, num_rows: int = 0) -> None:
+        """Room for `length` tokens in every row, and for `num_rows` rows."""
+        rows, _, room, _ = self.key_buffer.shape
+        if length <= room and num_rows <= rows:
             return
-        room = max(length, 2 * self.key_buffer.shape[2])
-        self.key_buffer, self.value_buffer = (
-            torch.cat([buffer, buffer.new_zeros((*buffer.shape[:2], room - buffer.shape[2], buffer.shape[3]))], dim=2)
-            for buffer in (self.key_buffer, self.value_buffer)
-        )
+        rows = rows if num_rows <= rows else max(num_rows, 2 * rows)
+        room = room if length <= room else max(length, 2 * room)
+        larger = []
+        for buffer, used in ((self.key_buffer, self.keys), (self.value_buffer, self.values)):
+            larger.append(untouched_zeros((rows, buffer.shape[1], room, buffer.shape[3]), buffer))
+            larger[-1][: used.shape[0], :, : used.shape[2]] = used
+        self.key_buffer, self.value_buffer = larger
 
     def reserve_rows(self, num_rows: int, length: int, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Room for `num_rows` rows of `length` tokens like those of `keys` and `values`."""
@@ -54,7 +71,7 @@ class RoomyLayer(DynamicLayer):
             self.capacity = length
             shape = (num_rows, keys.shape[1], 0, keys.shape[3])
             self.lazy_initialization(keys.new_empty(shape), values.new_empty((*shape[:3], values.shape[3])))
-        self.reserve(length)
+        self.reserve(length, num_rows)
 
     def set_length(self, length: int) -> None:
         """Shows the first `length` tokens of the first `num_rows` rows."""

@@ -4,6 +4,7 @@ The layers of transformers stay what defines the model; this runs the same arith
 building masks, dispatching attention or copying the cache at every token.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from torch import nn
 from .cache_t5gemma_tts import SpeechState
 from .linear_t5gemma_tts import fuse_linears
 from .quantization_t5gemma_tts import Int8Linear
+
+
+MANY_KEYS = 1024
 
 
 @dataclass
@@ -59,6 +63,9 @@ class DecodeStep:
         self.windows = {layer.self_attention.window for layer in self.layers} - {None}
         self.dense, self.act_fn = fuse_linears([audio_head.dense], pack_weights), audio_head.act_fn
         self.out_proj = fuse_linears([audio_head.out_proj], pack_weights)
+        # for one query over many keys, the CPU's attention kernel in float32 is slower than its two products
+        weight = decoder.embed_tokens.weight
+        self.kernel_length = MANY_KEYS if weight.device.type == "cpu" and weight.dtype == torch.float32 else math.inf
         # rounding to integers makes much of the last bit, which blocks of columns in other places change
         self.by_row = any(isinstance(module, Int8Linear) for module in decoder.modules())
         self.pack_weights = pack_weights
@@ -163,17 +170,26 @@ class DecodeStep:
         if spans is None:
             return self._attention(query, keys, values, bias).reshape(len(query), -1)
         rows = [
-            self._attention(query[row : row + 1], keys[row : row + 1, :, span], values[row : row + 1, :, span], None)
-            for row, span in enumerate(spans)
+            self._attention(
+                one,
+                seen.narrow(2, span.start, span.stop - span.start),
+                said.narrow(2, span.start, span.stop - span.start),
+                None,
+            )
+            for one, seen, said, span in zip(query.split(1), keys.split(1), values.split(1), spans, strict=True)
         ]
         return torch.cat(rows).reshape(len(query), -1)
 
     def _attention(self, query, keys, values, bias) -> torch.Tensor:
-        if self.softcap is None:
+        if self.softcap is None and keys.shape[2] < self.kernel_length:
             return nn.functional.scaled_dot_product_attention(query, keys, values, bias, scale=self.scaling)
-        scores = torch.tanh(query @ keys.transpose(2, 3) * self.scaling / self.softcap) * self.softcap
-        scores = scores if bias is None else scores + bias
-        return scores.softmax(-1, dtype=torch.float32).to(query.dtype) @ values
+        scores = torch.bmm((query * self.scaling).flatten(0, 1), keys.flatten(0, 1).transpose(1, 2))
+        if self.softcap is not None:
+            scores = torch.tanh(scores / self.softcap) * self.softcap
+        if bias is not None:
+            scores = scores.view(len(bias), -1, *scores.shape[1:]) + bias  # (batch_size, num_key_heads, group, used)
+        shares = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+        return torch.bmm(shares.view(-1, *shares.shape[-2:]), values.flatten(0, 1)).view(query.shape)
 
 
 def _gain(norm: nn.Module) -> torch.Tensor:

@@ -176,7 +176,7 @@ class SpeechEngine:
     def _close(self) -> None:
         """Nobody speaks: memory of keys and values goes, and weights may change."""
         self.speaking: list[SpeechRequest] = []
-        self.slots, self.decode_step = SpeechSlots(self.num_layers, self.max_batch_size), None
+        self.slots, self.decode_step = SpeechSlots(self.num_layers), None
 
     def submit(self, request: SpeechRequest) -> None:
         """

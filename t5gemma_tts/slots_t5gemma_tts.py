@@ -14,11 +14,9 @@ class SpeechSlots(SpeechState):
 
     Args:
         num_layers (`int`)
-        max_rows (`int`)
     """
 
-    def __init__(self, num_layers: int, max_rows: int):
-        self.max_rows = max_rows
+    def __init__(self, num_layers: int):
         self.layers = [RoomyLayer(0) for _ in range(num_layers)]
         self.text_layers = [RoomyLayer(0) for _ in range(num_layers)]
         self.lengths = torch.zeros(0, dtype=torch.long)
@@ -43,10 +41,10 @@ class SpeechSlots(SpeechState):
         row, length, text_length = self.num_rows, 0 if cache is None else cache.get_seq_length(), texts[0][0].shape[2]
         for index, (keys, values) in enumerate(texts):
             layer, text_layer = self.layers[index], self.text_layers[index]
-            text_layer.reserve_rows(self.max_rows, text_length, keys, values)
+            text_layer.reserve_rows(row + 1, text_length, keys, values)
             text_layer.key_buffer[row, :, :text_length] = keys[0]
             text_layer.value_buffer[row, :, :text_length] = values[0]
-            layer.reserve_rows(self.max_rows, room, keys, values)
+            layer.reserve_rows(row + 1, room, keys, values)
             if cache is not None:
                 prompt = cache.self_attention_cache.layers[index]
                 layer.key_buffer[row, :, :length] = prompt.keys[0]
