@@ -57,7 +57,15 @@ class Live:
 
 
 @contextlib.contextmanager
-def live_server(checkpoint, voices_dir=None, keys=None, limits=None, drain_seconds=PATIENCE_SECONDS, **options):
+def live_server(
+    checkpoint,
+    voices_dir=None,
+    keys=None,
+    limits=None,
+    drain_seconds=PATIENCE_SECONDS,
+    model_names=("tiny", "tts-1"),
+    **options,
+):
     """Yields a [`Live`] server of a checkpoint in a thread; `options` are the studio's."""
     started = threading.Event()
 
@@ -67,7 +75,7 @@ def live_server(checkpoint, voices_dir=None, keys=None, limits=None, drain_secon
             started.set()
 
     studio = Studio(*load(checkpoint), **options)
-    service = Service(studio, voices_dir, ["tiny", "tts-1"], keys, limits)
+    service = Service(studio, voices_dir, list(model_names), keys, limits)
     with bind("127.0.0.1", 0) as listener:
         server = Telling(service, drain_seconds, log_level="warning")
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

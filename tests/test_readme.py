@@ -4,10 +4,12 @@ import io
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 import soundfile
+from serving import live_server
 from tiny import tiny_backbone
 from transformers import T5GemmaForConditionalGeneration
 
@@ -17,6 +19,7 @@ from t5gemma_tts.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+ADDRESS = "http://127.0.0.1:8000"
 STANDS_FOR_THE_HUB = '"backbone", {"text_separator_token_id": 127}'
 COMMANDS = [
     line.split("  #")[0].strip()
@@ -40,7 +43,7 @@ def here(tmp_path, monkeypatch):
 
 def test_python_examples(here):
     names: dict = {}
-    examples = [block for kind, block in BLOCKS if kind == "python"]
+    examples = [block for kind, block in BLOCKS if kind == "python" and "from openai" not in block]
     T5GemmaForConditionalGeneration(tiny_backbone()).save_pretrained(here / "backbone")
     for block in examples:
         block = block.replace('"google/t5gemma-2b-2b-ul2"', STANDS_FOR_THE_HUB)
@@ -50,6 +53,22 @@ def test_python_examples(here):
     assert abs(soundfile.info("speech-2.wav").duration - 2.5) < 0.3
     assert len(names["pieces"]) > 1 and len(names["sound"]) > 16000
     assert names["output"]["audio"].size and names["output"]["sampling_rate"] == 16000
+
+
+def test_server_examples(here):
+    """A server of nano stands where the README's commands and OpenAI's client look for one."""
+    (client,) = [block for kind, block in BLOCKS if kind == "python" and "from openai" in block]
+    commands = [line for kind, block in BLOCKS if kind == "bash" for line in block.splitlines() if "curl " in line]
+    names: dict = {}
+    with live_server(NANO, here / "voices", model_names=["nano"]) as server:
+        for command in commands:
+            command = command.replace(ADDRESS, server.url)
+            subprocess.run([*shlex.split(command), "--fail-with-body", "--silent"], check=True)
+        exec(compile(client.replace(ADDRESS, server.url), "README.md", "exec"), names)
+    assert len(commands) == 2 and (here / "voices").is_dir()
+    assert soundfile.info("hello.wav").duration == pytest.approx(1.2, abs=0.2)
+    assert soundfile.info("hello.mp3").duration > 0.3
+    assert len(names["heard"]) > 16000 * 2 * 0.3
 
 
 @pytest.mark.parametrize("command", COMMANDS)

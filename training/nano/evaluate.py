@@ -58,17 +58,20 @@ class Evaluation:
     """
     Args:
         model, processor: of the checkpoint.
-        corpus (`Path`): folder of the corpus.
+        corpus (`Path` or None): folder of the corpus; without it there is nothing to compare with, only `speak` and
+            `heard`.
         recognise (callable): as `load_recogniser` makes.
         batch_size (`int`, *optional*, defaults to 20)
         seed (`int`, *optional*, defaults to 0): of every set of cases.
     """
 
-    def __init__(self, model, processor, corpus: Path, recognise, batch_size: int = 20, seed: int = 0):
+    def __init__(self, model, processor, corpus: Path | None, recognise, batch_size: int = 20, seed: int = 0):
         self.model, self.processor, self.corpus, self.recognise = model.eval(), processor, corpus, recognise
         self.batch_size, self.seed = batch_size, seed
-        with open(corpus / "metadata.csv", encoding="utf-8", newline="") as file:
-            self.rows = list(csv.DictReader(file))
+        self.rows = []
+        if corpus is not None:
+            with open(corpus / "metadata.csv", encoding="utf-8", newline="") as file:
+                self.rows = list(csv.DictReader(file))
 
     def rows_of(self, speaker: str, split: str, limit: int | None = None) -> list[dict]:
         """

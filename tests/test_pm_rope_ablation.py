@@ -1,0 +1,99 @@
+"""PM-RoPE switched off: the length of nano's speech is lost with it. Ears are easy to reason about."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from t5gemma_tts import T5GemmaTTSConfig
+from t5gemma_tts.checkpoints import NANO
+from training.nano import ablate_pm_rope
+from training.nano.ablate_pm_rope import Case, ablate, as_markdown, held_out_sentences, main, measure
+from training.nano.evaluate import Evaluation, Spoken
+
+
+RESULTS = Path(__file__).parents[1] / "model_card" / "nano"
+
+
+def test_lengths_follow_what_is_asked_with_pm_rope_only():
+    results = ablate(NANO, None, lambda waveform, rate: "", "hibari", limit=3, ratios=(0.8, 1.6))
+    assert results["sentences"] == 3 and results["lengths"] == "estimated"
+    for ratio in ("0.8", "1.6"):
+        with_it, without = (results["pm_rope"][variant][ratio] for variant in ("with", "without"))
+        assert with_it["within_5_percent"] == 1 and with_it["endless"] == 0
+        assert with_it["spoken_ratio_quartiles"][1] == pytest.approx(float(ratio), rel=0.05)
+        assert without["mean_absolute_error"] > 0.3
+
+
+@pytest.fixture
+def deaf():
+    """An evaluation whose ear hears nothing, and without a model."""
+
+    class Nobody:
+        sampling_rate = 16000
+
+        def eval(self):
+            return self
+
+    return Evaluation(Nobody(), Nobody(), None, lambda waveform, rate: "")
+
+
+def test_sentences_made_anew_are_those_of_the_corpus(deaf):
+    """Which the card of nano shows the first of."""
+    card = Path(NANO, "README.md").read_text(encoding="utf-8")
+    sentences = held_out_sentences(deaf, "hibari", None)
+    assert len(sentences) == 200 and len({case.text for case in sentences}) == 200
+    assert all(f'"{case.text}"' in card for case in sentences[:3])
+    assert all(0.5 <= case.duration_seconds < 20 for case in sentences)
+    assert held_out_sentences(deaf, "joe", 3) == sentences[:3]
+
+
+def test_figures(deaf, monkeypatch):
+    sentences = [Case("the old dog sleeps", 1.0), Case("the old dog sleeps", 2.0)]
+    asked = []
+
+    def speak(cases):
+        asked.extend(case.duration_seconds for case in cases)
+        lengths = (16000 * 1.5, 16000 * 3.3)
+        return [Spoken(np.zeros(int(n)), 1, 1, ended) for n, ended in zip(lengths, (True, False), strict=True)]
+
+    monkeypatch.setattr(deaf, "speak", speak)
+    deaf.recognise = lambda waveform, rate: "the old dog sleeps" if len(waveform) == 24000 else "the old fox sleeps"
+    figures = measure(deaf, sentences, 1.5)
+    assert asked == [1.5, 3.0]
+    assert figures["wer"] == 1 / 8 and figures["cer"] == 2 / 36  # dog, fox
+    assert figures["mean_absolute_error"] == pytest.approx(0.05)
+    assert figures["within_5_percent"] == 0.5 and figures["endless"] == 1
+    assert figures["spoken_ratio_quartiles"] == pytest.approx([1.5375, 1.575, 1.6125])
+
+
+def test_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ablate_pm_rope, "load_recogniser", lambda name, language: lambda waveform, rate: "good")
+    options = ["--asr", "ear", "--output", str(tmp_path / "out"), "--limit", "1"]
+    assert main([NANO, *options, "--ratios", "1.0"]) == 0
+    results = json.loads((tmp_path / "out" / "pm_rope.json").read_text())
+    assert list(results["pm_rope"]["without"]) == ["1"]
+    assert (tmp_path / "out" / "pm_rope.md").read_text() == as_markdown(results)
+    assert (tmp_path / "out" / "pm_rope.png").read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
+    T5GemmaTTSConfig(use_pm_rope=False).save_pretrained(tmp_path / "plain")
+    assert main([str(tmp_path / "plain"), *options]) == 1
+    assert "was made without PM-RoPE" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([NANO, *options, "--ratios", "0"])
+    assert "--ratios must be above 0, got [0.0]" in capsys.readouterr().err
+
+
+def test_published_figures():
+    """The table is that of the figures, and they say what the README says of them."""
+    results = json.loads((RESULTS / "pm_rope.json").read_text())
+    assert (RESULTS / "pm_rope.md").read_text() == as_markdown(results)
+    assert results["sentences"] == 200
+    for ratio, with_it in results["pm_rope"]["with"].items():
+        without = results["pm_rope"]["without"][ratio]
+        assert all(math.isfinite(value) for value in (with_it["wer"], without["wer"]))
+        assert with_it["within_5_percent"] > 0.9 > without["within_5_percent"]
+        assert with_it["wer"] < without["wer"]
+    assert (RESULTS / "pm_rope.png").stat().st_size < 100_000

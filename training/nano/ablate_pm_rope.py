@@ -1,0 +1,198 @@
+"""What Progress-Monitoring RoPE is to a trained model: held-out sentences at many lengths, with it and without it.
+
+    python training/nano/ablate_pm_rope.py MODEL --asr WHISPER --output FOLDER [--corpus CORPUS]
+
+It is switched off at inference, in the encoder, in self- and in cross-attention: positions become indices of tokens,
+and nothing says how far along the speech is. The sentences come from the corpus with the lengths of its recordings, or
+are made anew, the same ones, with estimated lengths. Writes `pm_rope.json`, `pm_rope.md` and `pm_rope.png`.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a clone works without installation
+
+import jiwer  # noqa: E402
+import numpy as np  # noqa: E402
+
+from t5gemma_tts import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration  # noqa: E402
+from t5gemma_tts.duration_t5gemma_tts import estimate_duration  # noqa: E402
+from t5gemma_tts.loading import load_processor  # noqa: E402
+from training.codec_training.transcription import comparable, load_recogniser  # noqa: E402
+from training.data_preparation.splitting import VALIDATION  # noqa: E402
+from training.nano.evaluate import LANGUAGE, Case, Evaluation, word_error_rate  # noqa: E402
+from training.nano.sentences import plan_utterances  # noqa: E402
+
+
+LENGTH_RATIOS = (0.6, 0.8, 1.0, 1.2, 1.4, 1.6)
+VARIANTS = {"with": True, "without": False}
+TOLERANCE = 0.05  # of the wanted length
+
+
+def held_out_sentences(evaluation: Evaluation, speaker: str, limit: int | None) -> list[Case]:
+    """
+    The corpus' held-out sentences with their recordings' lengths; without a corpus the same ones, with estimates.
+
+    Raises:
+        ValueError: if the corpus has none of that speaker.
+    """
+    if evaluation.corpus is not None:
+        rows = evaluation.rows_of(speaker, VALIDATION, limit)
+        return [Case(row["text"], float(row["duration_seconds"])) for row in rows]
+    plan = plan_utterances([speaker], num_sentences=1)  # what is held out does not depend on what is not
+    texts = [utterance.text for utterance in plan if utterance.split == VALIDATION][:limit]
+    return [Case(text, estimate_duration(text, LANGUAGE)) for text in texts]
+
+
+def measure(evaluation: Evaluation, sentences: list[Case], ratio: float) -> dict[str, float]:
+    """
+    Speaks sentences at `ratio` times their lengths.
+
+    Returns:
+        word and character error rates (shares, above 1 where more is said than asked), the mean of the lengths' errors
+        and the share of those up to `TOLERANCE`, quartiles of spoken by natural length, and the number of speeches
+        that had to be stopped.
+    """
+    cases = [Case(case.text, ratio * case.duration_seconds) for case in sentences]
+    spoken = evaluation.speak(cases)
+    rate = evaluation.processor.sampling_rate
+    texts, heard = [case.text for case in cases], evaluation.heard((speech.waveform for speech in spoken), rate)
+    shares = np.array(
+        [len(speech.waveform) / rate / case.duration_seconds for speech, case in zip(spoken, cases, strict=True)]
+    )
+    return {
+        "wer": word_error_rate(texts, heard),
+        "cer": float(jiwer.cer(*([comparable(text, LANGUAGE) for text in side] for side in (texts, heard)))),
+        "mean_absolute_error": float(np.abs(shares - 1).mean()),
+        "within_5_percent": float((np.abs(shares - 1) <= TOLERANCE).mean()),
+        "spoken_ratio_quartiles": np.quantile(ratio * shares, (0.25, 0.5, 0.75)).tolist(),
+        "endless": sum(not speech.ended for speech in spoken),
+    }
+
+
+def ablate(
+    name: str, corpus: Path | None, recognise, speaker: str, limit: int | None, ratios=LENGTH_RATIOS, seed: int = 0
+) -> dict:
+    """
+    Args:
+        name (`str`): Hub name or folder of a checkpoint with PM-RoPE.
+        corpus (`Path` or None), recognise (callable): as in [`Evaluation`].
+        speaker (`str`): whose rows of the corpus.
+        limit (`int`, *optional*): only so many sentences.
+        ratios: of the sentences' lengths.
+
+    Raises:
+        ValueError: for a model without PM-RoPE, or a corpus without the speaker's sentences.
+    """
+    if not T5GemmaTTSConfig.from_pretrained(name).use_pm_rope:
+        raise ValueError(f"{name!r} was made without PM-RoPE (`use_pm_rope` is False): there is nothing to switch off.")
+    processor = load_processor(name, codec_device="cpu")
+    results = {}
+    for variant, use_pm_rope in VARIANTS.items():
+        model = T5GemmaTTSForConditionalGeneration.from_pretrained(name, dtype="float32", use_pm_rope=use_pm_rope)
+        evaluation = Evaluation(model, processor, corpus, recognise, seed=seed)
+        sentences = held_out_sentences(evaluation, speaker, limit)
+        results[variant] = {}
+        for ratio in ratios:
+            results[variant][f"{ratio:g}"] = figures = measure(evaluation, sentences, ratio)
+            print(f"{variant} PM-RoPE, x {ratio:g}: {json.dumps(figures)}", file=sys.stderr, flush=True)
+    return {
+        "sentences": len(sentences),
+        "lengths": "estimated" if corpus is None else "recordings",
+        "seed": seed,
+        "pm_rope": results,
+    }
+
+
+def as_markdown(results: dict) -> str:
+    source = {"estimated": "the estimated length", "recordings": "the recording's length"}[results["lengths"]]
+    both = [results["pm_rope"][variant] for variant in VARIANTS]
+    lines = [
+        f"{results['sentences']} held-out sentences at shares of {source}; without: PM-RoPE is off at inference.",
+        "",
+        "| length | words wrong, with | without | characters wrong, with | without | within 5 % of the length, with "
+        "| without | off by (mean), with | without |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for ratio in both[0]:
+        cells = [
+            f"{100 * figures[ratio][key]:.1f} %"
+            for key in ("wer", "cer", "within_5_percent", "mean_absolute_error")
+            for figures in both
+        ]
+        lines.append(f"| x {ratio} | {' | '.join(cells)} |")
+    caption = "Word errors and spoken length over the length that was asked for, with and without PM-RoPE"
+    return "\n".join([*lines, "", f"![{caption}](pm_rope.png)", ""])
+
+
+def draw(results: dict, picture: Path) -> None:
+    """
+    Raises:
+        ImportError: without matplotlib.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("the picture needs `pip install matplotlib`.") from error
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    words, lengths = figure.subplots(1, 2)
+    for variant, colour in zip(VARIANTS, ("tab:blue", "tab:red"), strict=True):
+        figures = results["pm_rope"][variant]
+        ratios = [float(ratio) for ratio in figures]
+        words.plot(ratios, [one["wer"] for one in figures.values()], "o-", color=colour, label=f"{variant} PM-RoPE")
+        low, middle, high = zip(*(one["spoken_ratio_quartiles"] for one in figures.values()), strict=True)
+        lengths.plot(ratios, middle, "o-", color=colour, label=f"{variant} PM-RoPE, median")
+        lengths.fill_between(ratios, low, high, color=colour, alpha=0.2, linewidth=0)
+    lengths.plot(ratios, ratios, ":", color="grey", label="asked for")
+    words.set(title="words wrong", xlabel="length asked for, x natural")
+    words.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    lengths.set(title="length spoken, x natural", xlabel="length asked for, x natural")
+    for panel in (words, lengths):
+        panel.set_ylim(bottom=0)
+        panel.legend(fontsize="small")
+    figure.savefig(picture, dpi=90)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="checkpoint")
+    parser.add_argument("--asr", required=True, help="speech recognition: folder of a CTranslate2 Whisper, or Hub name")
+    parser.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="where figures and picture go")
+    parser.add_argument("--corpus", type=Path, metavar="FOLDER", help="that training/nano/corpus.py made")
+    parser.add_argument("--speaker", default="hibari", help="whose recordings give the lengths (default: hibari)")
+    parser.add_argument("--limit", type=int, help="only so many sentences")
+    parser.add_argument("--ratios", type=float, nargs="+", default=LENGTH_RATIOS, help="of the natural lengths")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args(argv)
+    if not all(0 < ratio < float("inf") for ratio in arguments.ratios):
+        parser.error(f"--ratios must be above 0, got {arguments.ratios}")
+    if arguments.limit is not None and arguments.limit < 1:
+        parser.error(f"--limit must be at least 1, got {arguments.limit}")
+    try:
+        recognise = load_recogniser(arguments.asr, LANGUAGE)
+        results = ablate(
+            arguments.model,
+            arguments.corpus,
+            recognise,
+            arguments.speaker,
+            arguments.limit,
+            arguments.ratios,
+            arguments.seed,
+        )
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        draw(results, arguments.output / "pm_rope.png")
+    except (ImportError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    text = as_markdown(results)
+    (arguments.output / "pm_rope.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    (arguments.output / "pm_rope.md").write_text(text, encoding="utf-8")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
