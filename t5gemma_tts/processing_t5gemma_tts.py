@@ -109,12 +109,23 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         loaded._source = (str(pretrained_model_name_or_path), hub_kwargs)
         return processor
 
-    def save_pretrained(self, save_directory, save_codec: bool = True, **kwargs):
-        """As in transformers; a codec that belongs to the checkpoint goes along, into `codec/`, if `save_codec`."""
+    def save_pretrained(self, save_directory, save_codec: bool = True, push_to_hub: bool = False, **kwargs):
+        """
+        As in transformers; a codec that belongs to the checkpoint goes along, into `codec/`, if `save_codec`. With
+        `push_to_hub`, `kwargs` are those of the method of that name; `repo_id` is the folder's name if not given.
+
+        Raises:
+            ValueError: for an upload without the codec.
+        """
+        if push_to_hub and not save_codec:
+            raise ValueError("`push_to_hub` uploads the codec as well: `save_codec` must be True with it.")
         files = super().save_pretrained(save_directory, **kwargs)
         own_codec = self.codec_name_or_path is None and (self._codec is not None or self._source is not None)
         if save_codec and own_codec:
             self.codec.save_pretrained(os.path.join(save_directory, "codec"))
+        if push_to_hub:  # not by the parent class, which would do it before the codec is written
+            repo_id = kwargs.pop("repo_id", None) or os.path.basename(os.path.normpath(save_directory))
+            self.push_to_hub(repo_id, **kwargs)
         return files
 
     def to_dict(self) -> dict[str, Any]:
