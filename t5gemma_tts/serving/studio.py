@@ -73,13 +73,14 @@ class Job:
 class Spoken:
     """
     What became of a job: `sound` is float32 `(num_samples,)`, or what came next of it in a stream; `num_frames` are the
-    codes so far, `text_tokens` those of the text with its reference.
+    codes so far, `text_tokens` those of the text with its reference, `codes` all of a whole speech, none in a stream.
     """
 
     sound: np.ndarray
     seed: int
     num_frames: int
     text_tokens: int
+    codes: tuple[int, ...] = ()
 
 
 class Studio:
@@ -190,7 +191,7 @@ class Studio:
             await asyncio.wrap_future(speech.reached())
             codes = self.processor.speech_codes(request.token_ids)
             sound = await self.on_codec_thread(self._decode, codes)
-            return Spoken(sound, request.seed, len(codes), len(request.input_ids))
+            return Spoken(sound, request.seed, len(codes), len(request.input_ids), tuple(codes))
 
     async def stream(self, job: Job, windows: StreamWindows | None = None) -> AsyncIterator[Spoken]:
         """
