@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +10,7 @@ import numpy as np
 import pytest
 from closed_site import make_site, requirements_of, run_closed
 from hub_server import Hub, running_hub
-from huggingface_hub import ModelCard
 
-from t5gemma_tts.checkpoints import NANO
 from t5gemma_tts.loading import load_model, load_processor
 
 
@@ -91,9 +88,7 @@ def test_push_to_hub_of_model_and_processor(tiny_checkpoint, site, tmp_path):
     with running_hub() as hub:
         run_online(hub, tmp_path, "-c", PUSH, str(tiny_checkpoint), "me/voice", "me/copy")
         pushed = hub.repositories["models", "me/voice"]
-        expected = {
-            str(path.relative_to(tiny_checkpoint)) for path in tiny_checkpoint.rglob("*") if path.is_file()
-        }
+        expected = {str(path.relative_to(tiny_checkpoint)) for path in tiny_checkpoint.rglob("*") if path.is_file()}
         assert set(pushed.files()) == expected | {"README.md"} and len(pushed.messages) == 2
         copy = hub.repositories["models", "me/copy"]
         assert {"codec/model.safetensors", "codec/config.json", "processor_config.json"} <= set(copy.files())
