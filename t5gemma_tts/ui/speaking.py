@@ -1,0 +1,187 @@
+"""What happens when a button is pressed: estimates, transcripts, speech."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..duration_t5gemma_tts import estimate_duration
+from ..reference_t5gemma_tts import Transcriber, load_transcriber
+from ..serving.errors import BadRequest, ServingError
+from ..serving.limits import Limits
+from ..serving.recordings import decode_recording
+from ..serving.studio import Job, Reference, Studio
+from ..text_t5gemma_tts import normalize_text
+from .long_texts import narrate, split_job
+from .wishes import Wish
+
+
+@dataclass(frozen=True)
+class Take:
+    """One finished speech: `sound` is float32 `(num_samples,)` at `sampling_rate` Hz."""
+
+    sound: np.ndarray
+    sampling_rate: int
+    seed: int
+
+    @property
+    def seconds(self) -> float:
+        return len(self.sound) / self.sampling_rate
+
+
+@dataclass(frozen=True)
+class News:
+    """`piece` is the next sound of the first take while it is spoken, if that is listened to; `takes` are finished."""
+
+    piece: np.ndarray | None
+    takes: tuple[Take, ...]
+
+
+class Desk:
+    """
+    Serves the people at the page. Its coroutines belong to one event loop.
+
+    Args:
+        studio ([`Studio`])
+        limits ([`Limits`], *optional*): of texts and recordings.
+        asr (`str` or callable): what transcribes recordings, as [`load_transcriber`] takes it; loaded at first use.
+        max_samples (`int`): takes of a text at once, and pieces of a long one.
+    """
+
+    def __init__(self, studio: Studio, asr: str | Transcriber, limits: Limits | None = None, max_samples: int = 4):
+        if max_samples < 1:
+            raise ValueError(f"`max_samples` must be at least 1, got {max_samples}.")
+        self.studio, self.asr, self.max_samples = studio, asr, max_samples
+        self.limits = limits or Limits()
+        self.max_seconds = studio.processor.max_duration_seconds
+        self._transcribe: Transcriber | None = None
+        self._listener = ThreadPoolExecutor(1, thread_name_prefix="asr")
+
+    async def estimate(self, wish: Wish) -> float | None:
+        """Seconds that a text will take to say, by the processor's estimate; None if there is no text."""
+        if not wish.text.strip() or not wish.speed > 0:
+            return None
+        return await self.studio.on_text_thread(self._estimate, wish)
+
+    def _estimate(self, wish: Wish) -> float:
+        if wish.in_pieces:
+            reference = None if wish.reference is None else Reference((), "", 0.0)
+            pieces = split_job(Job(wish.text, wish.language, speed=wish.speed, reference=reference))
+            spoken = sum(
+                estimate_duration(piece.text, language=wish.language) + piece.pause_seconds for piece in pieces
+            )
+            return spoken / wish.speed
+        known = {}
+        if wish.reference is not None and wish.reference_text.strip():
+            waveform, rate = self._read(wish.reference)
+            known = {"reference_text": wish.reference_text, "reference_duration_seconds": len(waveform) / rate}
+        spoken = normalize_text(wish.text, wish.language)
+        return estimate_duration(spoken, language=wish.language, **known) / wish.speed
+
+    async def transcribe(self, recording: Path | None) -> str:
+        """
+        What is said in a recording.
+
+        Raises:
+            BadRequest: if there is none, it is no usable recording, or nothing is said in it.
+            OSError: if the speech recognition model cannot be loaded.
+        """
+        if recording is None:
+            raise BadRequest("There is no recording to transcribe: add one first.", "reference_audio")
+        text = await asyncio.get_running_loop().run_in_executor(self._listener, self._hear, recording)
+        if not text.strip():
+            raise BadRequest("No words were recognised in the recording: please write them.", "reference_audio")
+        return text.strip()
+
+    def _hear(self, recording: Path) -> str:
+        waveform, rate = self._read(recording)
+        if self._transcribe is None:
+            self._transcribe = load_transcriber(self.asr, self.studio.processor.codec_device)
+        return self._transcribe(waveform, rate)
+
+    def _read(self, recording: Path) -> tuple[np.ndarray, int]:
+        with open(recording, "rb") as file:
+            data = file.read(self.limits.max_reference_bytes + 1)
+        try:
+            return decode_recording(data, self.limits, "recording")
+        except ServingError as error:
+            raise type(error)(f"The recording cannot be used: {error.message}", "reference_audio") from error
+
+    async def speak(self, wish: Wish, live: bool = False) -> AsyncIterator[News]:
+        """
+        Speaks; close the iterator to stop.
+
+        Args:
+            wish ([`Wish`])
+            live (`bool`): hand over the sound of the first take while it is spoken.
+
+        Raises:
+            BadRequest: for what cannot be spoken, in words for the one who asked.
+            QueueFull, DeadlineExceeded, SpeechFailed, Closed: if it came to nothing.
+        """
+        wish.check(self.limits, self.max_seconds, self.max_samples)
+        first = await self._job(wish)
+        jobs = [replace(first, seed=first.seed + number) for number in range(wish.num_samples)]
+        ahead = min(self.max_samples, self.studio.speaker.max_batch_size)
+        pieces: list[np.ndarray] = []
+        takes: list[Take] = []
+        in_turns = live or wish.in_pieces
+        with self.studio.admit(max(len(jobs), ahead) if wish.in_pieces else len(jobs)):
+            others = [asyncio.create_task(self._whole(job)) for job in jobs[in_turns:]]
+            try:
+                if in_turns:
+                    sounds = narrate(self.studio, first, ahead) if wish.in_pieces else self._stream(first)
+                    async with aclosing(sounds):
+                        async for piece in sounds:
+                            pieces.append(piece)
+                            if live:
+                                yield News(piece, ())
+                    takes.append(self._take(np.concatenate(pieces), first))
+                    yield News(None, tuple(takes))
+                for task in others:
+                    takes.append(await task)
+                    yield News(None, tuple(takes))
+            finally:  # whoever stops listening wants no more
+                for task in others:
+                    task.cancel()
+                await asyncio.gather(*others, return_exceptions=True)
+
+    async def _job(self, wish: Wish) -> Job:
+        reference = None
+        if wish.reference is not None:
+            waveform, rate = await self.studio.on_codec_thread(self._read, wish.reference)
+            reference = await self.studio.read_reference(waveform, rate, wish.reference_text.strip())
+        return Job(
+            text=wish.text,
+            language=wish.language,
+            duration_seconds=wish.duration_seconds,
+            speed=1.0 if wish.duration_seconds is not None else wish.speed,
+            reference=reference,
+            seed=secrets.randbelow(2**31) if wish.seed is None else wish.seed,
+            sampling=wish.sampling(),
+        )
+
+    async def _whole(self, job: Job) -> Take:
+        return self._take((await self.studio.speak(job)).sound, job)
+
+    async def _stream(self, job: Job) -> AsyncIterator[np.ndarray]:
+        stream = self.studio.stream(job)
+        async with aclosing(stream):
+            async for spoken in stream:
+                yield spoken.sound
+
+    def _take(self, sound: np.ndarray, job: Job) -> Take:
+        if not len(sound):
+            raise BadRequest("The model ended before it said anything: try another seed or text.", "seed")
+        return Take(sound, self.studio.sampling_rate, job.seed)
+
+    def close(self) -> None:
+        self._listener.shutdown(wait=False, cancel_futures=True)
+
+
+__all__ = ["Desk", "News", "Take"]
