@@ -11,8 +11,9 @@ from codec_runs import new_codec, save_recordings
 from t5gemma_tts.audio_t5gemma_tts import load_audio
 from training.codec_training.data import select_recordings
 from training.codec_training.evaluate import evaluate_codec, word_error_rates
-from training.codec_training.transcription import comparable, load_recogniser
 from training.evaluate_codec import main
+from training.evaluation.text_errors import comparable
+from training.evaluation.transcription import load_recogniser
 
 
 @pytest.fixture(scope="module")

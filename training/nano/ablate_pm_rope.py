@@ -21,8 +21,9 @@ import numpy as np  # noqa: E402
 from t5gemma_tts import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration  # noqa: E402
 from t5gemma_tts.duration_t5gemma_tts import estimate_duration  # noqa: E402
 from t5gemma_tts.loading import load_processor  # noqa: E402
-from training.codec_training.transcription import comparable, load_recogniser  # noqa: E402
 from training.data_preparation.splitting import VALIDATION  # noqa: E402
+from training.evaluation.text_errors import comparable  # noqa: E402
+from training.evaluation.transcription import load_recogniser  # noqa: E402
 from training.nano.evaluate import LANGUAGE, Case, Evaluation, word_error_rate  # noqa: E402
 from training.nano.sentences import plan_utterances  # noqa: E402
 

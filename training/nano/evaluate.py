@@ -25,8 +25,9 @@ import numpy as np  # noqa: E402
 from t5gemma_tts.audio_t5gemma_tts import load_audio, save_audio  # noqa: E402
 from t5gemma_tts.engine_t5gemma_tts import SpeechEngine, speech_requests  # noqa: E402
 from t5gemma_tts.loading import load_model, load_processor  # noqa: E402
-from training.codec_training.transcription import comparable, load_recogniser  # noqa: E402
 from training.data_preparation.splitting import VALIDATION  # noqa: E402
+from training.evaluation.text_errors import comparable  # noqa: E402
+from training.evaluation.transcription import load_recogniser  # noqa: E402
 from training.nano.sentences import UNSEEN_PAIRS  # noqa: E402
 
 

@@ -1,0 +1,1 @@
+"""Evaluation of speech models: what they say, heard again, measured and reported."""
