@@ -32,6 +32,7 @@ serve = [
     "prometheus-client>=0.21",
     "av>=14",
 ]
+ui = [*serve, "gradio>=6.31,<7", "matplotlib>=3.8"]
 
 setup(
     name="t5gemma-tts",
@@ -66,7 +67,7 @@ setup(
         "train": train,
         "eval": ["evaluate>=0.4.3", "jiwer>=3.1"],
         "serve": serve,
-        "ui": ["gradio>=5.0"],
+        "ui": ui,
         "speed": ["av>=14"],
         "ray": ["ray[data]>=2.40"],
         # the voices that the small voice learns from (piper-tts is GPL-3.0), an ear for it, and its card's curves
@@ -80,10 +81,10 @@ setup(
         "dev": [
             *text,
             *train,
-            *serve,
+            *ui,
             "httpx>=0.27",
-            "matplotlib>=3.8",
             "openai>=1.60",
+            "playwright>=1.50",
             "pytest>=8.0",
             "pytest-xdist>=3.6",
             "ruff>=0.15",

@@ -40,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     add_speak(verbs)
     add_serve(verbs)
+    add_ui(verbs)
     add_encode(verbs)
     add_decode(verbs)
     add_info(verbs)
@@ -109,8 +110,7 @@ def add_serve(verbs) -> None:
         help="answer OpenAI's speech API over HTTP",
         description="Serve OpenAI's speech API. Requests that arrive together are spoken together.",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1: this machine's)")
-    parser.add_argument("--port", type=int, default=8000, help="default 8000; 0 takes any that is free")
+    add_address(parser, port=8000)
     parser.add_argument(
         "--served-model-name",
         metavar="NAME",
@@ -119,6 +119,54 @@ def add_serve(verbs) -> None:
     )
     parser.add_argument("--voices-dir", metavar="FOLDER", help="where voices are kept; without it none can be")
     parser.add_argument("--api-key-file", metavar="FILE", help="one key a line; without it everybody is let in")
+    limits = add_limits(parser)
+    limits.add_argument(
+        "--drain-seconds",
+        type=positive(float),
+        default=120.0,
+        metavar="SECONDS",
+        help="for what was taken, after SIGTERM (default 120)",
+    )
+    add_model(parser)
+    parser.set_defaults(module="serve")
+
+
+def add_ui(verbs) -> None:
+    parser = verbs.add_parser(
+        "ui",
+        help="speak from a web page",
+        description="Serve a web page to speak with: voices from recordings, lengths, several samples, sound at once.",
+    )
+    add_address(parser, port=7860)
+    parser.add_argument(
+        "--asr",
+        metavar="MODEL",
+        default=DEFAULT_ASR,
+        help=f"speech recognition model that transcribes recordings, loaded at first use (default {DEFAULT_ASR})",
+    )
+    limits = add_limits(parser)
+    limits.add_argument(
+        "--max-samples", type=positive(int), default=4, metavar="N", help="of a text at once (default 4)"
+    )
+    add_model(parser)
+    parser.add_argument(
+        "--low-memory",
+        action="store_true",
+        help="one speech at a time, its sound decoded in short pieces; --quantization int8 on the CPU, else --low-vram",
+    )
+    parser.set_defaults(module="ui")
+
+
+def add_address(parser, port: int) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1: this machine's)")
+    parser.add_argument("--port", type=int, default=port, help=f"default {port}; 0 takes any that is free")
+    parser.add_argument(
+        "--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default info"
+    )
+
+
+def add_limits(parser):
+    """Limits of whatever speaks for many people at once; returns their group."""
     limits = parser.add_argument_group("limits")
     limits.add_argument(
         "--max-batch-size", type=positive(int), default=16, metavar="N", help="texts spoken at once (default 16)"
@@ -130,13 +178,6 @@ def add_serve(verbs) -> None:
         "--deadline", type=positive(float), default=300.0, metavar="SECONDS", help="for a text (default 300)"
     )
     limits.add_argument(
-        "--drain-seconds",
-        type=positive(float),
-        default=120.0,
-        metavar="SECONDS",
-        help="for what was taken, after SIGTERM (default 120)",
-    )
-    limits.add_argument(
         "--max-characters", type=positive(int), default=4096, metavar="N", help="of a text (default 4096)"
     )
     limits.add_argument(
@@ -146,11 +187,7 @@ def add_serve(verbs) -> None:
         metavar="SECONDS",
         help="of a recorded voice (default 30)",
     )
-    parser.add_argument(
-        "--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default info"
-    )
-    add_model(parser)
-    parser.set_defaults(module="serve")
+    return limits
 
 
 def add_encode(verbs) -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 from transformers.utils import logging
 
 from ..loading import load_model, load_processor, pick_device
+from ..serving.limits import Limits
 
 
 def run(arguments) -> None:
     try:
         from ..serving.auth import ApiKeys
-        from ..serving.limits import Limits
         from ..serving.server import bind, serve
         from ..serving.service import Service
         from ..serving.studio import Studio
@@ -19,9 +19,7 @@ def run(arguments) -> None:
 
     # all that may be wrong, before minutes are spent on loading
     keys = None if arguments.api_key_file is None else ApiKeys.from_file(arguments.api_key_file)
-    limits = Limits(max_characters=arguments.max_characters, max_reference_seconds=arguments.max_reference_seconds)
-    if arguments.queue_size < 0:
-        raise ValueError(f"--queue-size must not be negative, got {arguments.queue_size}.")
+    limits = read_limits(arguments)
     names = arguments.served_model_name or [Path(arguments.model).name]
     with bind(arguments.host, arguments.port) as listener:
         studio = Studio(
@@ -32,6 +30,16 @@ def run(arguments) -> None:
         )
         service = Service(studio, arguments.voices_dir, names, keys, limits)
         serve(service, listener, arguments.drain_seconds, log_level=arguments.log_level)
+
+
+def read_limits(arguments) -> Limits:
+    """
+    Raises:
+        ValueError: for options of `add_limits` that make no sense.
+    """
+    if arguments.queue_size < 0:
+        raise ValueError(f"--queue-size must not be negative, got {arguments.queue_size}.")
+    return Limits(max_characters=arguments.max_characters, max_reference_seconds=arguments.max_reference_seconds)
 
 
 def load(arguments) -> tuple:

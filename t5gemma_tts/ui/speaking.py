@@ -18,6 +18,7 @@ from ..serving.recordings import decode_recording
 from ..serving.studio import Job, Reference, Studio
 from ..text_t5gemma_tts import normalize_text
 from .long_texts import narrate, split_job
+from .pictures import picture_html
 from .wishes import Wish
 
 
@@ -51,16 +52,26 @@ class Desk:
         limits ([`Limits`], *optional*): of texts and recordings.
         asr (`str` or callable): what transcribes recordings, as [`load_transcriber`] takes it; loaded at first use.
         max_samples (`int`): takes of a text at once, and pieces of a long one.
+        in_windows (`bool`): decode all sound in short windows, as streams are, so that long speech needs no more memory
+            than short.
     """
 
-    def __init__(self, studio: Studio, asr: str | Transcriber, limits: Limits | None = None, max_samples: int = 4):
+    def __init__(
+        self,
+        studio: Studio,
+        asr: str | Transcriber,
+        limits: Limits | None = None,
+        max_samples: int = 4,
+        in_windows: bool = False,
+    ):
         if max_samples < 1:
             raise ValueError(f"`max_samples` must be at least 1, got {max_samples}.")
-        self.studio, self.asr, self.max_samples = studio, asr, max_samples
+        self.studio, self.asr, self.max_samples, self.in_windows = studio, asr, max_samples, in_windows
         self.limits = limits or Limits()
         self.max_seconds = studio.processor.max_duration_seconds
         self._transcribe: Transcriber | None = None
         self._listener = ThreadPoolExecutor(1, thread_name_prefix="asr")
+        self._painter = ThreadPoolExecutor(1, thread_name_prefix="pictures")
 
     async def estimate(self, wish: Wish) -> float | None:
         """Seconds that a text will take to say, by the processor's estimate; None if there is no text."""
@@ -166,7 +177,15 @@ class Desk:
             sampling=wish.sampling(),
         )
 
+    async def picture(self, take: Take, name: str) -> str:
+        """Waveform and spectrogram as an HTML element."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._painter, picture_html, take.sound, take.sampling_rate, name
+        )
+
     async def _whole(self, job: Job) -> Take:
+        if self.in_windows:
+            return self._take(np.concatenate([sound async for sound in self._stream(job)]), job)
         return self._take((await self.studio.speak(job)).sound, job)
 
     async def _stream(self, job: Job) -> AsyncIterator[np.ndarray]:
@@ -181,7 +200,8 @@ class Desk:
         return Take(sound, self.studio.sampling_rate, job.seed)
 
     def close(self) -> None:
-        self._listener.shutdown(wait=False, cancel_futures=True)
+        for worker in (self._listener, self._painter):
+            worker.shutdown(wait=False, cancel_futures=True)
 
 
 __all__ = ["Desk", "News", "Take"]

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from ..serving.errors import BadRequest
 from ..serving.limits import Limits
+from ..serving.service import sampling_options
 
 
 MAX_CHARACTERS_IN_PIECES = 20_000
-LEAST_TEMPERATURE, LEAST_MIN_P = 0.05, 1e-6  # above 0: less is no number to divide by
+MIN_SPEED, MAX_SPEED = 0.25, 4.0
 MAX_SEED = 2**53  # beyond it, browsers round
 
 
@@ -72,26 +73,24 @@ class Wish:
                     f"The length must be above 0 and at most {max_seconds:g} seconds, got {self.duration_seconds:g}.",
                     "duration",
                 )
-        if not 0.25 <= self.speed <= 4:
-            raise BadRequest(f"The speed must be from 0.25 to 4, got {self.speed:g}.", "speed")
+        if not MIN_SPEED <= self.speed <= MAX_SPEED:
+            raise BadRequest(f"The speed must be from {MIN_SPEED:g} to {MAX_SPEED:g}, got {self.speed:g}.", "speed")
         if not 1 <= self.num_samples <= max_samples:
             raise BadRequest(f"From 1 to {max_samples} samples are possible, got {self.num_samples}.", "num_samples")
         if self.in_pieces and self.num_samples != 1:
             raise BadRequest("A long text is spoken once: please set the number of samples to 1.", "num_samples")
         if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
             raise BadRequest(f"The seed must be a whole number from 0 to {MAX_SEED}, got {self.seed}.", "seed")
-        for name, least in (("temperature", LEAST_TEMPERATURE), ("min_p", LEAST_MIN_P)):
-            value = getattr(self, name)
-            if value is not None and value != 0 and not least <= value < float("inf"):
-                raise BadRequest(f"{name} must be 0, or at least {least}, got {value:g}.", name)
+        self.sampling()
 
     def sampling(self) -> dict:
-        """As [`speech_requests`] takes it; what is not given stays with the model's generation config."""
-        if self.temperature == 0:
-            return {"do_sample": False, "temperature": 1.0}
-        options = {name: getattr(self, name) for name in ("temperature", "top_k", "top_p", "min_p")}
-        options = {name: value for name, value in options.items() if value is not None}
-        return options | {"do_sample": True} if options else {}
+        """
+        As [`speech_requests`] takes it; what is not given stays with the model's generation config.
+
+        Raises:
+            BadRequest: for numbers so small that nothing can be divided by them.
+        """
+        return sampling_options(self)
 
 
 __all__ = ["Wish"]

@@ -1,0 +1,73 @@
+"""`t5gemma-tts ui`."""
+
+from pathlib import Path
+
+from ..checkpoints import NANO
+from ..loading import pick_device
+from .serve import load, read_limits
+
+
+NANO_CLONES = [  # recordings that come with nano, and what is said in them
+    ("hibari-validation-00001.wav", "Who brought his clean sunglasses near our garage?"),
+    ("hibari-unseen_pairs-00000.wav", "Did a powerful man prepare foreign ginger this morning?"),
+]
+
+
+def run(arguments) -> None:
+    try:
+        from ..serving.server import bind
+        from ..serving.studio import Studio
+        from ..ui.page import EXAMPLES
+        from ..ui.running import serve
+        from ..ui.speaking import Desk
+    except ImportError as error:
+        raise ImportError(f'the web page needs `pip install "t5gemma-tts[ui]"` ({error}).') from error
+
+    limits = read_limits(arguments)
+    if arguments.low_memory:
+        spare_memory(arguments)
+    people = 1 if arguments.low_memory or arguments.low_vram else arguments.max_batch_size
+    with bind(arguments.host, arguments.port) as listener:
+        studio = Studio(
+            *load(arguments),
+            max_batch_size=people,
+            queue_size=people * (arguments.max_samples - 1),  # all samples of all: whoever waits does so at the page
+            deadline_seconds=arguments.deadline,
+        )
+        desk = Desk(studio, arguments.asr, limits, arguments.max_samples, in_windows=arguments.low_memory)
+        serve(
+            desk,
+            listener,
+            about(arguments.model),
+            people,
+            arguments.queue_size,
+            EXAMPLES if arguments.model != NANO else nano_examples(),
+            log_level=arguments.log_level,
+        )
+
+
+def spare_memory(arguments) -> None:
+    """Weights in eight bits on the CPU, or what --low-vram does elsewhere, unless options say otherwise."""
+    if pick_device(arguments.device).type == "cpu":
+        arguments.quantization = arguments.quantization or "int8"
+    else:
+        arguments.low_vram = True
+
+
+def about(model: str) -> str:
+    if model == NANO:
+        return (
+            "Text to speech with voice cloning and a length of your choice. This is **nano**, the small English voice "
+            "that comes with the project: quick, simple, and often wrong."
+        )
+    name = Path(model).name if Path(model).exists() else model
+    return f"Text to speech with voice cloning and a length of your choice, by `{name}`."
+
+
+def nano_examples() -> list[list]:
+    """English ones, and clones of the recordings that come with it."""
+    from ..ui.page import EXAMPLES
+
+    folder = Path(NANO) / "audio"
+    english = [[text, language, None, ""] for text, language in EXAMPLES if language == "en"]
+    return english + [[english[0][0], "en", str(folder / name), said] for name, said in NANO_CLONES]

@@ -1,0 +1,102 @@
+"""Sounds that are heard while they are made: each has an address from which it comes as far as it is there.
+
+Gradio's own streams need ffmpeg on the machine; a browser plays an mp3 that grows as it is.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+
+import numpy as np
+from fastapi import APIRouter, HTTPException
+from fastapi.responses import StreamingResponse
+
+from ..serving.formats import content_type, open_encoder
+from ..serving.studio import Studio
+
+
+FORMAT = "mp3"
+MAX_KEPT = 64  # sounds that ended and may be asked for once more
+
+
+class LiveSound:
+    """An mp3 that grows. Belongs to one event loop."""
+
+    def __init__(self, studio: Studio, token: str):
+        self.address = f"live/{token}.{FORMAT}"  # below that of the page
+        self.ended = False
+        self._studio = studio
+        self._encoder = None
+        self._pieces: list[bytes] = []
+        self._more = asyncio.Event()
+
+    async def push(self, sound: np.ndarray) -> None:
+        """Adds float32 `(num_samples,)` at the studio's rate."""
+        if self._encoder is None:
+            self._encoder = await self._studio.on_codec_thread(open_encoder, self._studio.sampling_rate, FORMAT)
+        self._add(await self._studio.on_codec_thread(self._encoder.push, sound))
+
+    async def finish(self) -> None:
+        """Nothing more comes."""
+        if self._encoder is not None:
+            self._add(await self._studio.on_codec_thread(self._encoder.finish))
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Nothing more comes, and what the encoder holds back is lost."""
+        self.ended, self._encoder = True, None
+        self._tell()
+
+    async def listen(self) -> AsyncIterator[bytes]:
+        """All of it from its beginning, as it comes."""
+        heard = 0
+        while True:
+            more = self._more
+            while heard < len(self._pieces):
+                heard += 1
+                yield self._pieces[heard - 1]
+            if self.ended:
+                return
+            await more.wait()
+
+    def _add(self, piece: bytes) -> None:
+        if piece:
+            self._pieces.append(piece)
+            self._tell()
+
+    def _tell(self) -> None:
+        told, self._more = self._more, asyncio.Event()
+        told.set()
+
+
+class LiveSounds:
+    """All sounds of a page by their unguessable addresses, the oldest forgotten."""
+
+    def __init__(self, studio: Studio, max_kept: int = MAX_KEPT):
+        self.studio, self.max_kept = studio, max_kept
+        self._sounds: dict[str, LiveSound] = {}
+
+    def open(self) -> LiveSound:
+        ended = [token for token, sound in self._sounds.items() if sound.ended]
+        for token in ended[: max(0, len(ended) - self.max_kept + 1)]:
+            del self._sounds[token]
+        token = secrets.token_urlsafe(16)
+        self._sounds[token] = LiveSound(self.studio, token)
+        return self._sounds[token]
+
+    def router(self) -> APIRouter:
+        router = APIRouter()
+
+        @router.get(f"/live/{{token}}.{FORMAT}")
+        async def live(token: str):
+            if token not in self._sounds:
+                raise HTTPException(404, "There is no such sound, or no longer.")
+            kind = content_type(FORMAT, self.studio.sampling_rate)
+            return StreamingResponse(
+                self._sounds[token].listen(), media_type=kind, headers={"Cache-Control": "no-store"}
+            )
+
+        return router
+
+
+__all__ = ["LiveSound", "LiveSounds"]

@@ -1,0 +1,292 @@
+"""The page itself: what it shows, and what its buttons call."""
+
+import html
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+
+import gradio as gr
+from gradio.processing_utils import save_bytes_to_cache
+from gradio.utils import get_upload_folder
+
+from ..serving.errors import ServingError
+from ..serving.formats import encode_sound
+from .live import LiveSound, LiveSounds
+from .speaking import Desk, Take
+from .wishes import MAX_SPEED, MIN_SPEED, Wish
+
+
+logger = logging.getLogger(__name__)
+
+LANGUAGES = [("Detect", ""), ("English", "en"), ("日本語", "ja"), ("中文", "zh")]
+# what the fields of an error are called here
+LABELS = {
+    "text": "Text",
+    "input": "Text",
+    "language": "Language",
+    "reference_audio": "Recording",
+    "reference_text": "Transcript",
+    "duration": "Length",
+    "speed": "Speed",
+    "temperature": "Temperature",
+    "top_k": "Top k",
+    "top_p": "Top p",
+    "min_p": "Min p",
+    "seed": "Seed",
+    "num_samples": "Samples",
+}
+EXAMPLES = [
+    ["Good morning! The train to London leaves at seven o'clock.", "en"],
+    ["Thirteen buttons cost forty-one dollars and fifty-one cents.", "en"],
+    ["おはようございます。今日はいい天気ですね。", "ja"],
+    ["早上好！今天天气很好。", "zh"],
+]
+MIN_SECONDS = 0.5
+KEPT_SECONDS, CHECK_SECONDS = 3600, 600  # of files that were made or sent
+# fonts that are there already: nothing is fetched from anywhere
+THEME = gr.themes.Default(
+    primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+)
+CSS = """
+.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+.sound-picture { width: 100%; height: auto; display: block; border-radius: 6px; }
+.live-sound { width: 100%; display: block; }
+.note p { font-size: 0.9em; opacity: 0.85; }
+@media (max-width: 640px) { .gradio-container main { padding: 12px !important; } }
+"""
+
+
+@contextmanager
+def told():
+    """What went wrong becomes a message on the page; the rest is for the log only."""
+    try:
+        yield
+    except ServingError as error:
+        title = LABELS.get(error.param, "Sorry")
+        raise gr.Error(html.escape(error.message), duration=30, title=title, print_exception=False) from error
+    except (OSError, ImportError) as error:
+        logger.exception("something is missing")
+        raise gr.Error(html.escape(str(error)), duration=30, title="Sorry", print_exception=False) from error
+
+
+def name_of(number: int, take: Take) -> str:
+    return f"Sample {number} · {take.seconds:.1f} s · seed {take.seed}"
+
+
+def live_player(sound: LiveSound) -> str:
+    return f'<audio class="live-sound" controls autoplay src="{sound.address}"></audio>'
+
+
+class Page:
+    """
+    What the buttons call. Everything that can be pressed is an endpoint of Gradio's API, too.
+
+    Args:
+        desk ([`Desk`])
+        live_sounds ([`LiveSounds`]): whose router is beside the page.
+    """
+
+    def __init__(self, desk: Desk, live_sounds: LiveSounds):
+        self.desk, self.live_sounds = desk, live_sounds
+        self.status = self.player = self.last_seed = None
+        self.slots: list[tuple] = []  # of column, player and picture
+
+    async def estimate(self, text, language, reference, reference_text, speed, long_text, choose_length, length):
+        """How long the text will take, in words, and where the slider stands, in seconds."""
+        wish = self._wish(text, language, reference, reference_text, speed=speed, long_text=long_text)
+        try:
+            seconds = await self.desk.estimate(wish)
+        except (ServingError, ValueError) as error:
+            return f"No estimate: {html.escape(str(error))}", gr.update(interactive=choose_length)
+        if seconds is None:
+            return "Estimated length: –", gr.update(interactive=choose_length)
+        shown = length if choose_length else round(min(max(seconds, MIN_SECONDS), self.desk.max_seconds), 1)
+        return f"Estimated length: **{seconds:.1f} s**", gr.update(value=shown, interactive=choose_length)
+
+    async def transcribe(self, reference):
+        """What is said in a recording."""
+        with told():
+            return await self.desk.transcribe(None if reference is None else Path(reference))
+
+    async def speak(
+        self,
+        text,
+        language,
+        reference,
+        reference_text,
+        choose_length,
+        length,
+        speed,
+        long_text,
+        live,
+        temperature,
+        top_k,
+        top_p,
+        min_p,
+        seed,
+        num_samples,
+    ) -> AsyncIterator[dict]:
+        """Speak a text. The seed that was used is in each sample's name."""
+        wish = self._wish(
+            text,
+            language,
+            reference,
+            reference_text,
+            duration_seconds=length if choose_length else None,
+            speed=speed,
+            long_text=long_text,
+            temperature=temperature,
+            top_k=None if top_k is None else int(top_k),
+            top_p=top_p,
+            min_p=min_p,
+            seed=seed,
+            num_samples=int(num_samples),
+        )
+        sound = self.live_sounds.open() if live else None
+        takes: tuple[Take, ...] = ()
+        heard = 0
+        try:
+            with told():
+                async with aclosing(self.desk.speak(wish, live)) as news:
+                    async for piece, done in news:
+                        if piece is not None:
+                            if not heard:
+                                yield self._cleared() | {self.player: live_player(sound)}
+                            heard += len(piece)
+                            await sound.push(piece)
+                            yield {self.status: f"Speaking … {heard / self.desk.studio.sampling_rate:.1f} s"}
+                        else:
+                            if sound is not None and not sound.ended:
+                                await sound.finish()
+                            takes = done
+                            yield await self._shown(takes, wish.num_samples)
+        finally:  # whatever happened, those who listen must not wait for more
+            if sound is not None and not sound.ended:
+                sound.abandon()
+
+    def _wish(self, text, language, reference, reference_text, long_text, **options) -> Wish:
+        return Wish(
+            text=text or "",
+            language=language or None,
+            reference=None if reference is None else Path(reference),
+            reference_text=reference_text or "",
+            in_pieces=bool(long_text),
+            **options,
+        )
+
+    def _cleared(self) -> dict:
+        return {column: gr.update(visible=False) for column, _, _ in self.slots}
+
+    async def _shown(self, takes: tuple[Take, ...], num_wanted: int) -> dict:
+        """The newest of the takes in its place, and how far the rest is."""
+        number, take = len(takes), takes[-1]
+        column, player, picture = self.slots[number - 1]
+        file_name = f"speech-seed-{take.seed}.wav"
+        data = await self.desk.studio.on_codec_thread(encode_sound, take.sound, take.sampling_rate, "wav")
+        path = save_bytes_to_cache(data, file_name, get_upload_folder())
+        done = f"{number} of {num_wanted} samples" if num_wanted > 1 else "Done"
+        shown = {
+            self.status: f"{done} · seed {takes[0].seed}",
+            self.last_seed: takes[0].seed,
+            column: gr.update(visible=True),
+            player: gr.update(value=path, label=name_of(number, take)),
+            picture: await self.desk.picture(take, f"Sample {number}"),
+        }
+        return (self._cleared() if number == 1 else {}) | shown
+
+
+def build_page(desk: Desk, live_sounds: LiveSounds, about: str, people: int, queue_size: int, examples=()) -> gr.Blocks:
+    """
+    Args:
+        desk ([`Desk`]), live_sounds ([`LiveSounds`])
+        about (`str`): of the model, in Markdown.
+        people (`int`): who are spoken to at a time.
+        queue_size (`int`): further ones that may wait.
+        examples: rows of text, language, and for cloning a recording and its transcript, to be tried with a click.
+    """
+    defaults = desk.studio.model.generation_config
+    page = Page(desk, live_sounds)
+    with gr.Blocks(title="T5Gemma-TTS", analytics_enabled=False, delete_cache=(CHECK_SECONDS, KEPT_SECONDS)) as blocks:
+        gr.Markdown(f"# T5Gemma-TTS\n{about}")
+        with gr.Row():
+            with gr.Column(min_width=320):
+                text = gr.Textbox(label="Text", lines=4, max_lines=14, placeholder="What shall be said?")
+                language = gr.Dropdown(LANGUAGES, value="", label="Language")
+                with gr.Accordion("Voice of a recording", open=False):
+                    gr.Markdown(
+                        "3 to 10 seconds of one speaker. Only use voices whose owners have agreed.", elem_classes="note"
+                    )
+                    reference = gr.Audio(
+                        label="Recording", sources=["upload", "microphone"], type="filepath", editable=False
+                    )
+                    reference_text = gr.Textbox(label="Transcript", lines=2, placeholder="What is said in it")
+                    transcribe = gr.Button("Transcribe", size="sm")
+                estimate = gr.Markdown("Estimated length: –")
+                choose_length = gr.Checkbox(label="Choose the length", value=False)
+                length = gr.Slider(
+                    MIN_SECONDS, desk.max_seconds, value=MIN_SECONDS, step=0.1, label="Length (s)", interactive=False
+                )
+                speed = gr.Slider(MIN_SPEED, MAX_SPEED, value=1.0, step=0.05, label="Speed")
+                with gr.Accordion("Sampling", open=False):
+                    with gr.Row():
+                        temperature = gr.Slider(
+                            0, 2, value=1.0 if defaults.temperature is None else defaults.temperature, step=0.05,
+                            label="Temperature", info="0 takes the best token always", min_width=220,
+                        )  # fmt: skip
+                        top_k = gr.Slider(
+                            0, 200, value=defaults.top_k or 0, step=1,
+                            label="Top k", info="0 is off", min_width=220,
+                        )  # fmt: skip
+                        top_p = gr.Slider(
+                            0.01, 1, value=1.0 if defaults.top_p is None else defaults.top_p, step=0.01,
+                            label="Top p", info="1 is off", min_width=220,
+                        )  # fmt: skip
+                        min_p = gr.Slider(
+                            0, 1, value=defaults.min_p or 0.0, step=0.01,
+                            label="Min p", info="0 is off", min_width=220,
+                        )  # fmt: skip
+                with gr.Row():
+                    seed = gr.Number(
+                        value=None, precision=0, label="Seed", info="Empty: a new one each time", min_width=150
+                    )
+                    samples = gr.Slider(1, desk.max_samples, value=1, step=1, label="Samples", min_width=150)
+                with gr.Row():
+                    live = gr.Checkbox(label="Play while it is spoken", value=True, min_width=150)
+                    long_text = gr.Checkbox(label="Long text, spoken in pieces", value=False, min_width=150)
+                with gr.Row():
+                    speak = gr.Button("Speak", variant="primary", min_width=120)
+                    stop = gr.Button("Stop", min_width=80)
+            with gr.Column(min_width=320):
+                page.status = gr.Markdown("Nothing said yet.", elem_id="status")
+                page.player = gr.HTML("")
+                with gr.Row():
+                    for number in range(desk.max_samples):
+                        with gr.Column(min_width=280, visible=False) as column:
+                            player = gr.Audio(label=f"Sample {number + 1}", interactive=False, elem_classes="sample")
+                            page.slots.append((column, player, gr.HTML("")))
+                page.last_seed = gr.State(None)
+                again = gr.Button("Keep the seed", size="sm")
+        if examples:
+            gr.Examples([list(row) for row in examples], [text, language, reference, reference_text])
+
+        what = [text, language, reference, reference_text]
+        counted = [*what, speed, long_text, choose_length, length]
+        gr.on(
+            [*(field.change for field in (*what, speed, long_text, choose_length)), blocks.load],
+            page.estimate, counted, [estimate, length],
+            trigger_mode="always_last", show_progress="hidden", concurrency_limit=people, api_name="estimate",
+        )  # fmt: skip
+        transcribe.click(page.transcribe, reference, reference_text, concurrency_limit=1, api_name="transcribe")
+        sampling = [temperature, top_k, top_p, min_p]
+        outputs = [page.status, page.player, page.last_seed, *(part for slot in page.slots for part in slot)]
+        speaking = gr.on(
+            [speak.click], page.speak, [*what, choose_length, length, speed, long_text, live, *sampling, seed, samples],
+            outputs, show_progress_on=page.status, concurrency_limit=people, api_name="speak",
+        )  # fmt: skip
+        stop.click(None, cancels=speaking)
+        again.click(lambda used: used, page.last_seed, seed, show_progress="hidden", api_visibility="private")
+    return blocks.queue(max_size=people + queue_size)
+
+
+__all__ = ["CSS", "EXAMPLES", "THEME", "build_page"]

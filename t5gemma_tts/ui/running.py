@@ -1,0 +1,74 @@
+"""Putting the page on the air."""
+
+import os
+import socket
+import tempfile
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+
+from .live import LiveSounds
+from .page import CSS, THEME, build_page
+from .speaking import Desk
+
+
+HANG_UP_SECONDS = 2  # that browsers have for letting go
+
+
+def create_app(desk: Desk, about: str, people: int, queue_size: int, examples=()) -> FastAPI:
+    """The ASGI application of a page, as [`build_page`] makes it."""
+    live_sounds = LiveSounds(desk.studio)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(live_sounds.router())
+    page = build_page(desk, live_sounds, about, people, queue_size, examples)
+    return gr.mount_gradio_app(
+        app,
+        page,
+        path="/",
+        theme=THEME,
+        css=CSS,
+        footer_links=["api"],
+        run_history=False,
+        show_error=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        max_file_size=desk.limits.max_reference_bytes,
+    )
+
+
+class PageServer(uvicorn.Server):
+    def __init__(self, app: FastAPI, desk: Desk, **options):
+        super().__init__(uvicorn.Config(app, timeout_graceful_shutdown=HANG_UP_SECONDS, **options))
+        self.desk = desk
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self.desk.studio.warm_up()
+        await super().startup(sockets)
+        for listener in sockets or []:
+            host, port = listener.getsockname()[:2]
+            print(f"open http://{f'[{host}]' if ':' in host else host}:{port} in a browser", flush=True)
+
+
+def serve(desk: Desk, listener: socket.socket, about: str, people: int, queue_size: int, examples=(), **options):
+    """
+    Serves the page at a bound socket until a signal comes. What people send and hear is kept in a folder that is gone
+    then.
+
+    Args:
+        desk, about, people, queue_size, examples: as in [`build_page`].
+        options: of `uvicorn.Config`.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="t5gemma-tts-") as folder:
+            os.environ["GRADIO_TEMP_DIR"] = folder
+            app = create_app(desk, about, people, queue_size, examples)
+            PageServer(app, desk, **options).run(sockets=[listener])
+    finally:
+        desk.close()
+        desk.studio.close(finish=False, timeout=10)
+
+
+__all__ = ["PageServer", "create_app", "serve"]
