@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from datasets import DatasetDict, Value
+from datasets import DatasetDict, Features, Value
 from recordings import all_rows, clip, prepare, write_pairs
 
 from t5gemma_tts import XCodec2
-from training.data_preparation import encoding, shards
+from t5gemma_tts.sharded.store import ShardStore
+from training.data_preparation import encoding
 from training.data_preparation.assemble import read_shards
 from training.data_preparation.metadata import DatasetMetadata
-from training.data_preparation.shards import ShardStore
 
 
 def test_corrupt_clips_are_skipped(codec, tmp_path):
@@ -113,7 +113,7 @@ def test_full_disk_when_merging(codec, tmp_path, monkeypatch):
 
 
 def test_damaged_shards_are_made_again(tmp_path):
-    features = shards.Features({"id": Value("string"), "split": Value("string")})
+    features = Features({"id": Value("string"), "split": Value("string")})
     store = ShardStore(tmp_path, 5, 2, features)
     for shard in range(3):
         store.write(shard, [{"id": str(row)} for row in store.rows(shard)], [])

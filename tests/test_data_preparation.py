@@ -15,10 +15,10 @@ from datasets import Audio, Dataset, DatasetDict, Features, Value, load_dataset,
 from recordings import all_rows, clip, load_rows, prepare, run_script, sentence, write_pairs
 
 from t5gemma_tts import XCodec2
+from t5gemma_tts.sharded.state import exclusive
 from training.data_preparation.arguments import PrepareDatasetArguments
 from training.data_preparation.metadata import METADATA_FILE, DatasetMetadata
 from training.data_preparation.schema import prepared_features
-from training.data_preparation.state import exclusive
 from training.prepare_dataset import main
 
 
@@ -100,7 +100,7 @@ def test_other_settings_are_refused(prepared, codec, tmp_path):
         with pytest.raises(FileExistsError, match="not empty"):
             prepare(source, tmp_path / "foreign", codec, overwrite=overwrite)
     assert (tmp_path / "foreign" / "precious.txt").exists()
-    with exclusive(tmp_path / "busy"), pytest.raises(OSError, match="another preparation"):
+    with exclusive(tmp_path / "busy", "preparation"), pytest.raises(OSError, match="another preparation"):
         prepare(source, tmp_path / "busy", codec)
 
 

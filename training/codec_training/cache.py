@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from t5gemma_tts.audio_t5gemma_tts import resample
+from t5gemma_tts.sharded.fingerprint import fingerprint
 from t5gemma_tts.xcodec2_t5gemma_tts import XCodec2
 from training.codec_training.data import Recording, read_audio, recordings_fingerprint
-from training.data_preparation.fingerprint import fingerprint
 
 
 logger = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from t5gemma_tts.audio_t5gemma_tts import check_waveform, load_audio, to_mono
+from t5gemma_tts.sharded.fingerprint import fingerprint
 from training.codec_training.arguments import CodecDataArguments
 from training.data_preparation.arguments import PrepareDatasetArguments
-from training.data_preparation.fingerprint import fingerprint
 from training.data_preparation.rows import BadRow, SourceRow
 from training.data_preparation.splitting import TRAIN, VALIDATION, split_by_id
 from training.data_preparation.work import open_source, source_format

@@ -1,23 +1,21 @@
 """From shards to the finished dataset."""
 
 import json
-import os
-import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, concatenate_datasets, load_from_disk
 
+from t5gemma_tts.sharded.store import ShardStore, put_in_place
 from training.data_preparation.metadata import METADATA_FILE, DatasetMetadata
 from training.data_preparation.rows import SkippedRow
 from training.data_preparation.schema import SPLIT_COLUMN
-from training.data_preparation.shards import ShardStore
 from training.data_preparation.splitting import TRAIN, VALIDATION, split_by_id
 
 
+KIND = "preparation"
 SKIPPED_FILE = "skipped.jsonl"
-MERGING_FOLDER = "merging"
 PARQUET_FOLDER = "data"
 PARQUET_FILE_BYTES = 500 << 20
 
@@ -51,7 +49,7 @@ def read_shards(
     """
     parts, skipped = [], []
     for part, notes in store.datasets():
-        skipped += notes
+        skipped += [SkippedRow(**note) for note in notes]
         if len(part):
             parts.append(part)
     if not parts:
@@ -117,23 +115,14 @@ def write_dataset(
     Writes the dataset with card, metadata and `skipped.jsonl` to `output`: aside first, then moved into place. Until
     the last move, of the file that `load_from_disk` looks for, the folder does not load.
     """
-    aside = output / MERGING_FOLDER
-    if aside.exists():
-        shutil.rmtree(aside)
-    aside.mkdir(parents=True)
-    if parquet:
-        write_parquet(splits, aside)
-    else:
-        splits.save_to_disk(aside)
-    write_documents(aside, metadata, card)
-    with open(aside / SKIPPED_FILE, "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row.to_dict(), ensure_ascii=False) + "\n" for row in skipped)
-    for path in sorted(aside.iterdir(), key=lambda path: path.name == "dataset_dict.json"):
-        place = output / path.name
-        if place.is_dir():
-            shutil.rmtree(place)
-        os.replace(path, place)
-    aside.rmdir()
+    with put_in_place(output, last="dataset_dict.json") as aside:
+        if parquet:
+            write_parquet(splits, aside)
+        else:
+            splits.save_to_disk(aside)
+        write_documents(aside, metadata, card)
+        with open(aside / SKIPPED_FILE, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row.to_dict(), ensure_ascii=False) + "\n" for row in skipped)
 
 
 def write_documents(folder: Path, metadata: DatasetMetadata, card: str) -> None:

@@ -3,12 +3,12 @@
 import functools
 from pathlib import Path
 
-import numpy as np
-from datasets import Audio, DatasetDict, load_dataset, load_from_disk
+from datasets import Audio
 
-from training.data_preparation import columns
-from training.data_preparation.columns import optional_seconds, optional_string, pick_column
-from training.data_preparation.fingerprint import fingerprint
+from t5gemma_tts.sharded import columns
+from t5gemma_tts.sharded.columns import optional_seconds, optional_string, pick_column
+from t5gemma_tts.sharded.fingerprint import fingerprint
+from t5gemma_tts.sharded.opening import audio_cell, open_split
 from training.data_preparation.rows import BadRow, SourceRow
 
 
@@ -41,14 +41,7 @@ class DatasetsSource:
         id_column: str | None = None,
     ):
         self.name, self.split = name, split
-        if is_saved_to_disk(name):
-            dataset = load_from_disk(name)
-            if isinstance(dataset, DatasetDict):
-                if split not in dataset:
-                    raise ValueError(f"{name!r} has no split {split!r}, only {', '.join(dataset)}.")
-                dataset = dataset[split]
-        else:
-            dataset = load_dataset(name, config_name, split=split)
+        dataset = open_split(name, config_name, split)
         found = dataset.column_names
         pick = functools.partial(pick_column, found, origin=repr(name))
         of_audio = tuple(key for key, feature in dataset.features.items() if isinstance(feature, Audio))
@@ -57,8 +50,6 @@ class DatasetsSource:
         self.speaker_column = pick(speaker_column, columns.SPEAKER, "speaker_column")
         self.language_column = pick(language_column, columns.LANGUAGE, "language_column")
         self.start_column = pick(start_column, columns.START, "start_column")
-        if self.audio_column in of_audio:
-            dataset = dataset.cast_column(self.audio_column, Audio(decode=False))
         self.dataset = dataset
         id_column = pick(id_column, columns.ID, "id_column")
         if id_column is None:
@@ -98,20 +89,9 @@ class DatasetsSource:
             **self._audio(cells[self.audio_column]),
         )
 
-    def _audio(self, audio) -> dict:
-        if isinstance(audio, str):
-            local = Path(self.name)
-            return {"file": local / audio if local.is_dir() else audio}
-        if isinstance(audio, dict):
-            if audio.get("bytes") is not None:
-                return {"audio_bytes": audio["bytes"], "file": audio.get("path")}
-            if audio.get("array") is not None and audio.get("sampling_rate"):
-                return {"waveform": np.asarray(audio["array"]), "sampling_rate": audio["sampling_rate"]}
-            if audio.get("path"):
-                return {"file": audio["path"]}
-        raise BadRow("audio", f"column {self.audio_column!r} holds no audio, but {str(audio)[:80]}.")
-
-
-def is_saved_to_disk(name: str) -> bool:
-    """Whether `name` is a folder that `save_to_disk` wrote."""
-    return any((Path(name) / file).is_file() for file in ("dataset_dict.json", "state.json"))
+    def _audio(self, cell) -> dict:
+        local = Path(self.name)
+        try:
+            return audio_cell(cell, local if local.is_dir() else None)
+        except ValueError as error:
+            raise BadRow("audio", f"column {self.audio_column!r} holds {error}") from error

@@ -5,9 +5,9 @@ import json
 import re
 from pathlib import Path
 
-from training.data_preparation import columns
-from training.data_preparation.columns import optional_seconds, optional_string, pick_column
-from training.data_preparation.fingerprint import fingerprint
+from t5gemma_tts.sharded import columns
+from t5gemma_tts.sharded.columns import optional_seconds, optional_string, pick_column
+from t5gemma_tts.sharded.fingerprint import fingerprint
 from training.data_preparation.rows import BadRow, SourceRow
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data_preparation.fingerprint import fingerprint
+from t5gemma_tts.sharded.fingerprint import fingerprint
 from training.data_preparation.metadata import LARGEST_CODEBOOK
 from training.data_preparation.rows import BadRow, SourceRow
 from training.data_preparation.splitting import TRAIN, VALIDATION

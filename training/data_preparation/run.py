@@ -7,14 +7,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from t5gemma_tts.sharded.state import FolderState, exclusive
+from t5gemma_tts.sharded.store import explain_full_disk
 from training.data_preparation.arguments import PrepareDatasetArguments
-from training.data_preparation.assemble import Summary, load_finished, read_shards, summarize, write_dataset
+from training.data_preparation.assemble import KIND, Summary, load_finished, read_shards, summarize, write_dataset
 from training.data_preparation.card import make_card
 from training.data_preparation.processes import Processes
 from training.data_preparation.publish import push_dataset
 from training.data_preparation.rows import SkippedRow
-from training.data_preparation.shards import explain_full_disk
-from training.data_preparation.state import PreparationState, exclusive
 from training.data_preparation.work import FILTER_REASONS, Work
 
 
@@ -38,7 +38,8 @@ def prepare_dataset(arguments: PrepareDatasetArguments) -> Summary | None:
     if arguments.engine == "ray":
         if processes.count > 1:
             raise ValueError("`engine` ray starts processes of its own: run it without `accelerate launch`.")
-        from training.data_preparation.ray_engine import encode_with_ray, import_ray
+        from t5gemma_tts.sharded.ray_pool import import_ray
+        from training.data_preparation.ray_engine import encode_with_ray
 
         import_ray()
     # the first one downloads, the others find it
@@ -48,8 +49,8 @@ def prepare_dataset(arguments: PrepareDatasetArguments) -> Summary | None:
     if not processes.is_main:
         _encode(work, processes)
         return None
-    with exclusive(arguments.output):
-        record = PreparationState(arguments.output, settings)
+    with exclusive(arguments.output, KIND):
+        record = FolderState(arguments.output, KIND, settings)
         record.begin(arguments.overwrite)
         if not record.is_complete:
             work.store.remove_leftovers()
@@ -75,7 +76,7 @@ def _encode(work: Work, processes: Processes, complete: bool = False) -> None:
 
 
 def _is_complete(work: Work) -> bool:
-    return PreparationState(work.arguments.output, {}).is_complete
+    return FolderState(work.arguments.output, KIND, {}).is_complete
 
 
 def _report(row: SkippedRow) -> None:
@@ -84,7 +85,7 @@ def _report(row: SkippedRow) -> None:
             logger.warning("skipped %s", row)
 
 
-def _finish(work: Work, record: PreparationState) -> Summary:
+def _finish(work: Work, record: FolderState) -> Summary:
     arguments, output = work.arguments, Path(work.arguments.output)
     metadata = work.metadata
     if record.is_complete:

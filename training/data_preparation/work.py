@@ -7,19 +7,20 @@ from functools import cached_property
 from pathlib import Path
 
 from t5gemma_tts.loading import load_codec
+from t5gemma_tts.sharded.opening import is_saved_to_disk
+from t5gemma_tts.sharded.store import ShardStore
 from training.data_preparation.arguments import (
     DEFAULT_CODEBOOK_SIZE,
     DEFAULT_FRAME_RATE,
     PrepareDatasetArguments,
 )
-from training.data_preparation.datasets_source import DatasetsSource, is_saved_to_disk
+from training.data_preparation.datasets_source import DatasetsSource
 from training.data_preparation.encoding import ClipEncoder, CodesImporter
 from training.data_preparation.folder_source import AUDIO_SUFFIXES, FolderSource
 from training.data_preparation.metadata import DatasetMetadata
 from training.data_preparation.original_source import OriginalSource
 from training.data_preparation.rows import BadRow, SkippedRow
 from training.data_preparation.schema import prepared_features, shard_features
-from training.data_preparation.shards import ShardStore
 from training.data_preparation.speed import import_av
 
 
@@ -203,7 +204,7 @@ class Work:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        self.store.write(shard, rows, skipped)
+        self.store.write(shard, rows, [row.to_dict() for row in skipped])
         return len(rows), len(skipped)
 
     def _load(self, index: int):

@@ -51,8 +51,8 @@ def make_corpus(
         OSError: if writing fails, or another run has the folder.
         ValueError: for numbers out of range, or a folder that was begun with other ones.
     """
-    from training.data_preparation.fingerprint import fingerprint
-    from training.data_preparation.state import PreparationState, exclusive
+    from t5gemma_tts.sharded.fingerprint import fingerprint
+    from t5gemma_tts.sharded.state import FolderState, exclusive
     from training.nano.clips import SAMPLING_RATE
     from training.nano.sentences import check_plan, plan_utterances
     from training.nano.speaking import speak_all
@@ -75,8 +75,8 @@ def make_corpus(
         "voices": {name: voice.description() for name, voice in voices.items()},
     }
     output = Path(output)
-    with exclusive(output):
-        record = PreparationState(output, settings)
+    with exclusive(output, "preparation"):
+        record = FolderState(output, "preparation", settings)
         record.begin(overwrite)
         speak_all(utterances, output, voices, num_workers)
         rows = _rows(utterances, output, voices)

@@ -1,4 +1,4 @@
-"""Which preparation an output folder belongs to, and whether it has finished."""
+"""Which work an output folder belongs to, and whether it has finished."""
 
 import contextlib
 import json
@@ -9,26 +9,23 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 
-STATE_FILE = "preparation.json"
-LOCK_FILE = ".preparation.lock"
-
-
-class PreparationState:
+class FolderState:
     """
-    The settings that decide what a preparation writes, kept beside what it has written.
+    The settings that decide what a piece of work writes, kept beside what it has written.
 
     Args:
-        output (`str` or `os.PathLike`): Folder of the preparation.
+        output (`str` or `os.PathLike`): Folder of the work.
+        kind (`str`): One word for the work, such as "preparation": its settings are in `preparation.json`.
         settings (`dict`): Of this run; anything that JSON can write.
     """
 
-    def __init__(self, output, settings: dict):
-        self.output = Path(output)
+    def __init__(self, output, kind: str, settings: dict):
+        self.output, self.kind = Path(output), kind
         self.settings = json.loads(json.dumps(settings, default=str))
 
     @property
     def path(self) -> Path:
-        return self.output / STATE_FILE
+        return self.output / f"{self.kind}.json"
 
     def stored(self) -> dict | None:
         """
@@ -49,15 +46,15 @@ class PreparationState:
 
     def begin(self, overwrite: bool = False) -> None:
         """
-        Takes the folder for this preparation, or goes on with it if it is the same.
+        Takes the folder for this work, or goes on with it if it is the same.
 
         Raises:
             FileExistsError: if the folder holds something else.
             ValueError: if it was begun with other settings; names them.
         """
-        has_files = self.output.is_dir() and any(path.name != LOCK_FILE for path in self.output.iterdir())
+        has_files = self.output.is_dir() and any(path.name != lock_file(self.kind) for path in self.output.iterdir())
         if has_files and not self.path.is_file():
-            raise FileExistsError(f"`output` {str(self.output)!r} is not empty, and not of a preparation.")
+            raise FileExistsError(f"`output` {str(self.output)!r} is not empty, and not of a {self.kind}.")
         if overwrite and has_files:
             self._clear()
         stored = self.stored()
@@ -82,7 +79,7 @@ class PreparationState:
 
     def _clear(self) -> None:
         for path in self.output.iterdir():
-            if path.name in (LOCK_FILE, STATE_FILE):
+            if path.name in (lock_file(self.kind), self.path.name):
                 continue
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         self.path.unlink()  # last, so that a killed clearing can be repeated
@@ -93,17 +90,21 @@ class PreparationState:
         os.replace(temporary, self.path)
 
 
+def lock_file(kind: str) -> str:
+    return f".{kind}.lock"
+
+
 @contextlib.contextmanager
-def exclusive(output):
+def exclusive(output, kind: str):
     """
-    Keeps a second run out of the folder. The system takes the lock from a process that is killed.
+    Keeps a second run of this kind of work out of the folder. The system takes the lock from a process that is killed.
 
     Raises:
         OSError: if another run has it.
     """
     Path(output).mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(Path(output) / LOCK_FILE, timeout=0):
+        with FileLock(Path(output) / lock_file(kind), timeout=0):
             yield
     except Timeout as error:
-        raise OSError(f"another preparation is writing to {str(output)!r}: wait for it, or end it.") from error
+        raise OSError(f"another {kind} is writing to {str(output)!r}: wait for it, or end it.") from error

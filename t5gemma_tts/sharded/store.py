@@ -1,30 +1,31 @@
-"""The encoded rows on disk while a preparation runs: a shard is there whole or not at all."""
+"""The finished rows on disk while the others are worked on: a shard is there whole or not at all."""
 
 import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterator
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 from datasets import Dataset, Features
 
-from training.data_preparation.rows import SkippedRow
-
 
 SHARDS_FOLDER = "shards"
-_SKIPPED_KEY = b"skipped_rows"
+MERGING_FOLDER = "merging"
+_NOTES_KEY = b"notes"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ShardStore:
     """
-    Shards of consecutive rows of a source, `shards/00000012.arrow`. The rows that were skipped are noted in the same
-    file, so that both appear together.
+    Shards of consecutive rows of a source, `shards/00000012.arrow`. What is to be noted of a shard, such as rows that
+    were skipped, is in the same file, so that both appear together.
 
     Args:
-        output (`str` or `os.PathLike`): Folder of the preparation.
+        output (`str` or `os.PathLike`): Folder of the work.
         num_rows (`int`): Of the source.
         rows_per_shard (`int`)
         features (`datasets.Features`): Columns of a shard.
@@ -46,9 +47,10 @@ class ShardStore:
 
     def pending(self) -> list[int]:
         """The shards that are not yet on disk, or cannot be read."""
-        return [shard for shard in range(len(self)) if not self._is_complete(shard)]
+        return [shard for shard in range(len(self)) if not self.is_complete(shard)]
 
-    def _is_complete(self, shard: int) -> bool:
+    def is_complete(self, shard: int) -> bool:
+        """Whether it is on disk, and can be read."""
         path = self.path(shard)
         if not path.is_file():
             return False
@@ -64,7 +66,7 @@ class ShardStore:
         for path in self.folder.glob("*.tmp"):
             path.unlink(missing_ok=True)
 
-    def write(self, shard: int, rows: list[dict], skipped: list[SkippedRow]) -> None:
+    def write(self, shard: int, rows: list[dict], notes: Sequence[dict] = ()) -> None:
         """
         Writes a shard: to a temporary file, which is renamed when it is safely on disk.
 
@@ -73,10 +75,11 @@ class ShardStore:
         """
         columns = {name: [row.get(name) for row in rows] for name in self.features}
         table = Dataset.from_dict(columns, features=self.features).data.table
-        notes = json.dumps([row.to_dict() for row in skipped]).encode("utf-8")
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _SKIPPED_KEY: notes})
+        noted = json.dumps(list(notes)).encode("utf-8")
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _NOTES_KEY: noted})
         path = self.path(shard)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        # of its own: two machines may write the same shard, if one was given up too early
+        temporary = path.with_suffix(f".{secrets.token_hex(8)}.tmp")
         with explain_full_disk(self.output):
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -94,13 +97,13 @@ class ShardStore:
             file.flush()
             os.fsync(file.fileno())
 
-    def datasets(self) -> Iterator[tuple[Dataset, list[SkippedRow]]]:
-        """All shards in order, memory-mapped, with their skipped rows. All must have been written."""
+    def datasets(self) -> Iterator[tuple[Dataset, list[dict]]]:
+        """All shards in order, memory-mapped, with their notes. All must have been written."""
         for shard in range(len(self)):
             path = self.path(shard)
             with pa.memory_map(str(path)) as file:
-                notes = pa.ipc.open_stream(file).schema.metadata[_SKIPPED_KEY]
-            yield Dataset.from_file(str(path)), [SkippedRow(**row) for row in json.loads(notes)]
+                noted = pa.ipc.open_stream(file).schema.metadata[_NOTES_KEY]
+            yield Dataset.from_file(str(path)), json.loads(noted)
 
 
 @contextlib.contextmanager
@@ -117,3 +120,22 @@ def explain_full_disk(output: Path):
             f"the disk of {str(output)!r} is full. The {finished} shards written so far are kept and stay valid: make "
             "room, and start the same command again; it goes on with the first shard that is missing.",
         ) from error
+
+
+@contextlib.contextmanager
+def put_in_place(output: Path, last: str) -> Iterator[Path]:
+    """
+    A folder to write to, whose files are moved into `output` when the block ends, `last` after all others: as long as
+    that one is not there, whoever looks for it finds nothing.
+    """
+    aside = output / MERGING_FOLDER
+    if aside.exists():
+        shutil.rmtree(aside)
+    aside.mkdir(parents=True)
+    yield aside
+    for path in sorted(aside.iterdir(), key=lambda path: path.name == last):
+        place = output / path.name
+        if place.is_dir():
+            shutil.rmtree(place)
+        os.replace(path, place)
+    aside.rmdir()

@@ -1,0 +1,63 @@
+"""A `datasets` dataset, from the Hub, from a local folder, or as it was saved by `save_to_disk`."""
+
+from pathlib import Path
+
+import numpy as np
+from datasets import Audio, Dataset, DatasetDict, load_dataset, load_from_disk
+
+
+def open_split(name: str, config_name: str | None = None, split: str = "train") -> Dataset:
+    """
+    One split of a dataset. Its audio comes as files or bytes: decoding by `datasets` would need torchcodec.
+
+    Args:
+        name (`str`): Hub repository, or local folder.
+        config_name (`str`, *optional*): Configuration of the dataset.
+        split (`str`, *optional*, defaults to `"train"`): of those that it has, if it has several.
+
+    Raises:
+        ValueError: if there is no such split.
+    """
+    if is_saved_to_disk(name):
+        dataset = load_from_disk(name)
+        if isinstance(dataset, DatasetDict):
+            if split not in dataset:
+                raise ValueError(f"{name!r} has no split {split!r}, only {', '.join(dataset)}.")
+            dataset = dataset[split]
+    else:
+        dataset = load_dataset(name, config_name, split=split)
+    for column, feature in dataset.features.items():
+        if isinstance(feature, Audio):
+            dataset = dataset.cast_column(column, Audio(decode=False))
+    return dataset
+
+
+def is_saved_to_disk(name: str) -> bool:
+    """Whether `name` is a folder that `save_to_disk` wrote."""
+    return any((Path(name) / file).is_file() for file in ("dataset_dict.json", "state.json"))
+
+
+def audio_cell(cell, folder: Path | None = None) -> dict:
+    """
+    What a cell of audio holds.
+
+    Args:
+        cell: path, or dict with "bytes", "path", or "array" and "sampling_rate".
+        folder (`Path`, *optional*): that a path as such is relative to.
+
+    Returns:
+        `dict`: `file` (path), `audio_bytes` with the `file` they are of, or `waveform` with `sampling_rate` in Hz.
+
+    Raises:
+        ValueError: if it holds none of these.
+    """
+    if isinstance(cell, str):
+        return {"file": cell if folder is None else folder / cell}
+    if isinstance(cell, dict):
+        if cell.get("bytes") is not None:
+            return {"audio_bytes": cell["bytes"], "file": cell.get("path")}
+        if cell.get("array") is not None and cell.get("sampling_rate"):
+            return {"waveform": np.asarray(cell["array"]), "sampling_rate": cell["sampling_rate"]}
+        if cell.get("path"):
+            return {"file": cell["path"]}
+    raise ValueError(f"no audio, but {str(cell)[:80]}.")
