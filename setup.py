@@ -25,6 +25,7 @@ train = [
     "pillow>=10",
     "tensorboard>=2.16",
 ]
+batch = ["datasets>=4.0"]
 serve = [
     "fastapi>=0.115",
     "uvicorn>=0.34",
@@ -71,7 +72,9 @@ setup(
         "serve": serve,
         "ui": ui,
         "speed": ["av>=14"],
-        "ray": ["ray[data]>=2.40"],
+        "batch": batch,
+        # not in dev: it brings 350 MB, and only slow tests need it
+        "ray": [*batch, *serve, "ray[data,serve]>=2.50"],
         # the voices that the small voice learns from (piper-tts is GPL-3.0), an ear for it, and its card's curves
         "nano": [
             "hibari-tts>=0.2.1,<0.3",

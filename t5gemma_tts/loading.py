@@ -1,5 +1,7 @@
 """Loading a checkpoint for use: model, processor and codec, on the devices that the caller names."""
 
+from dataclasses import dataclass, fields
+
 import torch
 from transformers.configuration_utils import PreTrainedConfig
 
@@ -90,4 +92,48 @@ def load_codec(name: str, device: str | torch.device = "auto") -> XCodec2:
     return XCodec2.from_pretrained(name, subfolder="codec", device=device)
 
 
-__all__ = ["load_codec", "load_model", "load_processor", "pick_device"]
+@dataclass(frozen=True)
+class ModelOptions:
+    """
+    Which checkpoint is to speak, and where its parts shall be.
+
+    Args:
+        model (`str`): Hub name or folder, in our layout or the original project's.
+        codec (`str`, *optional*): instead of its own.
+        device (`str`): as in `pick_device`.
+        dtype (`str`), quantization (`str`, *optional*): as in `load_model`.
+        encoder_device, codec_device (`str`, *optional*): of text encoder and codec; the model's if not given.
+        low_vram (`bool`): bfloat16 in any case, and encoder and codec on the CPU unless they have devices.
+    """
+
+    model: str
+    codec: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    quantization: str | None = None
+    encoder_device: str | None = None
+    codec_device: str | None = None
+    low_vram: bool = False
+
+    @classmethod
+    def of(cls, options) -> "ModelOptions":
+        """From an object that has attributes of these names, such as parsed arguments."""
+        return cls(**{field.name: getattr(options, field.name) for field in fields(cls)})
+
+    def load(self) -> tuple[T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor]:
+        """
+        Model and processor.
+
+        Raises:
+            as `load_model` and `load_processor`.
+        """
+        device = pick_device(self.device)
+        away = "cpu" if self.low_vram else str(device)
+        dtype = "bfloat16" if self.low_vram else self.dtype
+        model = load_model(self.model, device=device, dtype=dtype, quantization=self.quantization)
+        if self.encoder_device or self.low_vram:
+            model.get_encoder().to(pick_device(self.encoder_device or away))
+        return model, load_processor(self.model, self.codec, self.codec_device or away)
+
+
+__all__ = ["ModelOptions", "load_codec", "load_model", "load_processor", "pick_device"]

@@ -39,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     add_speak(verbs)
+    add_batch(verbs)
     add_serve(verbs)
     add_ui(verbs)
     add_encode(verbs)
@@ -75,16 +76,7 @@ def add_speak(verbs) -> None:
         "--tokens", metavar="FILE", help="also write the audio tokens, a line each, as `decode` reads them"
     )
     add_model(parser)
-    voice = parser.add_argument_group("voice")
-    voice.add_argument("--reference", metavar="AUDIO", help="recording of the voice to clone, best 3 to 10 seconds")
-    voice.add_argument("--reference-text", metavar="TEXT", help="what is said in it")
-    voice.add_argument(
-        "--asr",
-        metavar="MODEL",
-        nargs="?",
-        const=DEFAULT_ASR,
-        help=f"transcribe the reference with this speech recognition model (without a name: {DEFAULT_ASR})",
-    )
+    add_voice(parser)
     speech = parser.add_argument_group("speech")
     speech.add_argument("--language", help="en, ja or zh; detected if not given")
     speech.add_argument("--duration", type=positive(float), metavar="SECONDS", help="length; estimated if not given")
@@ -94,14 +86,62 @@ def add_speak(verbs) -> None:
         "--num-samples", type=positive(int), default=1, metavar="N", help="different takes of each line"
     )
     sampling.add_argument("--seed", type=int, help="repeatable results, of each line whatever the others are")
-    sampling.add_argument("--temperature", type=float, help="0 takes the best token always")
-    sampling.add_argument("--top-k", type=int)
-    sampling.add_argument("--top-p", type=float)
-    sampling.add_argument("--min-p", type=float)
+    add_sampling(sampling)
     parser.add_argument(
         "--batch-size", type=positive(int), default=8, metavar="N", help="lines spoken at once (default 8)"
     )
     parser.set_defaults(module="speak")
+
+
+def add_batch(verbs) -> None:
+    parser = verbs.add_parser(
+        "batch",
+        help="speak all rows of a dataset into another one",
+        description="Speak a dataset. Killed at any time, the same command goes on; rows that cannot be spoken say why.",
+    )
+    parser.add_argument(
+        "source",
+        help="lines of text (.txt), JSON Lines (.jsonl), or a folder or Hub name of a dataset; columns: text, and "
+        "optionally id, language, duration_seconds, speaker, reference_audio, reference_text",
+    )
+    parser.add_argument("-o", "--output", metavar="FOLDER", required=True, help="folder of the dataset to write")
+    parser.add_argument("--overwrite", action="store_true", help="discard an earlier batch there")
+    parser.add_argument(
+        "--keep", choices=["audio", "codes", "both"], default="both", help="what of the speech (default both)"
+    )
+    dataset = parser.add_argument_group("dataset")
+    dataset.add_argument("--config-name", metavar="NAME", help="of a dataset from the Hub")
+    dataset.add_argument("--split", default="train", help="of a dataset that has several (default train)")
+    dataset.add_argument("--text-column", metavar="NAME", help="if it is not called as usual")
+    dataset.add_argument(
+        "--id-column", metavar="NAME", help="if it is not called as usual; without one rows are counted"
+    )
+    voice = add_voice(parser)
+    voice.add_argument("--voices-dir", metavar="FOLDER", help="voices as `serve` keeps them, which `speaker` names")
+    speech = parser.add_argument_group("speech")
+    speech.add_argument("--language", help="of rows without one: en, ja or zh; detected if not given")
+    speech.add_argument("--speed", type=positive(float), default=1.0, help="divides estimated lengths (default 1.0)")
+    sampling = parser.add_argument_group("sampling (defaults: the model's)")
+    sampling.add_argument("--seed", type=int, default=0, help="of which each row gets its own (default 0)")
+    add_sampling(sampling)
+    work = parser.add_argument_group("work")
+    work.add_argument("--engine", choices=["local", "ray"], default="local", help="this process, or a Ray cluster")
+    work.add_argument("--workers", type=positive(int), metavar="N", help="Ray: at most so many (default: all it has)")
+    work.add_argument(
+        "--gpus-per-worker", type=float, metavar="N", help="Ray: 0.5 lets two share one (default: 1 if there are any)"
+    )
+    work.add_argument(
+        "--batch-size", type=positive(int), default=16, metavar="N", help="rows spoken at once (default 16)"
+    )
+    work.add_argument(
+        "--rows-per-shard",
+        type=positive(int),
+        default=64,
+        metavar="N",
+        help="rows between two files on disk: what a killed worker loses at most (default 64)",
+    )
+    add_model(parser)
+    parser.set_defaults(module="batch")
 
 
 def add_serve(verbs) -> None:
@@ -269,6 +309,27 @@ def add_model(parser) -> None:
         action="store_true",
         help="short for --dtype bfloat16 --codec-device cpu --encoder-device cpu --batch-size 1",
     )
+
+
+def add_voice(parser):
+    group = parser.add_argument_group("voice")
+    group.add_argument("--reference", metavar="AUDIO", help="recording of the voice to clone, best 3 to 10 seconds")
+    group.add_argument("--reference-text", metavar="TEXT", help="what is said in it")
+    group.add_argument(
+        "--asr",
+        metavar="MODEL",
+        nargs="?",
+        const=DEFAULT_ASR,
+        help=f"transcribe the reference with this speech recognition model (without a name: {DEFAULT_ASR})",
+    )
+    return group
+
+
+def add_sampling(group) -> None:
+    group.add_argument("--temperature", type=float, help="0 takes the best token always")
+    group.add_argument("--top-k", type=int)
+    group.add_argument("--top-p", type=float)
+    group.add_argument("--min-p", type=float)
 
 
 def add_codec(parser) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from transformers.utils import logging
 
-from ..loading import load_model, load_processor, pick_device
+from ..loading import ModelOptions
 from ..serving.limits import Limits
 
 
@@ -45,13 +45,4 @@ def read_limits(arguments) -> Limits:
 def load(arguments) -> tuple:
     """Model and processor, where the options of `add_model` want them."""
     logging.disable_progress_bar()
-    device = pick_device(arguments.device)
-    away = "cpu" if arguments.low_vram else device  # of codec and encoder, unless they have options of their own
-    model = load_model(
-        arguments.model,
-        device=device,
-        dtype="bfloat16" if arguments.low_vram else arguments.dtype,
-        quantization=arguments.quantization,
-    )
-    model.get_encoder().to(pick_device(arguments.encoder_device or str(away)))
-    return model, load_processor(arguments.model, arguments.codec, arguments.codec_device or away)
+    return ModelOptions.of(arguments).load()

@@ -1,0 +1,24 @@
+"""Telling one checkpoint from another."""
+
+from pathlib import Path
+
+from transformers.utils.hub import cached_file, extract_commit_hash
+
+from ..sharded.fingerprint import file_fingerprint, fingerprint
+
+
+SUFFIXES = (".bin", ".json", ".model", ".pt", ".pth", ".safetensors", ".txt")
+
+
+def checkpoint_fingerprint(name: str) -> str:
+    """
+    Of a folder's weights, configuration and tokenizer, wherever it is; of a Hub repository, its commit.
+
+    Raises:
+        OSError: if there is no checkpoint called `name`.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        return extract_commit_hash(cached_file(name, "config.json"), None)
+    files = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES and path.is_file())
+    return fingerprint([(path.relative_to(folder).as_posix(), file_fingerprint(path)) for path in files])

@@ -1,0 +1,51 @@
+"""Shards spoken by Ray Data, on one machine or a cluster."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+from ..checkpoints import NANO
+from ..sharded.ray_pool import absolute, work_with_ray
+from .arguments import BatchArguments
+
+
+PACKAGED = ""  # in place of a path: the voice within is wherever the package is on a machine
+PATHS = ("source", "output", "voices_dir", "reference_audio", "asr")
+
+
+def open_work(arguments: BatchArguments) -> Callable[[int], object]:
+    """Source, model and output of a worker."""
+    from transformers.utils import logging
+
+    from .work import Work
+
+    logging.disable_progress_bar()
+    if arguments.model.model == PACKAGED:
+        arguments = dataclasses.replace(arguments, model=dataclasses.replace(arguments.model, model=NANO))
+    work = Work(arguments)
+
+    def speak(shard: int) -> None:
+        if not work.store.is_complete(shard):  # else Ray asks again: the machine that knew of it has died
+            work.speak_shard(shard)
+
+    return speak
+
+
+def speak_with_ray(arguments: BatchArguments, shards: list[int]) -> Iterator[int]:
+    """
+    Speaks `shards` as `work_with_ray` does it, and yields each as it ends. All machines must see source, output, voices
+    and model at the same paths, or have them from the Hub.
+
+    Raises:
+        ImportError: if Ray Data is missing.
+        OSError: if shards could not be spoken or written; the others are kept.
+    """
+    model = arguments.model
+    name = PACKAGED if model.model == NANO else absolute(model.model)
+    options = dataclasses.replace(
+        arguments,
+        model=dataclasses.replace(model, model=name, codec=absolute(model.codec)),
+        **{path: absolute(getattr(arguments, path)) for path in PATHS},
+    )
+    yield from work_with_ray(
+        open_work, options, shards, arguments.num_workers, arguments.gpus_per_worker, use_gpus=model.device != "cpu"
+    )

@@ -1,0 +1,170 @@
+"""What is to be said: rows of a text file, of JSON Lines, or of a dataset."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ..sharded import columns
+from ..sharded.columns import optional_string, pick_column
+from ..sharded.fingerprint import file_fingerprint, fingerprint
+from ..sharded.opening import audio_cell, open_split
+
+
+OPTIONAL_COLUMNS = ("language", "duration_seconds", "speaker", "reference_audio", "reference_text")
+
+
+@dataclass(frozen=True)
+class BatchRow:
+    """
+    Args:
+        id (`str`)
+        text (`str`): as it is in the source; it may be of another type, which the processor refuses.
+        language, speaker, reference_text (`str`, *optional*)
+        duration_seconds (`float`, *optional*)
+        reference_audio (`dict`, *optional*): as `audio_cell` returns it.
+    """
+
+    id: str
+    text: str
+    language: str | None = None
+    duration_seconds: float | None = None
+    speaker: str | None = None
+    reference_audio: dict | None = None
+    reference_text: str | None = None
+
+
+class BatchSource:
+    """
+    Args:
+        name (`str`): a `.txt` file, every line of which that is not blank is a text; a `.jsonl` file with an object of
+            columns in each line; a folder or Hub name that `datasets` loads. Paths of recordings are relative to it.
+        config_name (`str`, *optional*), split (`str`): of a dataset.
+        text_column, id_column (`str`, *optional*): the usual names if not given. Without ids, rows are counted.
+
+    Raises:
+        FileNotFoundError: for a file that is not there.
+        ValueError: if it cannot be read, has no texts or rows, or two rows have the same id.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config_name: str | None = None,
+        split: str = "train",
+        text_column: str | None = None,
+        id_column: str | None = None,
+    ):
+        path = Path(name)
+        is_file = path.suffix.lower() in (".txt", ".jsonl")
+        if is_file and not path.is_file():
+            raise FileNotFoundError(f"`source` {name!r} is not there.")
+        if path.is_file() and not is_file:
+            raise ValueError(f"`source` must be a .txt or .jsonl file, a folder or a Hub name, got {name!r}.")
+        if is_file and config_name is not None:
+            raise ValueError(f"`config_name` is of a dataset, not of a file such as {name!r}.")
+        self.folder = path.parent if is_file else path if path.is_dir() else None
+        if not is_file:
+            self._rows = open_split(name, config_name, split)
+            found = self._rows.column_names
+        elif path.suffix.lower() == ".txt":
+            self._rows = [{"text": line.strip()} for line in read_text(path).splitlines() if line.strip()]
+            found = ["text"]
+        else:
+            self._rows = read_json_lines(path)
+            found = list(dict.fromkeys(key for row in self._rows for key in row))
+        if not len(self._rows):
+            raise ValueError(f"{name!r} has no rows.")
+        self.text_column = pick_column(found, text_column, columns.TEXT, "text_column", repr(name), required=True)
+        self.id_column = pick_column(found, id_column, columns.ID, "id_column", repr(name))
+        self.optional = [column for column in OPTIONAL_COLUMNS if column in found]
+        given = self._cells(self.id_column) if self.id_column else [None] * len(self._rows)
+        self.ids = [optional_string(cell) or f"{index:08d}" for index, cell in enumerate(given)]
+        first: dict[str, int] = {}
+        for index, row_id in enumerate(self.ids):
+            if first.setdefault(row_id, index) != index:
+                raise ValueError(f"ids must be unique: {row_id!r} is that of rows {first[row_id]} and {index}.")
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> BatchRow:
+        """
+        Raises:
+            ValueError: if its reference is no audio.
+        """
+        cells = self._rows[index]
+        row = {column: cells.get(column) for column in self.optional}
+        for column in ("language", "speaker", "reference_text"):
+            row[column] = optional_string(row.get(column))
+        if row.get("reference_audio") is not None:
+            try:
+                row["reference_audio"] = audio_cell(row["reference_audio"], self.folder)
+            except ValueError as error:
+                raise ValueError(f"`reference_audio` holds {error}") from error
+        return BatchRow(self.ids[index], cells.get(self.text_column), **row)
+
+    def speakers(self) -> list[str]:
+        """All that are named, in alphabetical order."""
+        cells = self._cells("speaker") if "speaker" in self.optional else []
+        return sorted({speaker for cell in cells if (speaker := optional_string(cell))})
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of all that is to be said, with recordings."""
+        parts = [self.ids, list(self._cells(self.text_column))]
+        parts += [list(self._cells(column)) for column in self.optional if column != "reference_audio"]
+        if "reference_audio" in self.optional:
+            parts.append([self._of_audio(cell) for cell in self._cells("reference_audio")])
+        return fingerprint([[fingerprint(part) for part in parts], self.optional])
+
+    def _of_audio(self, cell) -> str | None:
+        if cell is None:
+            return None
+        try:
+            audio = audio_cell(cell, self.folder)
+        except ValueError:  # its row will say so
+            return fingerprint(cell)
+        if "audio_bytes" in audio:
+            return fingerprint(audio["audio_bytes"].hex())
+        if "waveform" in audio:
+            return fingerprint([audio["waveform"].tolist(), audio["sampling_rate"]])
+        path = Path(audio["file"])
+        return file_fingerprint(path) if path.is_file() else None
+
+    def _cells(self, column: str):
+        """A column, in an order like the rows'; without those of others, which may be large."""
+        if isinstance(self._rows, list):
+            return (row.get(column) for row in self._rows)
+        return self._rows.select_columns([column])[column]
+
+
+def read_text(path: Path) -> str:
+    """
+    Raises:
+        ValueError: if it is no UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{str(path)!r} is not UTF-8: {error}") from error
+
+
+def read_json_lines(path: Path) -> list[dict]:
+    """
+    Raises:
+        ValueError: for a line that is no JSON object; names it.
+    """
+    rows = []
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            json.dumps(row, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no text
+        except ValueError as error:
+            raise ValueError(f"{str(path)!r}, line {number} cannot be read: {error}") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{str(path)!r}, line {number} must be a JSON object, got {line[:80]!r}.")
+        rows.append(row)
+    return rows

@@ -1,0 +1,175 @@
+"""What a process needs to speak shards, made from the options alone: the same here and in Ray."""
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+
+from datasets import Features, List, Value
+
+from ..engine_t5gemma_tts import SpeechEngine, SpeechRequest, speech_requests
+from ..serving.errors import NotFound
+from ..serving.formats import encode_sound
+from ..serving.studio import WHOLE_SECONDS
+from ..serving.voices import CODES_FILE, NAME, RECORD_FILE
+from ..sharded.fingerprint import file_fingerprint
+from ..sharded.store import ShardStore
+from ..streaming_t5gemma_tts import StreamWindows
+from .arguments import BatchArguments
+from .checkpoints import checkpoint_fingerprint
+from .source import BatchRow, BatchSource
+from .voices import Voices
+
+
+SEED_BITS = 53  # that JSON numbers carry exactly, and the server takes
+ROW_ERRORS = (ValueError, FileNotFoundError, NotFound)  # anything else would befall all rows
+
+
+def batch_features(contents: tuple[str, ...]) -> Features:
+    """The columns of a shard."""
+    features = {name: Value("string") for name in ("id", "text", "language", "speaker")}
+    if "audio" in contents:
+        features["audio"] = {"bytes": Value("binary"), "path": Value("string")}
+    if "codes" in contents:
+        features["codes"] = List(Value("uint16"))
+    return Features({**features, "seconds": Value("float32"), "seed": Value("int64"), "error": Value("string")})
+
+
+def row_seed(seed: int, row_id: str) -> int:
+    """The seed of a row in [0, 2**53), whatever the other rows are."""
+    digest = hashlib.sha256(f"{seed} {row_id}".encode("utf-8", errors="surrogatepass")).digest()
+    return int.from_bytes(digest, "big") % 2**SEED_BITS
+
+
+class Work:
+    """
+    The source, the model and the shards of a batch.
+
+    Args:
+        arguments (`BatchArguments`)
+    """
+
+    def __init__(self, arguments: BatchArguments):
+        self.arguments = arguments
+        self.source = BatchSource(
+            arguments.source, arguments.config_name, arguments.split, arguments.text_column, arguments.id_column
+        )
+        features = batch_features(arguments.contents)
+        self.store = ShardStore(arguments.output, len(self.source), arguments.rows_per_shard, features)
+
+    @cached_property
+    def _loaded(self) -> tuple:
+        return self.arguments.model.load()
+
+    @cached_property
+    def voices(self) -> Voices:
+        arguments = self.arguments
+        _, processor = self._loaded
+        return Voices(
+            processor, arguments.voices_dir, arguments.reference_audio, arguments.reference_text, arguments.asr
+        )
+
+    def settings(self) -> dict:
+        """
+        What the output depends on: source, model, voices and options.
+
+        Raises:
+            OSError: if there is no such model, codec, folder of voices, or reference.
+        """
+        arguments, model = self.arguments, self.arguments.model
+        options = ("language", "speed", "reference_text", "asr", "sampling", "seed", "contents", "rows_per_shard")
+        reference = arguments.reference_audio
+        return {
+            **{name: getattr(arguments, name) for name in options},
+            "source_fingerprint": self.source.fingerprint,
+            "source_rows": len(self.source),
+            "model_fingerprint": checkpoint_fingerprint(model.model),
+            "codec_fingerprint": model.codec and checkpoint_fingerprint(model.codec),
+            "dtype": "bfloat16" if model.low_vram else model.dtype,
+            "quantization": model.quantization,
+            "reference_fingerprint": reference and file_fingerprint(Path(reference)),
+            "voices_fingerprint": self._voices_fingerprint(),
+        }
+
+    def _voices_fingerprint(self) -> dict | None:
+        """Of the voices that rows ask for, by speaker."""
+        if self.arguments.voices_dir is None:
+            return None
+        folder = Path(self.arguments.voices_dir)
+        if not folder.is_dir():
+            raise FileNotFoundError(f"`voices_dir` {str(folder)!r} is not a folder.")
+        found = {}
+        for speaker in filter(NAME.fullmatch, self.source.speakers()):
+            files = [folder / speaker / name for name in (CODES_FILE, RECORD_FILE)]
+            found[speaker] = [file_fingerprint(path) for path in files if path.is_file()]
+        return found
+
+    def speak_shard(self, shard: int, on_row: Callable[[], None] = lambda: None) -> tuple[int, int]:
+        """
+        Speaks a shard and writes it. Its rows are spoken together and with nobody else, so what they become does not
+        depend on who speaks the other shards.
+
+        Args:
+            shard (`int`)
+            on_row (callable, *optional*): Called after every row.
+
+        Returns:
+            `(num_spoken, num_failed)`
+
+        Raises:
+            OSError: if the shard cannot be written.
+        """
+        model, processor = self._loaded
+        indices = self.store.rows(shard)
+        rows: dict[int, dict] = {}
+        requests: dict[SpeechRequest, dict] = {}
+        for index in indices:
+            row_id = self.source.ids[index]
+            rows[index] = {"id": row_id, "seed": row_seed(self.arguments.seed, row_id)}
+            try:
+                row = self.source[index]
+                rows[index] |= {
+                    "text": row.text if isinstance(row.text, str) else None,
+                    "language": row.language,
+                    "speaker": row.speaker,
+                }
+                requests[self._request(row, rows[index]["seed"])] = rows[index]
+            except ROW_ERRORS as error:
+                rows[index]["error"] = str(error)
+                on_row()
+        with ThreadPoolExecutor(1) as codec:  # has sound made of codes while others are still spoken
+            made = []
+            for request in SpeechEngine(model, self.arguments.batch_size).run(requests):
+                codes = processor.speech_codes(request.token_ids)
+                made.append((requests[request], codes, codec.submit(self._sound, codes)))
+                on_row()
+            for row, codes, future in made:
+                sound, row["seconds"] = future.result()
+                row |= {"codes": codes, "audio": {"bytes": sound, "path": f"{row['id']}.flac"}}
+        self.store.write(shard, [rows[index] for index in indices])
+        return len(requests), len(rows) - len(requests)
+
+    def _request(self, row: BatchRow, seed: int) -> SpeechRequest:
+        arguments = self.arguments
+        model, processor = self._loaded
+        inputs = processor(
+            text=row.text,
+            language=row.language or arguments.language,
+            duration=row.duration_seconds,
+            speed=1.0 if row.duration_seconds is not None else arguments.speed,
+            **self.voices.of(row),
+        )
+        (request,) = speech_requests(model, **inputs, seed=seed, **arguments.sampling)
+        request.plan(model)  # refuses what is too long before the others begin
+        return request
+
+    def _sound(self, codes: list[int]) -> tuple[bytes | None, float]:
+        """A FLAC file, if it is wanted, and seconds."""
+        _, processor = self._loaded
+        if "audio" not in self.arguments.contents:
+            return None, len(codes) / processor.frame_rate
+        windows = StreamWindows() if len(codes) > WHOLE_SECONDS * processor.frame_rate else None
+        (sound,) = processor.batch_decode([codes], windows=windows)
+        rate = int(processor.codec.sampling_rate)
+        return encode_sound(sound, rate, "flac"), len(sound) / rate

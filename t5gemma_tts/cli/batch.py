@@ -1,0 +1,56 @@
+"""`t5gemma-tts batch`."""
+
+import sys
+
+from tqdm import tqdm
+from transformers.utils import logging
+
+from ..loading import ModelOptions
+from .speak import sampling_options
+
+
+def run(arguments) -> None:
+    try:
+        import datasets
+
+        from ..batch.arguments import CONTENTS, BatchArguments
+        from ..batch.run import speak_batch
+    except ImportError as error:
+        raise ImportError(f'batches need `pip install "t5gemma-tts[batch]"` ({error}).') from error
+
+    if arguments.low_vram:
+        arguments.batch_size = 1
+    logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    options = BatchArguments(
+        source=arguments.source,
+        output=arguments.output,
+        model=ModelOptions.of(arguments),
+        config_name=arguments.config_name,
+        split=arguments.split,
+        text_column=arguments.text_column,
+        id_column=arguments.id_column,
+        language=arguments.language,
+        speed=arguments.speed,
+        voices_dir=arguments.voices_dir,
+        reference_audio=arguments.reference,
+        reference_text=arguments.reference_text,
+        asr=arguments.asr,
+        sampling=sampling_options(arguments),
+        seed=arguments.seed,
+        contents=CONTENTS if arguments.keep == "both" else (arguments.keep,),
+        rows_per_shard=arguments.rows_per_shard,
+        batch_size=arguments.batch_size,
+        engine=arguments.engine,
+        num_workers=arguments.workers,
+        gpus_per_worker=arguments.gpus_per_worker,
+        overwrite=arguments.overwrite,
+    )
+    with tqdm(unit="row", disable=not sys.stderr.isatty()) as bar:
+
+        def begin(done: int, total: int) -> None:
+            bar.reset(total)
+            bar.update(done)
+
+        summary = speak_batch(options, begin, bar.update)
+    print(f"{arguments.output}  {summary}")
