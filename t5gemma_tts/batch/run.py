@@ -97,12 +97,10 @@ def _merge(work: Work, output: Path) -> None:
 def summarize(rows: Dataset) -> Summary:
     """Of the output of a batch."""
     columns = rows.select_columns(["id", "seconds", "error"])
-    failed = [
-        row for row in columns.filter(lambda error: error is not None, input_columns="error", keep_in_memory=True)
-    ]
+    failed = [row for row in columns if row["error"] is not None]
     return Summary(
         num_rows=len(rows),
         num_failed=len(failed),
-        hours=sum(seconds or 0 for seconds in columns["seconds"]) / 3600,
+        hours=sum(row["seconds"] or 0 for row in columns) / 3600,
         first_error=f"{failed[0]['id']!r}: {failed[0]['error']}" if failed else None,
     )

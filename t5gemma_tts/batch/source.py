@@ -19,18 +19,16 @@ class BatchRow:
     """
     Args:
         id (`str`)
-        text (`str`): as it is in the source; it may be of another type, which the processor refuses.
+        text, duration_seconds, reference_audio: cells as they are in the source, whatever they are.
         language, speaker, reference_text (`str`, *optional*)
-        duration_seconds (`float`, *optional*)
-        reference_audio (`dict`, *optional*): as `audio_cell` returns it.
     """
 
     id: str
-    text: str
+    text: object
     language: str | None = None
-    duration_seconds: float | None = None
+    duration_seconds: object = None
     speaker: str | None = None
-    reference_audio: dict | None = None
+    reference_audio: object = None
     reference_text: str | None = None
 
 
@@ -89,19 +87,10 @@ class BatchSource:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> BatchRow:
-        """
-        Raises:
-            ValueError: if its reference is no audio.
-        """
         cells = self._rows[index]
         row = {column: cells.get(column) for column in self.optional}
         for column in ("language", "speaker", "reference_text"):
             row[column] = optional_string(row.get(column))
-        if row.get("reference_audio") is not None:
-            try:
-                row["reference_audio"] = audio_cell(row["reference_audio"], self.folder)
-            except ValueError as error:
-                raise ValueError(f"`reference_audio` holds {error}") from error
         return BatchRow(self.ids[index], cells.get(self.text_column), **row)
 
     def speakers(self) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..audio_t5gemma_tts import load_audio
 from ..serving.voices import DEFAULT_VOICE, VoiceStore, codec_fingerprint
+from ..sharded.opening import audio_cell
 from .source import BatchRow
 
 
@@ -20,6 +21,7 @@ class Voices:
 
     Args:
         processor (`T5GemmaTTSProcessor`)
+        folder (`Path`, *optional*): that paths in rows are relative to.
         voices_dir (`str`, *optional*): of a `VoiceStore`. Without it, speakers are but names.
         reference_audio (`str`, *optional*): file of the voice for all.
         reference_text (`str`, *optional*): what it says.
@@ -29,12 +31,13 @@ class Voices:
     def __init__(
         self,
         processor,
+        folder: Path | None = None,
         voices_dir: str | None = None,
         reference_audio: str | None = None,
         reference_text: str | None = None,
         asr: str | None = None,
     ):
-        self.processor, self.asr = processor, asr
+        self.processor, self.folder, self.asr = processor, folder, asr
         self.store = None if voices_dir is None else VoiceStore(voices_dir, codec_fingerprint(processor.codec))
         self.common = None if reference_audio is None else ({"file": reference_audio}, reference_text)
         self._remembered: OrderedDict[tuple, tuple[list[int], str]] = OrderedDict()
@@ -49,7 +52,11 @@ class Voices:
             ValueError: for a recording or voice that cannot be used.
         """
         if row.reference_audio is not None:
-            return self._recorded(row.reference_audio, row.reference_text)
+            try:
+                audio = audio_cell(row.reference_audio, self.folder)
+            except ValueError as error:
+                raise ValueError(f"`reference_audio` holds {error}") from error
+            return self._recorded(audio, row.reference_text)
         if row.reference_text is not None:
             raise ValueError("`reference_text` was given without `reference_audio`.")
         if self.store is not None and row.speaker is not None:

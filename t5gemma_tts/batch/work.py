@@ -67,7 +67,12 @@ class Work:
         arguments = self.arguments
         _, processor = self._loaded
         return Voices(
-            processor, arguments.voices_dir, arguments.reference_audio, arguments.reference_text, arguments.asr
+            processor,
+            self.source.folder,
+            arguments.voices_dir,
+            arguments.reference_audio,
+            arguments.reference_text,
+            arguments.asr,
         )
 
     def settings(self) -> dict:
@@ -125,16 +130,12 @@ class Work:
         rows: dict[int, dict] = {}
         requests: dict[SpeechRequest, dict] = {}
         for index in indices:
-            row_id = self.source.ids[index]
-            rows[index] = {"id": row_id, "seed": row_seed(self.arguments.seed, row_id)}
+            row = self.source[index]
+            text = row.text if isinstance(row.text, str) else None
+            seed = row_seed(self.arguments.seed, row.id)
+            rows[index] = {"id": row.id, "text": text, "language": row.language, "speaker": row.speaker, "seed": seed}
             try:
-                row = self.source[index]
-                rows[index] |= {
-                    "text": row.text if isinstance(row.text, str) else None,
-                    "language": row.language,
-                    "speaker": row.speaker,
-                }
-                requests[self._request(row, rows[index]["seed"])] = rows[index]
+                requests[self._request(row, seed)] = rows[index]
             except ROW_ERRORS as error:
                 rows[index]["error"] = str(error)
                 on_row()

@@ -97,7 +97,7 @@ def add_batch(verbs) -> None:
     parser = verbs.add_parser(
         "batch",
         help="speak all rows of a dataset into another one",
-        description="Speak a dataset. Killed at any time, the same command goes on; rows that cannot be spoken say why.",
+        description="Speak a dataset. Killed at any time, the same command goes on. Rows that fail say why.",
     )
     parser.add_argument(
         "source",
@@ -113,9 +113,7 @@ def add_batch(verbs) -> None:
     dataset.add_argument("--config-name", metavar="NAME", help="of a dataset from the Hub")
     dataset.add_argument("--split", default="train", help="of a dataset that has several (default train)")
     dataset.add_argument("--text-column", metavar="NAME", help="if it is not called as usual")
-    dataset.add_argument(
-        "--id-column", metavar="NAME", help="if it is not called as usual; without one rows are counted"
-    )
+    dataset.add_argument("--id-column", metavar="NAME", help="if not called as usual; without one, rows are counted")
     voice = add_voice(parser)
     voice.add_argument("--voices-dir", metavar="FOLDER", help="voices as `serve` keeps them, which `speaker` names")
     speech = parser.add_argument_group("speech")
