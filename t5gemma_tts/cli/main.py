@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_decode(verbs)
     add_info(verbs)
     add_convert(verbs)
+    add_evaluate(verbs)
     return parser
 
 
@@ -282,6 +283,71 @@ def add_convert(verbs) -> None:
     parser.add_argument("--keep-adapter", action="store_true", help="LoRA bundles: write base model and adapter apart")
     parser.add_argument("--overwrite", action="store_true", help="replace the folder if it exists")
     parser.set_defaults(module="convert")
+
+
+def add_evaluate(verbs) -> None:
+    parser = verbs.add_parser(
+        "evaluate",
+        help="measure a model against a test list, or compare two evaluations",
+        description="Speak a test list and measure what comes: words, length, voice, sound, speed, failures. Writes "
+        "figures, a report with pictures, and the worst ten as sound. The same command goes on where it was killed.",
+    )
+    parser.add_argument(
+        "list",
+        nargs="?",
+        help="`datasets` folder or Hub name, folder of recordings with texts, Seed-TTS-eval's .lst, or lines of text",
+    )
+    parser.add_argument("-o", "--output", metavar="FOLDER", required=True, help="folder of the evaluation")
+    parser.add_argument("--overwrite", action="store_true", help="discard an earlier evaluation there")
+    parser.add_argument(
+        "--compare", nargs=2, metavar="FOLDER", help="two evaluations of the same list: paired differences"
+    )
+    add_model(parser)
+    items = parser.add_argument_group("test list")
+    items.add_argument("--split", default="validation", help="of datasets and recordings (default validation)")
+    items.add_argument("--speaker", help="only this speaker's rows")
+    items.add_argument("--language", help="of texts whose list names none; detected if not given")
+    items.add_argument("--limit", type=positive(int), metavar="N", help="only so many, spread evenly")
+    items.add_argument("--title", help="name of the list in reports (default: its own)")
+    items.add_argument(
+        "--same-speaker-references", action="store_true", help="references from the same speaker's other recordings"
+    )
+    items.add_argument(
+        "--reference-seconds",
+        type=positive(float),
+        nargs=2,
+        default=(3.0, 10.0),
+        metavar=("MIN", "MAX"),
+        help="lengths of recordings that may be such references (default 3 10)",
+    )
+    items.add_argument("--recorded-lengths", action="store_true", help="ask for the lengths of the recordings")
+    measures = parser.add_argument_group("measures (length, speed and failures always)")
+    measures.add_argument(
+        "--asr",
+        metavar="MODEL",
+        nargs="?",
+        const=DEFAULT_ASR,
+        help=f"words heard by this model: Hub name, or CTranslate2 folder (without a name: {DEFAULT_ASR})",
+    )
+    measures.add_argument(
+        "--speaker-encoder",
+        metavar="MODEL",
+        help="similarity of voices by 'resemblyzer', or an x-vector model such as microsoft/wavlm-base-plus-sv",
+    )
+    measures.add_argument("--dnsmos", action="store_true", help="rate the sound")
+    speech = parser.add_argument_group("speech (sampling: the model's where not given)")
+    speech.add_argument("--seed", type=int, default=0, help="of every text (default 0)")
+    speech.add_argument("--speed", type=positive(float), default=1.0, help="divides lengths (default 1.0)")
+    speech.add_argument("--temperature", type=float)
+    speech.add_argument("--top-k", type=int)
+    speech.add_argument("--top-p", type=float)
+    speech.add_argument("--min-p", type=float)
+    speech.add_argument(
+        "--batch-size", type=positive(int), default=16, metavar="N", help="texts spoken at once (default 16)"
+    )
+    parser.add_argument("--keep-audio", action="store_true", help="keep all speech")
+    parser.add_argument("--samples", type=int, default=3, metavar="N", help="keep the first N as WAV (default 3)")
+    parser.set_defaults(module="evaluate")
 
 
 def add_model(parser) -> None:

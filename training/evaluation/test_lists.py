@@ -15,7 +15,7 @@ from training.codec_training.data import select_recordings
 
 
 SAVED_DATASET = ("dataset_dict.json", "dataset_info.json")
-SHORTEST_REFERENCE, LONGEST_REFERENCE = 3.0, 10.0  # seconds of a prepared clip that is a reference for others
+REFERENCE_SECONDS = (3.0, 10.0)  # shortest and longest recording that is a reference for others
 
 
 @dataclass(eq=False)
@@ -77,6 +77,7 @@ def read_test_list(
     language: str | None = None,
     limit: int | None = None,
     same_speaker_references: bool = False,
+    reference_seconds: tuple[float, float] = REFERENCE_SECONDS,
     recorded_lengths: bool = False,
 ) -> list[TestItem]:
     """
@@ -92,8 +93,9 @@ def read_test_list(
         speaker (`str`, *optional*): only rows of that speaker.
         language (`str`, *optional*): of texts for which the list names none; found out if not given.
         limit (`int`, *optional*): only so many, spread evenly.
-        same_speaker_references (`bool`, *optional*): for rows with a speaker and without a reference, take one of 3 to
-            10 seconds from the same speaker's other rows.
+        same_speaker_references (`bool`, *optional*): for rows with a speaker and without a reference, take one from
+            the same speaker's other rows.
+        reference_seconds (`tuple[float, float]`, *optional*, defaults to `(3.0, 10.0)`): how long those may be.
         recorded_lengths (`bool`, *optional*): ask for the lengths of the recordings.
 
     Raises:
@@ -129,7 +131,7 @@ def read_test_list(
     if not items:
         raise ValueError(f"{str(name)!r} has nothing to say.")
     if same_speaker_references:
-        give_references(items)
+        give_references(items, reference_seconds)
     if limit is not None and limit < len(items):
         items = [items[index] for index in np.linspace(0, len(items) - 1, limit).round().astype(int)]
     if recorded_lengths:
@@ -140,17 +142,18 @@ def read_test_list(
     return items
 
 
-def give_references(items: list[TestItem]) -> None:
+def give_references(items: list[TestItem], reference_seconds: tuple[float, float] = REFERENCE_SECONDS) -> None:
     """
     Gives every item without a reference one of its speaker's other recordings, in turn.
 
     Raises:
         ValueError: for an item whose speaker has none that fits.
     """
+    shortest, longest = reference_seconds
     fit: dict[str, list[TestItem]] = {}
     for item in items:
         seconds = seconds_of(item)
-        if item.speaker and seconds and SHORTEST_REFERENCE <= seconds <= LONGEST_REFERENCE:
+        if item.speaker and seconds and shortest <= seconds <= longest:
             fit.setdefault(item.speaker, []).append(item)
     for number, item in enumerate(items):
         if item.reference_audio is not None:
@@ -159,7 +162,7 @@ def give_references(items: list[TestItem]) -> None:
         if not others:
             raise ValueError(
                 f"{item.id!r} can have no reference: its speaker {item.speaker!r} has no other recording of "
-                f"{SHORTEST_REFERENCE:g} to {LONGEST_REFERENCE:g} seconds."
+                f"{shortest:g} to {longest:g} seconds."
             )
         chosen = others[number % len(others)]
         item.reference_audio, item.reference_text = chosen.recording, chosen.text

@@ -8,6 +8,7 @@ are made anew, the same ones, with estimated lengths. Writes `pm_rope.json`, `pm
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -15,40 +16,41 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a clone works without installation
 
-import jiwer  # noqa: E402
 import numpy as np  # noqa: E402
 
 from t5gemma_tts import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration  # noqa: E402
 from t5gemma_tts.duration_t5gemma_tts import estimate_duration  # noqa: E402
 from t5gemma_tts.loading import load_processor  # noqa: E402
 from training.data_preparation.splitting import VALIDATION  # noqa: E402
-from training.evaluation.text_errors import comparable  # noqa: E402
+from training.evaluation.figures import TOLERANCE  # noqa: E402
+from training.evaluation.plots import new_figure  # noqa: E402
+from training.evaluation.speech import Speaker  # noqa: E402
+from training.evaluation.test_lists import TestItem, read_test_list  # noqa: E402
+from training.evaluation.text_errors import count_errors, error_rate  # noqa: E402
 from training.evaluation.transcription import load_recogniser  # noqa: E402
-from training.nano.evaluate import LANGUAGE, Case, Evaluation, word_error_rate  # noqa: E402
 from training.nano.sentences import plan_utterances  # noqa: E402
 
 
+LANGUAGE = "en"
 LENGTH_RATIOS = (0.6, 0.8, 1.0, 1.2, 1.4, 1.6)
 VARIANTS = {"with": True, "without": False}
-TOLERANCE = 0.05  # of the wanted length
 
 
-def held_out_sentences(evaluation: Evaluation, speaker: str, limit: int | None) -> list[Case]:
+def held_out_sentences(corpus: Path | None, speaker: str, limit: int | None) -> list[TestItem]:
     """
     The corpus' held-out sentences with their recordings' lengths; without a corpus the same ones, with estimates.
 
     Raises:
         ValueError: if the corpus has none of that speaker.
     """
-    if evaluation.corpus is not None:
-        rows = evaluation.rows_of(speaker, VALIDATION, limit)
-        return [Case(row["text"], float(row["duration_seconds"])) for row in rows]
+    if corpus is not None:
+        return read_test_list(corpus, VALIDATION, speaker, limit=limit, recorded_lengths=True)
     plan = plan_utterances([speaker], num_sentences=1)  # what is held out does not depend on what is not
-    texts = [utterance.text for utterance in plan if utterance.split == VALIDATION][:limit]
-    return [Case(text, estimate_duration(text, LANGUAGE)) for text in texts]
+    held_out = [utterance for utterance in plan if utterance.split == VALIDATION][:limit]
+    return [TestItem(one.id, one.text, LANGUAGE, estimate_duration(one.text, LANGUAGE)) for one in held_out]
 
 
-def measure(evaluation: Evaluation, sentences: list[Case], ratio: float) -> dict[str, float]:
+def measure(speaker: Speaker, recognise, sentences: list[TestItem], ratio: float) -> dict[str, float]:
     """
     Speaks sentences at `ratio` times their lengths.
 
@@ -57,16 +59,17 @@ def measure(evaluation: Evaluation, sentences: list[Case], ratio: float) -> dict
         and the share of those up to `TOLERANCE`, quartiles of spoken by natural length, and the number of speeches
         that had to be stopped.
     """
-    cases = [Case(case.text, ratio * case.duration_seconds) for case in sentences]
-    spoken = evaluation.speak(cases)
-    rate = evaluation.processor.sampling_rate
-    texts, heard = [case.text for case in cases], evaluation.heard((speech.waveform for speech in spoken), rate)
+    items = [dataclasses.replace(item, duration_seconds=ratio * item.duration_seconds) for item in sentences]
+    spoken = speaker.speak(items)
+    rate = speaker.sampling_rate
+    heard = [recognise(speech.waveform, rate) if len(speech.waveform) else "" for speech in spoken]
+    counts = [count_errors(item.text, said, LANGUAGE) for item, said in zip(items, heard, strict=True)]
     shares = np.array(
-        [len(speech.waveform) / rate / case.duration_seconds for speech, case in zip(spoken, cases, strict=True)]
+        [len(speech.waveform) / rate / item.duration_seconds for speech, item in zip(spoken, items, strict=True)]
     )
     return {
-        "wer": word_error_rate(texts, heard),
-        "cer": float(jiwer.cer(*([comparable(text, LANGUAGE) for text in side] for side in (texts, heard)))),
+        "wer": error_rate(counts),
+        "cer": error_rate(counts, "characters"),
         "mean_absolute_error": float(np.abs(shares - 1).mean()),
         "within_5_percent": float((np.abs(shares - 1) <= TOLERANCE).mean()),
         "spoken_ratio_quartiles": np.quantile(ratio * shares, (0.25, 0.5, 0.75)).tolist(),
@@ -80,8 +83,8 @@ def ablate(
     """
     Args:
         name (`str`): Hub name or folder of a checkpoint with PM-RoPE.
-        corpus (`Path` or None), recognise (callable): as in [`Evaluation`].
-        speaker (`str`): whose rows of the corpus.
+        corpus (`Path` or None), speaker (`str`): folder of a corpus, and whose rows of it.
+        recognise (callable): as `load_recogniser` makes.
         limit (`int`, *optional*): only so many sentences.
         ratios: of the sentences' lengths.
 
@@ -94,11 +97,11 @@ def ablate(
     results = {}
     for variant, use_pm_rope in VARIANTS.items():
         model = T5GemmaTTSForConditionalGeneration.from_pretrained(name, dtype="float32", use_pm_rope=use_pm_rope)
-        evaluation = Evaluation(model, processor, corpus, recognise, seed=seed)
-        sentences = held_out_sentences(evaluation, speaker, limit)
+        mouth = Speaker(model, processor, batch_size=20, seed=seed)
+        sentences = held_out_sentences(corpus, speaker, limit)
         results[variant] = {}
         for ratio in ratios:
-            results[variant][f"{ratio:g}"] = figures = measure(evaluation, sentences, ratio)
+            results[variant][f"{ratio:g}"] = figures = measure(mouth, recognise, sentences, ratio)
             print(f"{variant} PM-RoPE, x {ratio:g}: {json.dumps(figures)}", file=sys.stderr, flush=True)
     return {
         "sentences": len(sentences),
@@ -134,11 +137,7 @@ def draw(results: dict, picture: Path) -> None:
     Raises:
         ImportError: without matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("the picture needs `pip install matplotlib`.") from error
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    figure = new_figure()
     words, lengths = figure.subplots(1, 2)
     for variant, colour in zip(VARIANTS, ("tab:blue", "tab:red"), strict=True):
         figures = results["pm_rope"][variant]

@@ -1,0 +1,80 @@
+"""`t5gemma-tts evaluate`: a model against a test list, or two evaluations side by side."""
+
+from pathlib import Path
+
+from ..loading import pick_device
+from .serve import load
+
+
+def run(arguments) -> None:
+    try:
+        from training.evaluation.compare import as_markdown, write_comparison
+    except ImportError as error:
+        raise ImportError(f'evaluation needs `pip install "t5gemma-tts[eval]"` ({error}).') from error
+    if arguments.compare:
+        if arguments.list is not None:
+            raise ValueError("--compare takes two evaluations and no test list.")
+        print(as_markdown(write_comparison(*arguments.compare, arguments.output)), end="")
+        return
+    if arguments.list is None:
+        raise ValueError("name a test list, or two evaluations with --compare.")
+    print((Path(evaluate(arguments)) / "evaluation.md").read_text(encoding="utf-8"), end="")
+
+
+def evaluate(arguments) -> str:
+    """Runs or finishes the evaluation and returns its folder."""
+    from model_card.build import public_name
+    from training.evaluation.dnsmos import load_dnsmos
+    from training.evaluation.measuring import Measures
+    from training.evaluation.run import evaluate_speech, weights_fingerprint
+    from training.evaluation.similarity import load_speaker_encoder
+    from training.evaluation.speech import Speaker
+    from training.evaluation.test_lists import read_test_list
+    from training.evaluation.transcription import load_recogniser
+
+    items = read_test_list(
+        arguments.list,
+        split=arguments.split,
+        speaker=arguments.speaker,
+        language=arguments.language,
+        limit=arguments.limit,
+        same_speaker_references=arguments.same_speaker_references,
+        reference_seconds=tuple(arguments.reference_seconds),
+        recorded_lengths=arguments.recorded_lengths,
+    )
+    about = {
+        "model": public_name(arguments.model),
+        "weights": weights_fingerprint(arguments.model),
+        "codec": public_name(arguments.codec),
+        "dtype": arguments.dtype,
+        "quantization": arguments.quantization,
+        "list": public_name(arguments.list),
+        "title": arguments.title or public_name(arguments.list),
+        "split": arguments.split,
+        "speaker": arguments.speaker,
+        "with_references": any(item.reference_audio is not None for item in items),
+        "recorded_lengths": arguments.recorded_lengths,
+        "asr": public_name(arguments.asr),
+        "speaker_encoder": public_name(arguments.speaker_encoder),
+        "dnsmos": arguments.dnsmos,
+    }
+    # what may be missing, before minutes are spent on loading
+    device = pick_device(arguments.codec_device or arguments.device)
+    rate_quality = load_dnsmos() if arguments.dnsmos else None
+    embed = load_speaker_encoder(arguments.speaker_encoder, device) if arguments.speaker_encoder else None
+    recognise = load_recogniser(arguments.asr, arguments.language) if arguments.asr else None
+    model, processor = load(arguments)
+    sampling = {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "min_p")}
+    sampling = {name: value for name, value in sampling.items() if value is not None}
+    batch_size = 1 if arguments.low_vram else arguments.batch_size
+    evaluate_speech(
+        Speaker(model, processor, batch_size, arguments.seed, arguments.speed, sampling),
+        items,
+        Measures(processor, recognise, embed, rate_quality),
+        arguments.output,
+        about,
+        keep_audio=arguments.keep_audio,
+        overwrite=arguments.overwrite,
+        num_samples=arguments.samples,
+    )
+    return arguments.output
