@@ -76,6 +76,9 @@ class BatchSource:
         self.text_column = pick_column(found, text_column, columns.TEXT, "text_column", repr(name), required=True)
         self.id_column = pick_column(found, id_column, columns.ID, "id_column", repr(name))
         self.optional = [column for column in OPTIONAL_COLUMNS if column in found]
+        if not is_file:  # others may be large
+            own = [self.text_column, *self.optional, *([self.id_column] if self.id_column else [])]
+            self._rows = self._rows.select_columns(list(dict.fromkeys(own)))
         given = self._cells(self.id_column) if self.id_column else [None] * len(self._rows)
         self.ids = [optional_string(cell) or f"{index:08d}" for index, cell in enumerate(given)]
         first: dict[str, int] = {}
@@ -122,7 +125,7 @@ class BatchSource:
         return file_fingerprint(path) if path.is_file() else None
 
     def _cells(self, column: str):
-        """A column, in an order like the rows'; without those of others, which may be large."""
+        """A column, in the order of the rows."""
         if isinstance(self._rows, list):
             return (row.get(column) for row in self._rows)
         return self._rows.select_columns([column])[column]

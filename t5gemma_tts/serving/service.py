@@ -49,7 +49,7 @@ class Service:
         self.created = int(time.time())
         self.draining = False
         self.num_open = 0
-        self.max_open = 2 * studio.capacity + SPARE_OPEN
+        self.max_open = most_open(studio.capacity)
         self._quiet = asyncio.Event()
         self._quiet.set()
 
@@ -127,6 +127,11 @@ class Service:
         return await self.studio.read_reference(waveform, rate, text)
 
 
+def most_open(capacity: int) -> int:
+    """Requests that may be open where `capacity` can be taken: the rest wait for their refusal."""
+    return 2 * capacity + SPARE_OPEN
+
+
 def sampling_options(item: SpeechItem) -> dict:
     """What the client asked for; the rest stays with the model's generation config."""
     options = {name: getattr(item, name) for name in ("temperature", "top_k", "top_p", "min_p")}
@@ -139,4 +144,4 @@ def sampling_options(item: SpeechItem) -> dict:
     return options | {"do_sample": True} if options else {}
 
 
-__all__ = ["Service", "sampling_options"]
+__all__ = ["Service", "most_open", "sampling_options"]
