@@ -4,7 +4,6 @@ A waveform is a floating point array in [-1, 1] of shape (num_samples,) or (num_
 has it. soundfile and soxr are imported when first used, so that the model alone loads without them.
 """
 
-import math
 import numbers
 import os
 import warnings
@@ -13,6 +12,8 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
+
+from .numbers_t5gemma_tts import is_finite_number
 
 
 # file suffix -> (format, subtype) of soundfile
@@ -112,7 +113,7 @@ def check_waveform(waveform, sampling_rate: float, name: str = "waveform", min_s
     """
     if isinstance(sampling_rate, bool) or not isinstance(sampling_rate, numbers.Real):
         raise ValueError(f"`sampling_rate` must be a number of Hz, got {sampling_rate!r}.")
-    if not math.isfinite(sampling_rate) or sampling_rate <= 0:
+    if not is_finite_number(sampling_rate) or sampling_rate <= 0:
         raise ValueError(f"`sampling_rate` must be above 0 Hz, got {sampling_rate!r}.")
     if isinstance(waveform, torch.Tensor):
         # numpy has no bfloat16

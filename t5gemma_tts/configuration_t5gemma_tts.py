@@ -5,12 +5,18 @@ follow. The text backbone is an ordinary `T5GemmaConfig`; its decoder is made to
 configuration cannot say two different things about it.
 """
 
+import contextlib
 import dataclasses
 import math
 from typing import Any
 
+import torch
 from transformers import AutoConfig, T5GemmaConfig, T5GemmaModuleConfig, Xcodec2Config
+from transformers.activations import ACT2FN
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+from .numbers_t5gemma_tts import is_finite_number
 
 
 AUTO_MAP = {
@@ -22,7 +28,49 @@ AUTO_MAP = {
 }
 
 
-class T5GemmaTTSCodecConfig(Xcodec2Config):
+LARGEST_CODEBOOK_SIZE = 2**31
+LAYER_TYPES = ("full_attention", "sliding_attention")
+BACKBONE_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "max_position_embeddings",
+    "query_pre_attn_scalar",
+)
+
+
+@contextlib.contextmanager
+def readable(what: str):
+    """Turns what Python and transformers trip over in values of wrong types into a `ValueError` about `what`."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as error:
+        raise ValueError(f"{what} has a value of a wrong type: {type(error).__name__}: {error}") from error
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a number that JSON keeps as it is."""
+    return isinstance(value, int | float) and is_finite_number(value)
+
+
+class _ReadableConfig(PreTrainedConfig):
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        """
+        As in transformers.
+
+        Raises:
+            ValueError, huggingface_hub.errors.StrictDataclassError: for values that no configuration can have.
+        """
+        with readable("the configuration"):
+            return super().from_dict(config_dict, **kwargs)
+
+
+class T5GemmaTTSCodecConfig(_ReadableConfig, Xcodec2Config):
     r"""
     `Xcodec2Config` with an optional upsampler before the decoder's head (the 44.1 kHz community variant).
 
@@ -45,7 +93,11 @@ class T5GemmaTTSCodecConfig(Xcodec2Config):
     acoustic_hidden_size: int | None = None
 
     def __post_init__(self, **kwargs):
-        super().__post_init__(**kwargs)
+        with readable("the codec's configuration"):
+            super().__post_init__(**kwargs)
+            self._complete()
+
+    def _complete(self):
         if self.acoustic_hidden_size is None:
             self.acoustic_hidden_size = self.hidden_size
         if self.output_sampling_rate is None:
@@ -83,7 +135,7 @@ def _derived_token_id(name: str, offset: int, doc: str) -> property:
     return property(get, refuse_others, doc=doc)
 
 
-class T5GemmaTTSConfig(PreTrainedConfig):
+class T5GemmaTTSConfig(_ReadableConfig):
     r"""
     Configuration of [`T5GemmaTTSForConditionalGeneration`].
 
@@ -144,19 +196,25 @@ class T5GemmaTTSConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         if type(self.codebook_size) is not int or self.codebook_size < 2:  # first: other fields follow from it
             raise ValueError(f"`codebook_size` must be an integer of at least 2, got {self.codebook_size!r}.")
+        if self.codebook_size > LARGEST_CODEBOOK_SIZE:
+            raise ValueError(f"`codebook_size` must be at most 2 ** 31, got {self.codebook_size!r:.40}.")
+        for name in ("backbone", "codec_config"):
+            if not isinstance(value := getattr(self, name), PreTrainedConfig | dict | None):
+                raise ValueError(f"`{name}` must be a configuration, a dict or None, got {value!r:.200}.")
         if self.backbone is None:
             self.backbone = T5GemmaConfig(
                 encoder=T5GemmaModuleConfig(attn_logit_softcapping=None),
                 decoder=T5GemmaModuleConfig(attn_logit_softcapping=None),
             )
-        super().__post_init__(**kwargs)
-        self.auto_map = dict(AUTO_MAP)  # always ours: the code is saved beside the weights
-        if self.eos_token_id is None:
-            self.eos_token_id = self.codebook_size + 3
-        if self.sampling_rate is None:
-            self.sampling_rate = 16000 if self.codec_config is None else _output_sampling_rate(self.codec_config)
-        self._fit_backbone_to_audio()
-        self._validate()
+        with readable("the configuration, its `backbone` or its `codec_config`"):
+            super().__post_init__(**kwargs)
+            self.auto_map = dict(AUTO_MAP)  # always ours: the code is saved beside the weights
+            if self.eos_token_id is None:
+                self.eos_token_id = self.codebook_size + 3
+            if self.sampling_rate is None:
+                self.sampling_rate = 16000 if self.codec_config is None else _output_sampling_rate(self.codec_config)
+            self._fit_backbone_to_audio()
+            self._validate()
 
     def _fit_backbone_to_audio(self):
         decoder = self.backbone.decoder
@@ -178,14 +236,22 @@ class T5GemmaTTSConfig(PreTrainedConfig):
 
         for name in ("frame_rate", "progress_scale", "max_duration_seconds", "progress_lookahead_seconds"):
             value = getattr(self, name)
-            if not _is_finite(value) or value <= 0:
+            if not _is_number(value) or value <= 0:
                 refuse(name, value, "a finite number above 0")
         for name in ("eos_loss_weight", "text_guard_frames_per_token"):
             value = getattr(self, name)
-            if not _is_finite(value) or value < 0:
+            if not _is_number(value) or value < 0:
                 refuse(name, value, "a finite number of at least 0")
-        if not _is_finite(self.extra_cutoff_seconds):
+        if not _is_number(self.extra_cutoff_seconds):
             refuse("extra_cutoff_seconds", self.extra_cutoff_seconds, "a finite number")
+        for name in ("use_pm_rope", "no_loss_on_prefix", "is_encoder_decoder", "tie_word_embeddings"):
+            if not isinstance(value := getattr(self, name), bool):
+                refuse(name, value, "True or False")
+        for part in (self, self.backbone, self.backbone.encoder, self.backbone.decoder):
+            if not isinstance(part.dtype, torch.dtype | None):
+                refuse("dtype", part.dtype, "a dtype of torch, or None")
+        if not isinstance(self.codec_name_or_path, str | None):
+            refuse("codec_name_or_path", self.codec_name_or_path, "a string or None")
         if type(self.sampling_rate) is not int or self.sampling_rate < 1:
             refuse("sampling_rate", self.sampling_rate, "an integer of at least 1 Hz")
         if self.eos_token_id not in (self.codebook_size + 1, self.codebook_size + 3):
@@ -205,6 +271,22 @@ class T5GemmaTTSConfig(PreTrainedConfig):
             )
         for side in ("encoder", "decoder"):
             module = getattr(self.backbone, side)
+            for name in BACKBONE_SIZES:
+                if not (_is_number(value := getattr(module, name)) and value > 0):
+                    refuse(f"backbone.{side}.{name}", value, "a number above 0")
+            for name in ("dropout_rate", "attention_dropout"):
+                if not (_is_number(value := getattr(module, name)) and 0 <= value <= 1):
+                    refuse(f"backbone.{side}.{name}", value, "from 0 to 1")
+            if module.hidden_activation not in ACT2FN:
+                refuse(f"backbone.{side}.hidden_activation", module.hidden_activation, "one that transformers knows")
+            types = module.layer_types
+            if len(types) != module.num_hidden_layers or not set(types) <= set(LAYER_TYPES):
+                refuse(f"backbone.{side}.layer_types", types, f"{' or '.join(LAYER_TYPES)} for each layer")
+            if module.pad_token_id is not None and not 0 <= module.pad_token_id < module.vocab_size:
+                refuse(f"backbone.{side}.pad_token_id", module.pad_token_id, f"in [0, {module.vocab_size}), or None")
+            rope_type = module.rope_parameters["rope_type"]
+            if rope_type != "default" and rope_type not in ROPE_INIT_FUNCTIONS:
+                refuse(f"backbone.{side}.rope_parameters", rope_type, "of a `rope_type` that transformers knows")
             if module.head_dim % 2:
                 refuse(f"backbone.{side}.head_dim", module.head_dim, "even (RoPE turns pairs)")
             if module.num_attention_heads % module.num_key_value_heads:
@@ -256,7 +338,10 @@ class T5GemmaTTSConfig(PreTrainedConfig):
             OSError: if there is no `config.json`.
             ValueError: if it is that of another kind of model.
         """
-        config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        with readable(f"the config.json of {str(pretrained_model_name_or_path)!r}"):
+            config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        if not isinstance(config_dict, dict):
+            raise ValueError(f"the config.json of {str(pretrained_model_name_or_path)!r} must be a JSON object.")
         if not config_dict:
             raise OSError(f"{str(pretrained_model_name_or_path)!r} is no checkpoint: it has no config.json.")
         if config_dict.get("model_type") == "t5gemma_voice":
@@ -283,6 +368,11 @@ class T5GemmaTTSConfig(PreTrainedConfig):
             ValueError: if it describes what this model cannot do (several codebooks, tied embeddings, special ids in
                 another order, no backbone).
         """
+        with readable("the original configuration"):
+            return cls._from_original(original, backbone)
+
+    @classmethod
+    def _from_original(cls, original: dict[str, Any], backbone: T5GemmaConfig | dict | None):
         if (size := original.get("audio_vocab_size")) is None:
             raise ValueError("the original configuration has no `audio_vocab_size`.")
         size = int(size[0] if isinstance(size, list) else size)
@@ -333,10 +423,6 @@ class T5GemmaTTSConfig(PreTrainedConfig):
             no_loss_on_prefix=bool(original.get("no_loss_on_prefix", 1)),
             **{name: value for name, value in optional.items() if value is not None},
         )
-
-
-def _is_finite(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _output_sampling_rate(codec: PreTrainedConfig) -> int:

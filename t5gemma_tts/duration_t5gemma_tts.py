@@ -1,10 +1,9 @@
 """Estimating how long a text takes to speak."""
 
-import math
-import numbers
 from typing import NamedTuple
 
 from .language_t5gemma_tts import check_text, resolve_language
+from .numbers_t5gemma_tts import is_finite_number
 from .phonemes_t5gemma_tts import count_phonemes
 
 
@@ -111,8 +110,7 @@ def _check_reference(
     if text is not None:
         check_text("reference_text", text)
     if duration_seconds is not None:
-        is_number = isinstance(duration_seconds, numbers.Real) and not isinstance(duration_seconds, bool)
-        if not is_number or not math.isfinite(duration_seconds) or duration_seconds <= 0:
+        if not is_finite_number(duration_seconds) or duration_seconds <= 0:
             raise ValueError(
                 f"reference_duration_seconds must be a finite number of seconds above 0, got {duration_seconds!r}"
             )

@@ -1,7 +1,6 @@
 """Processor of T5Gemma-TTS: texts and reference recordings to tensors, audio tokens to waveforms."""
 
 import math
-import numbers
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from transformers import AutoProcessor, AutoTokenizer, BatchFeature, PreTrainedC
 
 from .configuration_t5gemma_tts import T5GemmaTTSConfig
 from .duration_t5gemma_tts import estimate_duration
+from .numbers_t5gemma_tts import is_finite_number
 from .reference_t5gemma_tts import Transcriber, load_transcriber, read_reference
 from .speech_output_t5gemma_tts import SpeechOutputMixin
 from .text_t5gemma_tts import normalize_text
@@ -260,7 +260,7 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
             codes, reference_seconds, reference_text = references[key]
 
         for name, value in (("speed", speed), ("duration", duration)):
-            if not (_is_number(value) and value > 0) and not (name == "duration" and value is None):
+            if not (is_finite_number(value) and value > 0) and not (name == "duration" and value is None):
                 raise ValueError(f"`{name}` must be a finite number above 0, got {value!r}.")
         if duration is None:
             duration = (
@@ -357,10 +357,6 @@ def _one_per_text(name: str, value, count: int) -> list:
     if len(value) != count:
         raise ValueError(f"`{name}` must have one entry per text ({count}), got {len(value)}.")
     return list(value)
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 AutoProcessor.register(T5GemmaTTSConfig, T5GemmaTTSProcessor, exist_ok=True)

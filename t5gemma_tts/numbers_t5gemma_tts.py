@@ -1,0 +1,17 @@
+"""What counts as a number."""
+
+import math
+import numbers
+
+
+def is_finite_number(value: object) -> bool:
+    """Whether `value` is a real number that a float can hold: not True or False, NaN, infinite, or an int beyond."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+__all__ = ["is_finite_number"]

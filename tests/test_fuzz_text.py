@@ -1,0 +1,82 @@
+"""Texts of any characters: normalising, splitting and measuring them never fails, and loses nothing."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import cases, numbers, texts
+
+from t5gemma_tts.duration_t5gemma_tts import MAXIMUM_SECONDS, MINIMUM_SECONDS, estimate_duration
+from t5gemma_tts.language_t5gemma_tts import canonical_language, detect_language
+from t5gemma_tts.sentences import split_text
+from t5gemma_tts.text_t5gemma_tts import normalize_text
+
+
+LANGUAGES = st.none() | st.sampled_from(["en", "ja", "zh", "de", "ar", "xx"])
+
+
+def without_blanks(text: str) -> str:
+    return "".join(text.split())
+
+
+@cases(60)
+@given(text=texts(300), language=LANGUAGES)
+def test_normalising(text, language):
+    spoken = normalize_text(text, language)
+    assert isinstance(spoken, str) and len(spoken) <= len(text)
+    assert normalize_text(spoken, language or "en") == spoken or language == "ja"
+    if language not in (None, "ja"):
+        assert spoken == text
+    if language == "ja":
+        assert not set(spoken) & set("\t①②▼？！") and "………" not in spoken
+
+
+@cases(60)
+@given(
+    text=texts(300),
+    language=LANGUAGES,
+    max_seconds=st.floats(0.1, 100) | st.sampled_from([1.0, 3.0, math.inf]),
+    first=st.none() | st.floats(0.1, 5),
+)
+def test_splitting(text, language, max_seconds, first):
+    def seconds_of(piece):
+        return 0.1 * len(piece)
+
+    try:
+        pieces = split_text(text, seconds_of, max_seconds, first, language)
+    except ValueError as error:
+        assert "`text` has nothing to say" in str(error) and not text.strip()
+        return
+    assert without_blanks("".join(piece.text for piece in pieces)) == without_blanks(text)
+    assert all(piece.text.strip() and 0 <= piece.pause_seconds < 1 for piece in pieces)
+    assert pieces[-1].pause_seconds == 0
+    for number, piece in enumerate(pieces):
+        limit = first if number == 0 and first is not None else max_seconds
+        assert seconds_of(piece.text) <= max(limit, seconds_of("x" * 8)) or " " not in piece.text
+
+
+@cases(60)
+@given(
+    text=texts(100),
+    language=LANGUAGES | texts(5) | numbers(),
+    reference_text=st.none() | texts(100),
+    seconds=st.none() | st.floats(0.1, 30) | numbers(),
+)
+def test_measuring(text, language, reference_text, seconds):
+    try:
+        estimate = estimate_duration(text, language, reference_text, seconds)
+    except ValueError as error:
+        assert any(name in str(error) for name in ("language", "reference_text", "reference_duration_seconds"))
+        return
+    assert MINIMUM_SECONDS <= estimate <= MAXIMUM_SECONDS
+
+
+@cases(60)
+@given(text=texts(100))
+def test_languages(text):
+    assert detect_language(text) in ("ja", "zh", "en", "other")
+    assert detect_language(text) == detect_language(text)
+    try:
+        assert canonical_language(text)
+    except ValueError as error:
+        assert "language must be a tag" in str(error) and not text.strip()
