@@ -53,7 +53,10 @@ def read_tokens(name: str) -> dict[int, list[int]]:
     Raises:
         ValueError: if a line holds anything but whole numbers, or there are none; names file and line.
     """
-    text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name} must be a text file of tokens: {error}.") from error
     clips = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():

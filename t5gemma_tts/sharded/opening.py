@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from datasets import Audio, Dataset, DatasetDict, load_dataset, load_from_disk
+from datasets import Audio, Dataset, DatasetDict, config, load_dataset, load_from_disk
+from huggingface_hub.constants import HF_HUB_CACHE
+
+from .files import is_within
 
 
 def open_split(name: str, config_name: str | None = None, split: str = "train") -> Dataset:
@@ -43,21 +46,28 @@ def audio_cell(cell, folder: Path | None = None) -> dict:
 
     Args:
         cell: path, or dict with "bytes", "path", or "array" and "sampling_rate".
-        folder (`Path`, *optional*): that a path as such is relative to.
+        folder (`Path`, *optional*): that a path as such is relative to. Without one, of a dataset from the Hub, paths
+            must lead into the caches of `datasets` or the Hub.
 
     Returns:
         `dict`: `file` (path), `audio_bytes` with the `file` they are of, or `waveform` with `sampling_rate` in Hz.
 
     Raises:
-        ValueError: if it holds none of these.
+        ValueError: if it holds none of these, or the path of a file that was not downloaded.
     """
     if isinstance(cell, str):
-        return {"file": cell if folder is None else folder / cell}
+        return {"file": _downloaded(cell) if folder is None else folder / cell}
     if isinstance(cell, dict):
         if cell.get("bytes") is not None:
             return {"audio_bytes": cell["bytes"], "file": cell.get("path")}
         if cell.get("array") is not None and cell.get("sampling_rate"):
             return {"waveform": np.asarray(cell["array"]), "sampling_rate": cell["sampling_rate"]}
         if cell.get("path"):
-            return {"file": cell["path"]}
+            return {"file": _downloaded(cell["path"]) if folder is None else cell["path"]}
     raise ValueError(f"no audio, but {str(cell)[:80]}.")
+
+
+def _downloaded(path: str) -> str:
+    if not any(is_within(path, cache) for cache in (config.HF_DATASETS_CACHE, HF_HUB_CACHE)):
+        raise ValueError(f"{path!r:.200}, a file that was not downloaded with the dataset.")
+    return path

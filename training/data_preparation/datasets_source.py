@@ -15,7 +15,8 @@ from training.data_preparation.rows import BadRow, SourceRow
 class DatasetsSource:
     """
     Rows of a dataset with a column of audio and one of texts. Audio columns are not decoded by `datasets`, which would
-    need torchcodec, but handed on as files or bytes.
+    need torchcodec, but handed on as files or bytes. Rows of a dataset from the Hub can only name files in the caches
+    of `datasets` and the Hub.
 
     Args:
         name (`str`): Hub repository, or local folder.

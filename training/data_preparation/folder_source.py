@@ -1,12 +1,15 @@
 """A folder of recordings with transcripts: metadata.csv, metadata.jsonl, or pairs of audio and .txt files."""
 
 import csv
+import io
 import json
+import os
 import re
 from pathlib import Path
 
 from t5gemma_tts.sharded import columns
 from t5gemma_tts.sharded.columns import optional_seconds, optional_string, pick_column
+from t5gemma_tts.sharded.files import file_within, read_utf8
 from t5gemma_tts.sharded.fingerprint import fingerprint
 from training.data_preparation.rows import BadRow, SourceRow
 
@@ -21,7 +24,7 @@ class FolderSource:
     Rows of a folder, in the order of its metadata file or of the names of its files.
 
     - `metadata.csv` in the manner of LJSpeech, `id|text` or `id|text|normalised text`, audio in `wavs/` or beside it;
-    - `metadata.csv` with a header, or `metadata.jsonl`: a column of files, relative to the folder, and one of texts,
+    - `metadata.csv` with a header, or `metadata.jsonl`: a column of files, in the folder, and one of texts,
       optionally `id`, speaker, language, start in the source recording, and split;
     - pairs of files with equal names, in sub-folders too: `a/b.wav` (or .flac, .ogg, .mp3, .opus) and `a/b.txt`.
 
@@ -31,7 +34,7 @@ class FolderSource:
             *optional*): Names of columns where they are not the usual ones.
 
     Raises:
-        ValueError: if the folder has none of these, or a column is missing.
+        ValueError: if the folder has none of these, its metadata cannot be read, or a column is missing.
     """
 
     def __init__(
@@ -88,16 +91,20 @@ class FolderSource:
     def file_of(self, index: int) -> str:
         """What a message about this row names: its audio, or the metadata file if that line cannot be read."""
         row = self._rows[index]
-        return str(self.metadata_file if isinstance(row, BadRow) else self._audio_path(row))
+        return str(self.metadata_file if isinstance(row, BadRow) else self.folder / row["audio"])
 
     def __getitem__(self, index: int) -> SourceRow:
         """
         Raises:
-            BadRow: if the row's line cannot be read, or its text file not.
+            BadRow: if the row's line cannot be read, or its text file not, or it names a file out of the folder.
         """
         row = self._rows[index]
         if isinstance(row, BadRow):
             raise row
+        try:
+            file = file_within(self.folder, row["audio"])
+        except ValueError as error:
+            raise BadRow("metadata", str(error)) from error
         if "text_file" in row:
             path = self.folder / row["text_file"]
             try:
@@ -115,15 +122,12 @@ class FolderSource:
             raise BadRow("metadata", f"a split is named by letters, digits and underscores, got {split!r}.")
         return SourceRow(
             text=text,
-            file=self._audio_path(row),
+            file=file,
             speaker=optional_string(row.get("speaker")) or "",
             language=optional_string(row.get("language")),
             start_seconds=start_seconds,
             split=split,
         )
-
-    def _audio_path(self, row: dict) -> Path:
-        return self.folder / row["audio"]
 
     def _add(self, row_id: str, row: dict | BadRow) -> None:
         self.ids.append(row_id)
@@ -139,16 +143,19 @@ class FolderSource:
                 )
 
     def _read_csv(self) -> None:
-        lines = self.metadata_file.read_text(encoding="utf-8-sig").splitlines()
-        header = next(csv.reader(lines[:1]), [])
-        if "|" in (lines[0] if lines else "") and not set(header) & {*columns.AUDIO, self._wanted["audio"][0]}:
-            self._read_ljspeech(lines)
-            return
-        with open(self.metadata_file, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+        text = read_utf8(self.metadata_file)
+        lines = text.splitlines()
+        try:
+            header = next(csv.reader(lines[:1]), [])
+            if "|" in (lines[0] if lines else "") and not set(header) & {*columns.AUDIO, self._wanted["audio"][0]}:
+                self._read_ljspeech(lines)
+                return
+            reader = csv.DictReader(io.StringIO(text, newline=""))
             names = self._column_names(list(reader.fieldnames or []))
             for cells in reader:
                 self._add_cells(names, cells, f"line {reader.line_num}")
+        except csv.Error as error:
+            raise ValueError(f"{str(self.metadata_file)!r} cannot be read as CSV: {error}.") from error
 
     def _read_ljspeech(self, lines: list[str]) -> None:
         for number, line in enumerate(lines, start=1):
@@ -167,19 +174,19 @@ class FolderSource:
         candidates = [name] if name.lower().endswith(AUDIO_SUFFIXES) else [name + suffix for suffix in AUDIO_SUFFIXES]
         for parent in (Path(LJSPEECH_FOLDER), Path()):
             for candidate in candidates:
-                if (self.folder / parent / candidate).is_file():
+                if os.path.isfile(self.folder / parent / candidate):  # unlike `Path.is_file`, for names of any length
                     return (parent / candidate).as_posix()
         return f"{LJSPEECH_FOLDER}/{candidates[0]}"
 
     def _read_jsonl(self) -> None:
         names = None
-        for number, line in enumerate(self.metadata_file.read_text(encoding="utf-8-sig").split("\n"), start=1):
+        for number, line in enumerate(read_utf8(self.metadata_file).split("\n"), start=1):
             if not line.strip():
                 continue
             where = f"line {number}"
             try:
                 cells = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 self._add(f"line-{number}", BadRow("metadata", f"{where} is not JSON: {error}."))
                 continue
             if not isinstance(cells, dict):

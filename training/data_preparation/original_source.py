@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from t5gemma_tts.sharded.files import file_within, read_utf8
 from t5gemma_tts.sharded.fingerprint import fingerprint
 from training.data_preparation.metadata import LARGEST_CODEBOOK
 from training.data_preparation.rows import BadRow, SourceRow
@@ -54,7 +55,7 @@ class OriginalSource:
             raise ValueError(f"no rows in {str(manifests)!r}: expected train.txt, and optionally valid.txt, test.txt.")
 
     def _read_manifest(self, path: Path, split: str) -> None:
-        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        for number, line in enumerate(read_utf8(path).split("\n"), start=1):
             if not line.strip():
                 continue
             row_id, *cells = line.strip().split("\t")
@@ -82,17 +83,21 @@ class OriginalSource:
     def __getitem__(self, index: int) -> SourceRow:
         """
         Raises:
-            BadRow: if the transcript cannot be read.
+            BadRow: if the transcript cannot be read, or the id leads out of the folder.
         """
-        path = self.text_folder / f"{self.ids[index]}.txt"
+        name = f"{self.ids[index]}.txt"
+        try:
+            path = file_within(self.text_folder, name)
+        except ValueError as error:
+            raise BadRow("metadata", str(error)) from error
         try:
             text = path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # also of names that none can have
             raise BadRow("transcript", f"cannot read the transcript {str(path)!r}: {error}") from error
         return SourceRow(
             text=text,
             codes_file=self.file_of(index),
-            neighbors_file=self.neighbors_folder / f"{self.ids[index]}.txt",
+            neighbors_file=self.neighbors_folder / name,
             manifest_num_frames=self._num_frames[index],
             split=self._splits[index],
         )
