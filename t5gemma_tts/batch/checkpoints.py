@@ -19,6 +19,9 @@ def checkpoint_fingerprint(name: str) -> str:
     """
     folder = Path(name)
     if not folder.is_dir():
-        return extract_commit_hash(cached_file(name, "config.json"), None)
+        try:
+            return extract_commit_hash(cached_file(name, "config.json"), None)
+        except OSError as error:
+            raise OSError(f"no checkpoint at {name!r}: {error}") from error
     files = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES and path.is_file())
     return fingerprint([(path.relative_to(folder).as_posix(), file_fingerprint(path)) for path in files])

@@ -155,7 +155,7 @@ class Work:
         arguments = self.arguments
         model, processor = self._loaded
         inputs = processor(
-            text=row.text,
+            text=[row.text],
             language=row.language or arguments.language,
             duration=row.duration_seconds,
             speed=1.0 if row.duration_seconds is not None else arguments.speed,

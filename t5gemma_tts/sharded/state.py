@@ -27,6 +27,10 @@ class FolderState:
     def path(self) -> Path:
         return self.output / f"{self.kind}.json"
 
+    @property
+    def _draft(self) -> Path:
+        return self.path.with_suffix(".tmp")
+
     def stored(self) -> dict | None:
         """
         Raises:
@@ -52,7 +56,8 @@ class FolderState:
             FileExistsError: if the folder holds something else.
             ValueError: if it was begun with other settings; names them.
         """
-        has_files = self.output.is_dir() and any(path.name != lock_file(self.kind) for path in self.output.iterdir())
+        begun = (lock_file(self.kind), self._draft.name)  # a run that was killed at once has left no more than these
+        has_files = self.output.is_dir() and any(path.name not in begun for path in self.output.iterdir())
         if has_files and not self.path.is_file():
             raise FileExistsError(f"`output` {str(self.output)!r} is not empty, and not of a {self.kind}.")
         if overwrite and has_files:
@@ -85,9 +90,10 @@ class FolderState:
         self.path.unlink()  # last, so that a killed clearing can be repeated
 
     def _write(self, complete: bool) -> None:
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"complete": complete, "settings": self.settings}, indent=2), encoding="utf-8")
-        os.replace(temporary, self.path)
+        self._draft.write_text(
+            json.dumps({"complete": complete, "settings": self.settings}, indent=2), encoding="utf-8"
+        )
+        os.replace(self._draft, self.path)
 
 
 def lock_file(kind: str) -> str:

@@ -1,0 +1,53 @@
+"""Ray clusters of several nodes on this machine, for tests."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+from batches import ENVIRONMENT
+
+
+ray = pytest.importorskip("ray")
+
+NODE_BYTES = 100 << 20  # of a node's object store
+PATIENCE_SECONDS = 300
+
+
+@contextlib.contextmanager
+def local_cluster(num_nodes: int = 2, cpus: int = 1) -> Iterator:
+    """Yields a `Cluster` whose processes find the code as this one does; this process is connected to it."""
+    from ray.cluster_utils import Cluster
+
+    before = dict(os.environ)
+    os.environ.update(ENVIRONMENT, RAY_USAGE_STATS_ENABLED="0")
+    node = {"num_cpus": cpus, "object_store_memory": NODE_BYTES}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    try:
+        for _ in range(num_nodes - 1):
+            cluster.add_node(**node)
+        ray.init(address=cluster.address, log_to_driver=False)
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def actors(name: str) -> dict[int, str]:
+    """Process and node of each that lives, of those whose class is called so."""
+    from ray.util.state import list_actors
+
+    alive = list_actors(filters=[("state", "=", "ALIVE")])
+    return {actor.pid: actor.node_id for actor in alive if name in actor.class_name}
+
+
+def wait_for(condition, what: str):
+    """What `condition()` returns when it is true."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"no {what}"
+        time.sleep(0.2)
+    return found
