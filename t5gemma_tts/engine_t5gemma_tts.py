@@ -17,6 +17,8 @@ from .slots_t5gemma_tts import SpeechSlots
 
 
 UNPLANNED_FRAMES = 256  # room for a speech of unknown length, to begin with
+# those who have less than this share of the longest one's tokens left go first, and the others at every third step
+SOON_SHARE, PATIENCE = 0.5, 3
 
 
 @dataclass(eq=False)
@@ -66,6 +68,11 @@ class SpeechRequest:
         self.max_tokens = len(self.positions) - len(self.prompt_ids)
         generator = torch.Generator().manual_seed(self.seed)
         self.noise = torch.rand(self.max_tokens, dtype=torch.float64, generator=generator).tolist()
+
+    @property
+    def tokens_left(self) -> int:
+        """At most so many are still to come."""
+        return self.max_tokens - len(self.token_ids)
 
     def silence_run(self) -> int:
         """How often the last token has just been said, if it is one of silence, else 0."""
@@ -176,6 +183,8 @@ class SpeechEngine:
     def _close(self) -> None:
         """Nobody speaks: memory of keys and values goes, and weights may change."""
         self.speaking: list[SpeechRequest] = []
+        self.samplers: dict[int, RowSampler] = {}
+        self.steps_ahead = 0
         self.slots, self.decode_step = SpeechSlots(self.num_layers), None
 
     def submit(self, request: SpeechRequest) -> None:
@@ -200,9 +209,14 @@ class SpeechEngine:
         return bool(self.waiting or self.speaking)
 
     @torch.no_grad()
-    def step(self) -> list[SpeechRequest]:
+    def step(self, soonest_first: bool = False) -> list[SpeechRequest]:
         """
         One more token for everybody, and the first one for those who found a place.
+
+        Args:
+            soonest_first (`bool`): let those who have much more to say than others take part in every third step only.
+                Where a step takes longer the more rows it has, as on a CPU, short speeches beside long ones end sooner,
+                and the long ones hardly later.
 
         Returns:
             The requests that got one, `token_ids[-1]`; the end token sets `finished`, and ends at `max_new_tokens` too.
@@ -215,8 +229,8 @@ class SpeechEngine:
             self._join(self.waiting.popleft())
         if not self.speaking:
             return []
-        served = list(self.speaking)
-        for request, token in zip(served, self._choose(self._next_scores()), strict=True):
+        served = self.speaking[: self._take_turns() if soonest_first else None]
+        for request, token in zip(served, self._choose(served, self._next_scores(served)), strict=True):
             request.token_ids.append(token)
             request.finished = token == self.eos_token_id or len(request.token_ids) == request.max_tokens
         for row in reversed(range(len(served))):  # the last row moves into the place of one that leaves
@@ -250,7 +264,7 @@ class SpeechEngine:
         self.slots.remove(row)
         self.speaking[row] = self.speaking[-1]
         self.speaking.pop()
-        self.sampler = None
+        self.samplers.clear()
         if not self.speaking:
             self._close()
 
@@ -277,21 +291,34 @@ class SpeechEngine:
         frames = UNPLANNED_FRAMES if request.num_frames is None else request.num_frames
         self.slots.add(texts, cache, room=len(request.prompt_ids) + min(request.max_tokens, frames) + 1)
         self.speaking.append(request)
-        self.sampler = None
+        self.samplers.clear()
 
-    def _next_scores(self) -> torch.FloatTensor:
+    def _take_turns(self) -> int:
+        """How many take part in this step; they are the first ones."""
+        left = [request.tokens_left for request in self.speaking]
+        soon = [row for row, tokens in enumerate(left) if tokens < SOON_SHARE * max(left)]
+        self.steps_ahead = (self.steps_ahead + 1) % PATIENCE if soon else 0
+        if not self.steps_ahead:
+            return len(left)
+        early, late = set(range(len(soon))), set(soon)
+        for row, other in zip(sorted(early - late), sorted(late - early), strict=True):
+            self.slots.swap(row, other)
+            self.speaking[row], self.speaking[other] = self.speaking[other], self.speaking[row]
+            self.samplers.clear()
+        return len(soon)
+
+    def _next_scores(self, requests: list[SpeechRequest]) -> torch.FloatTensor:
         device = self.device
-        tokens = torch.tensor([(request.token_ids or request.prompt_ids)[-1] for request in self.speaking])
-        places = [len(request.prompt_ids) + len(request.token_ids) - 1 for request in self.speaking]
-        positions = torch.stack(
-            [request.positions[place] for request, place in zip(self.speaking, places, strict=True)]
-        )
+        self.slots.show(len(requests))
+        tokens = torch.tensor([(request.token_ids or request.prompt_ids)[-1] for request in requests])
+        places = [len(request.prompt_ids) + len(request.token_ids) - 1 for request in requests]
+        positions = torch.stack([request.positions[place] for request, place in zip(requests, places, strict=True)])
         hidden = self.decode_step(tokens.to(device), positions.to(device), self.slots)  # (batch_size, hidden_size)
         return self.decode_step.logits(hidden).float()
 
-    def _choose(self, scores: torch.FloatTensor) -> list[int]:
-        """The next token of each who speaks: rules first, then sampling, as `generate` does it."""
-        requests, eos = self.speaking, self.eos_token_id
+    def _choose(self, requests: list[SpeechRequest], scores: torch.FloatTensor) -> list[int]:
+        """The next token of each: rules first, then sampling, as `generate` does it."""
+        eos = self.eos_token_id
         early = [row for row, request in enumerate(requests) if len(request.token_ids) < self.min_frames]
         scores[early, eos] = -torch.inf
         runs = [request.silence_run() if request.options.silence_token_ids else 0 for request in requests]
@@ -303,10 +330,10 @@ class SpeechEngine:
             scores = SilencePenaltyLogitsProcessor.penalise(
                 scores, last.to(device).unsqueeze(-1), counts, longest.unsqueeze(-1)
             )
-        if self.sampler is None:
-            self.sampler = RowSampler([request.options for request in requests], scores.device)
+        if (sampler := self.samplers.get(len(requests))) is None:
+            sampler = self.samplers[len(requests)] = RowSampler([one.options for one in requests], scores.device)
         noise = torch.tensor([request.noise[len(request.token_ids)] for request in requests], dtype=torch.float64)
-        best, chosen = self.sampler(scores, noise)
+        best, chosen = sampler(scores, noise)
         spent = [len(request.token_ids) >= request.max_frames for request in requests]
         return [
             eos if is_spent or one_best == eos else one

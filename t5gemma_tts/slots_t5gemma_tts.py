@@ -1,6 +1,7 @@
 """Places for speeches that come and go: rows of keys and values, filled from a prompt and given up at the end.
 
 Rows in use are always the first ones: the last moves into the place that falls free, which copies one row and no more.
+A step may be for the first few of them alone, while the others wait.
 """
 
 import torch
@@ -22,7 +23,7 @@ class SpeechSlots(SpeechState):
         self.lengths = torch.zeros(0, dtype=torch.long)
         self.text_lengths = torch.zeros(0, dtype=torch.long)
         self.bias = self.text_bias = None
-        self.used = 0
+        self.used = self.shown = 0
 
     @property
     def num_rows(self) -> int:
@@ -38,6 +39,7 @@ class SpeechSlots(SpeechState):
             cache (`SpeechCache`, *optional*): of its prompt; None stands for no token so far.
             room (`int`): tokens that it is going to need.
         """
+        self._show_all()
         row, length, text_length = self.num_rows, 0 if cache is None else cache.get_seq_length(), texts[0][0].shape[2]
         for index, (keys, values) in enumerate(texts):
             layer, text_layer = self.layers[index], self.text_layers[index]
@@ -49,10 +51,9 @@ class SpeechSlots(SpeechState):
                 prompt = cache.self_attention_cache.layers[index]
                 layer.key_buffer[row, :, :length] = prompt.keys[0]
                 layer.value_buffer[row, :, :length] = prompt.values[0]
-            layer.num_rows = text_layer.num_rows = row + 1
         self.lengths = torch.cat([self.lengths, torch.tensor([length])])
         self.text_lengths = torch.cat([self.text_lengths, torch.tensor([text_length])])
-        self._rebuild()
+        self.shown = 0
 
     def remove(self, row: int) -> None:
         """Gives up `row`; the last row takes its number."""
@@ -60,45 +61,70 @@ class SpeechSlots(SpeechState):
         for layers, lengths in ((self.layers, self.lengths), (self.text_layers, self.text_lengths)):
             length = int(lengths[last])
             for layer in layers:
-                if row != last:
-                    layer.key_buffer[row, :, :length] = layer.key_buffer[last, :, :length]
-                    layer.value_buffer[row, :, :length] = layer.value_buffer[last, :, :length]
-                layer.num_rows = last
+                for buffer in (layer.key_buffer, layer.value_buffer) if row != last else ():
+                    buffer[row, :, :length] = buffer[last, :, :length]
         self.lengths[row], self.text_lengths[row] = self.lengths[last].clone(), self.text_lengths[last].clone()
         self.lengths, self.text_lengths = self.lengths[:last], self.text_lengths[:last]
-        self._rebuild()
+        self.shown = 0
 
-    def _rebuild(self) -> None:
-        """What steps derive from the lengths, anew: rows have come or gone."""
-        if not self.num_rows:
+    def swap(self, row: int, other: int) -> None:
+        """Rows trade their numbers."""
+        for layers, lengths in ((self.layers, self.lengths), (self.text_layers, self.text_lengths)):
+            pair = torch.tensor([row, other])
+            length = int(lengths[pair].max())
+            for layer in layers:
+                for buffer in (layer.key_buffer, layer.value_buffer):
+                    buffer[[row, other], :, :length] = buffer[[other, row], :, :length]
+            lengths[pair] = lengths[pair.flip(0)]
+        self.shown = 0
+
+    def show(self, num_rows: int) -> None:
+        """Makes the next steps be for the first `num_rows` rows; needed after rows have come, gone or moved."""
+        if self.shown == num_rows:
             return
-        self.used, text_used = int(self.lengths.max()), int(self.text_lengths.max())
-        for layer in self.layers:
-            layer.set_length(self.used)
-        for layer in self.text_layers:
-            layer.set_length(text_used)
+        self.shown = num_rows
+        lengths, text_lengths = self.lengths[:num_rows], self.text_lengths[:num_rows]
+        self.used, text_used = int(lengths.max()), int(text_lengths.max())
+        for layers, used in ((self.layers, self.used), (self.text_layers, text_used)):
+            for layer in layers:
+                layer.num_rows = num_rows
+                layer.set_length(used)
         keys = self.layers[0].key_buffer
-        self.rows = torch.arange(self.num_rows, device=keys.device)
-        self.bias = attention_bias(torch.arange(keys.shape[2]) < self.lengths.unsqueeze(-1), keys)
-        text_allowed = torch.arange(text_used) < self.text_lengths.unsqueeze(-1)
+        self.rows = torch.arange(num_rows, device=keys.device)
+        self.bias = attention_bias(torch.arange(keys.shape[2]) < lengths.unsqueeze(-1), keys)
+        text_allowed = torch.arange(text_used) < text_lengths.unsqueeze(-1)
         self.text_bias = None if text_allowed.all() else attention_bias(text_allowed, keys)
 
+    def _show_all(self) -> None:
+        """Before anything grows: what is not shown is not kept."""
+        if self.num_rows:
+            self.show(self.num_rows)
+
+    def _use(self, length: int) -> None:
+        if length > self.layers[0].key_buffer.shape[2]:
+            shown = self.shown
+            self._show_all()
+            super()._use(length)
+            self.show(shown)
+        super()._use(length)
+
     def open_column(self, windows: set[int]) -> tuple[torch.Tensor | None, dict[int, torch.Tensor]]:
-        self._use(int(self.lengths.max()) + 1)
-        self.columns = self.lengths.to(self.rows.device)
-        self.lengths = self.lengths + 1
+        lengths = self.lengths[: self.shown]
+        self._use(int(lengths.max()) + 1)
+        self.columns = lengths.to(self.rows.device, copy=True)
+        lengths += 1
         self.bias[self.rows, 0, 0, self.columns] = 0.0
         bias, narrow = self._biases(windows, self.columns[:, None, None, None])
-        return (None if self.num_rows == 1 else bias), narrow  # one row sees all there is
+        return (None if self.shown == 1 else bias), narrow  # one row sees all there is
 
     def spans(self, window: int | None) -> list[slice] | None:
-        if self.num_rows == 1 and window is None:
+        if self.shown == 1 and window is None:
             return None
-        ends = self.lengths.tolist()
+        ends = self.lengths[: self.shown].tolist()
         return [slice(0 if window is None else max(0, end - window), end) for end in ends]
 
     def text_spans(self) -> list[slice] | None:
-        return None if self.num_rows == 1 else [slice(0, end) for end in self.text_lengths.tolist()]
+        return None if self.shown == 1 else [slice(0, end) for end in self.text_lengths[: self.shown].tolist()]
 
     def append(self, index: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         layer = self.layers[index]

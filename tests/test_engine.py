@@ -7,6 +7,7 @@ from tiny import tiny_config, tiny_model
 
 from t5gemma_tts.engine_t5gemma_tts import SpeechEngine, SpeechRequest, speech_requests
 from t5gemma_tts.logits_process_t5gemma_tts import SpeechSamplingWarper
+from t5gemma_tts.quantization_t5gemma_tts import quantize_linears
 from t5gemma_tts.sampling_t5gemma_tts import RowSampler, SamplingOptions
 
 
@@ -211,3 +212,34 @@ def test_bad_requests_are_refused():
     engine.submit(SpeechRequest(text, prompt, num_frames=5))
     with pytest.raises(ValueError, match="hooks on the model's decoder"):
         engine.step()
+
+
+@pytest.mark.parametrize("quantization", [None, "int8"])
+def test_soonest_first_says_the_same_and_ends_short_ones_sooner(quantization):
+    config = tiny_config(extra_cutoff_seconds=0.0)
+    model = tiny_model(config)
+    if quantization:
+        quantize_linears(model)
+    samples = mixed_samples(config, count=7)
+    lengths = (60, 9, 300, 12, 70, 10, 280)
+    for sample, num_frames in zip(samples, lengths, strict=True):
+        sample["num_frames"] = num_frames
+    batch = collate(samples, config)
+    ends = {}
+    for soonest_first in (False, True):
+        requests = speech_requests(model, **batch, seed=5, temperature=1.5)
+        engine = SpeechEngine(model, max_batch_size=5)
+        for request in requests:
+            engine.submit(request)
+        rows = 0
+        while engine.busy:
+            served = engine.step(soonest_first)
+            rows += len(served)
+            for request in served:
+                if request.finished:
+                    ends[requests.index(request), soonest_first] = rows
+        assert rows == sum(len(request.token_ids) for request in requests)
+        ends[soonest_first] = [request.token_ids for request in requests]
+    assert ends[True] == ends[False] == spoken(model, batch, seed=5, temperature=1.5)
+    short = [number for number, length in enumerate(lengths) if length < 20]
+    assert all(ends[number, True] < ends[number, False] for number in short)

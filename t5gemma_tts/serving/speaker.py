@@ -211,7 +211,7 @@ class Speaker:
 
     def _step(self) -> None:
         try:
-            served = self._engine.step()
+            served = self._engine.step(soonest_first=self._engine.device.type == "cpu")
         except Exception as error:  # of the model or the device; those who wait may fare better
             logger.exception("the engine failed; %d speeches are lost", len(self._speaking))
             lost, self._speaking = list(self._speaking.values()), {}

@@ -121,7 +121,11 @@ class Studio:
 
     async def warm_up(self) -> None:
         """Speaks a word to nobody: what is loaded or packed at first use shall not keep the first one waiting."""
-        await self.speak(Job(WARM_UP_TEXT, language="en", seed=0))
+        deadline_seconds, self.deadline_seconds = self.deadline_seconds, None  # loading takes what it takes
+        try:
+            await self.speak(Job(WARM_UP_TEXT, language="en", seed=0))
+        finally:
+            self.deadline_seconds = deadline_seconds
 
     @property
     def alive(self) -> bool:
