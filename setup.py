@@ -49,6 +49,7 @@ setup(
     package_data={
         "model_card": ["template.md"],
         "t5gemma_tts.checkpoints": ["nano/*", "nano/codec/*", "nano/audio/*"],
+        "t5gemma_tts.ui": ["live.js"],
         "training.nano": ["card.md"],
     },
     # torch has no upper bound below 3: where its packed products are missing, plain ones take their place

@@ -64,10 +64,10 @@ def about(model: str) -> str:
     return f"Text to speech with voice cloning and a length of your choice, by `{name}`."
 
 
-def nano_examples() -> list[list]:
+def nano_examples() -> list[tuple]:
     """English ones, and clones of the recordings that come with it."""
     from ..ui.page import EXAMPLES
 
-    folder = Path(NANO) / "audio"
-    english = [[text, language, None, ""] for text, language in EXAMPLES if language == "en"]
-    return english + [[english[0][0], "en", str(folder / name), said] for name, said in NANO_CLONES]
+    english = [row for row in EXAMPLES if row[1] == "en"]
+    audio = Path(NANO) / "audio"
+    return english + [(english[0][0], "en", str(audio / name), said) for name, said in NANO_CLONES]

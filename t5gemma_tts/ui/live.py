@@ -1,6 +1,6 @@
 """Sounds that are heard while they are made: each has an address from which it comes as far as it is there.
 
-Gradio's own streams need ffmpeg on the machine; a browser plays an mp3 that grows as it is.
+Gradio's own streams need ffmpeg on the machine. `live.js` gives the browser's player an mp3 as it grows.
 """
 
 import asyncio

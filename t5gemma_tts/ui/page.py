@@ -36,13 +36,15 @@ LABELS = {
     "seed": "Seed",
     "num_samples": "Samples",
 }
-EXAMPLES = [
-    ["Good morning! The train to London leaves at seven o'clock.", "en"],
-    ["Thirteen buttons cost forty-one dollars and fifty-one cents.", "en"],
-    ["おはようございます。今日はいい天気ですね。", "ja"],
-    ["早上好！今天天气很好。", "zh"],
+EXAMPLES = [  # text, language, recording and transcript
+    ("Good morning! The train to London leaves at seven o'clock.", "en", None, ""),
+    ("Thirteen buttons cost forty-one dollars and fifty-one cents.", "en", None, ""),
+    ("おはようございます。今日はいい天気ですね。", "ja", None, ""),
+    ("早上好！今天天气很好。", "zh", None, ""),
 ]
+LIVE_SCRIPT = Path(__file__).with_name("live.js").read_text(encoding="utf-8")
 MIN_SECONDS = 0.5
+COLUMN_WIDTH, SLOT_WIDTH = 320, 280  # pixels, at least: narrower screens have less beside each other
 KEPT_SECONDS, CHECK_SECONDS = 3600, 600  # of files that were made or sent
 # fonts that are there already: nothing is fetched from anywhere
 THEME = gr.themes.Default(
@@ -52,7 +54,6 @@ CSS = """
 .gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
 .sound-picture { width: 100%; height: auto; display: block; border-radius: 6px; }
 .live-sound { width: 100%; display: block; }
-.note p { font-size: 0.9em; opacity: 0.85; }
 @media (max-width: 640px) { .gradio-container main { padding: 12px !important; } }
 """
 
@@ -75,7 +76,7 @@ def name_of(number: int, take: Take) -> str:
 
 
 def live_player(sound: LiveSound) -> str:
-    return f'<audio class="live-sound" controls autoplay src="{sound.address}"></audio>'
+    return f'<audio class="live-sound" controls data-address="{sound.address}"></audio>'
 
 
 class Page:
@@ -89,7 +90,7 @@ class Page:
 
     def __init__(self, desk: Desk, live_sounds: LiveSounds):
         self.desk, self.live_sounds = desk, live_sounds
-        self.status = self.player = self.last_seed = None
+        self.status = self.player = self.seed = None
         self.slots: list[tuple] = []  # of column, player and picture
 
     async def estimate(self, text, language, reference, reference_text, speed, long_text, choose_length, length):
@@ -124,6 +125,7 @@ class Page:
         top_k,
         top_p,
         min_p,
+        new_seed,
         seed,
         num_samples,
     ) -> AsyncIterator[dict]:
@@ -140,27 +142,25 @@ class Page:
             top_k=None if top_k is None else int(top_k),
             top_p=top_p,
             min_p=min_p,
-            seed=seed,
+            seed=None if new_seed else seed,
             num_samples=int(num_samples),
         )
         sound = self.live_sounds.open() if live else None
-        takes: tuple[Take, ...] = ()
         heard = 0
         try:
             with told():
-                async with aclosing(self.desk.speak(wish, live)) as news:
-                    async for piece, done in news:
-                        if piece is not None:
+                async with aclosing(self.desk.speak(wish, live)) as all_news:
+                    async for news in all_news:
+                        if news.piece is not None:
                             if not heard:
                                 yield self._cleared() | {self.player: live_player(sound)}
-                            heard += len(piece)
-                            await sound.push(piece)
+                            heard += len(news.piece)
+                            await sound.push(news.piece)
                             yield {self.status: f"Speaking … {heard / self.desk.studio.sampling_rate:.1f} s"}
                         else:
                             if sound is not None and not sound.ended:
                                 await sound.finish()
-                            takes = done
-                            yield await self._shown(takes, wish.num_samples)
+                            yield await self._shown(news.takes, wish.num_samples)
         finally:  # whatever happened, those who listen must not wait for more
             if sound is not None and not sound.ended:
                 sound.abandon()
@@ -188,12 +188,43 @@ class Page:
         done = f"{number} of {num_wanted} samples" if num_wanted > 1 else "Done"
         shown = {
             self.status: f"{done} · seed {takes[0].seed}",
-            self.last_seed: takes[0].seed,
+            self.seed: takes[0].seed,
             column: gr.update(visible=True),
             player: gr.update(value=path, label=name_of(number, take)),
             picture: await self.desk.picture(take, f"Sample {number}"),
         }
         return (self._cleared() if number == 1 else {}) | shown
+
+
+def sampling_sliders(defaults) -> list[gr.Slider]:
+    """
+    Temperature, top k, top p and min p, where the model has them.
+
+    Args:
+        defaults (`GenerationConfig`)
+    """
+    temperature = 1.0 if defaults.temperature is None else defaults.temperature
+    top_p = 1.0 if defaults.top_p is None else defaults.top_p
+    return [
+        gr.Slider(0, 2, value=temperature, step=0.05, label="Temperature", info="0 takes the best token always"),
+        gr.Slider(0, 200, value=defaults.top_k or 0, step=1, label="Top k", info="0 is off"),
+        gr.Slider(0.01, 1, value=top_p, step=0.01, label="Top p", info="1 is off"),
+        gr.Slider(0, 1, value=defaults.min_p or 0.0, step=0.01, label="Min p", info="0 is off"),
+    ]
+
+
+def sample_slot(number: int) -> tuple[gr.Column, gr.Audio, gr.HTML]:
+    """Room for one sample and its picture, hidden until there is one."""
+    with gr.Column(min_width=SLOT_WIDTH, visible=False) as column:
+        player = gr.Audio(
+            label=f"Sample {number}",
+            interactive=False,
+            buttons=["download"],
+            waveform_options=gr.WaveformOptions(show_recording_waveform=False),  # the picture shows more
+            elem_classes="sample",
+        )
+        picture = gr.HTML("")
+    return column, player, picture
 
 
 def build_page(desk: Desk, live_sounds: LiveSounds, about: str, people: int, queue_size: int, examples=()) -> gr.Blocks:
@@ -205,87 +236,69 @@ def build_page(desk: Desk, live_sounds: LiveSounds, about: str, people: int, que
         queue_size (`int`): further ones that may wait.
         examples: rows of text, language, and for cloning a recording and its transcript, to be tried with a click.
     """
-    defaults = desk.studio.model.generation_config
     page = Page(desk, live_sounds)
     with gr.Blocks(title="T5Gemma-TTS", analytics_enabled=False, delete_cache=(CHECK_SECONDS, KEPT_SECONDS)) as blocks:
         gr.Markdown(f"# T5Gemma-TTS\n{about}")
         with gr.Row():
-            with gr.Column(min_width=320):
+            with gr.Column(min_width=COLUMN_WIDTH):
                 text = gr.Textbox(label="Text", lines=4, max_lines=14, placeholder="What shall be said?")
                 language = gr.Dropdown(LANGUAGES, value="", label="Language")
                 with gr.Accordion("Voice of a recording", open=False):
-                    gr.Markdown(
-                        "3 to 10 seconds of one speaker. Only use voices whose owners have agreed.", elem_classes="note"
-                    )
+                    gr.Markdown("3 to 10 seconds of one speaker. Only use voices whose owners have agreed.")
                     reference = gr.Audio(
                         label="Recording", sources=["upload", "microphone"], type="filepath", editable=False
                     )
                     reference_text = gr.Textbox(label="Transcript", lines=2, placeholder="What is said in it")
                     transcribe = gr.Button("Transcribe", size="sm")
-                estimate = gr.Markdown("Estimated length: –")
-                choose_length = gr.Checkbox(label="Choose the length", value=False)
-                length = gr.Slider(
-                    MIN_SECONDS, desk.max_seconds, value=MIN_SECONDS, step=0.1, label="Length (s)", interactive=False
-                )
+                estimate = gr.Markdown("Estimated length: –", elem_id="estimate")
+                choose_length = gr.Checkbox(label="Choose the length")
+                length = gr.Slider(MIN_SECONDS, desk.max_seconds, step=0.1, label="Length (s)", interactive=False)
                 speed = gr.Slider(MIN_SPEED, MAX_SPEED, value=1.0, step=0.05, label="Speed")
-                with gr.Accordion("Sampling", open=False):
-                    with gr.Row():
-                        temperature = gr.Slider(
-                            0, 2, value=1.0 if defaults.temperature is None else defaults.temperature, step=0.05,
-                            label="Temperature", info="0 takes the best token always", min_width=220,
-                        )  # fmt: skip
-                        top_k = gr.Slider(
-                            0, 200, value=defaults.top_k or 0, step=1,
-                            label="Top k", info="0 is off", min_width=220,
-                        )  # fmt: skip
-                        top_p = gr.Slider(
-                            0.01, 1, value=1.0 if defaults.top_p is None else defaults.top_p, step=0.01,
-                            label="Top p", info="1 is off", min_width=220,
-                        )  # fmt: skip
-                        min_p = gr.Slider(
-                            0, 1, value=defaults.min_p or 0.0, step=0.01,
-                            label="Min p", info="0 is off", min_width=220,
-                        )  # fmt: skip
-                with gr.Row():
-                    seed = gr.Number(
-                        value=None, precision=0, label="Seed", info="Empty: a new one each time", min_width=150
+                with gr.Accordion("Samples and sampling", open=False):
+                    samples = gr.Slider(
+                        1, max(2, desk.max_samples), value=1, step=1, label="Samples", visible=desk.max_samples > 1
                     )
-                    samples = gr.Slider(1, desk.max_samples, value=1, step=1, label="Samples", min_width=150)
-                with gr.Row():
-                    live = gr.Checkbox(label="Play while it is spoken", value=True, min_width=150)
-                    long_text = gr.Checkbox(label="Long text, spoken in pieces", value=False, min_width=150)
+                    new_seed = gr.Checkbox(label="A new seed each time", value=True)
+                    page.seed = gr.Number(
+                        value=0, precision=0, label="Seed", info="The last one, to hear the same again"
+                    )
+                    sampling = sampling_sliders(desk.studio.model.generation_config)
+                live = gr.Checkbox(label="Play while it is spoken", value=True)
+                long_text = gr.Checkbox(label="Long text, spoken in pieces")
                 with gr.Row():
                     speak = gr.Button("Speak", variant="primary", min_width=120)
                     stop = gr.Button("Stop", min_width=80)
-            with gr.Column(min_width=320):
+            with gr.Column(min_width=COLUMN_WIDTH):
                 page.status = gr.Markdown("Nothing said yet.", elem_id="status")
-                page.player = gr.HTML("")
+                page.player = gr.HTML("", js_on_load=LIVE_SCRIPT)
                 with gr.Row():
-                    for number in range(desk.max_samples):
-                        with gr.Column(min_width=280, visible=False) as column:
-                            player = gr.Audio(label=f"Sample {number + 1}", interactive=False, elem_classes="sample")
-                            page.slots.append((column, player, gr.HTML("")))
-                page.last_seed = gr.State(None)
-                again = gr.Button("Keep the seed", size="sm")
+                    page.slots = [sample_slot(number) for number in range(1, desk.max_samples + 1)]
         if examples:
-            gr.Examples([list(row) for row in examples], [text, language, reference, reference_text])
+            gr.Examples(
+                [list(row) for row in examples],
+                [text, language, reference, reference_text],
+                example_labels=[f"{row[0]} (cloned: {Path(row[2]).stem})" if row[2] else row[0] for row in examples],
+            )
 
         what = [text, language, reference, reference_text]
-        counted = [*what, speed, long_text, choose_length, length]
         gr.on(
             [*(field.change for field in (*what, speed, long_text, choose_length)), blocks.load],
-            page.estimate, counted, [estimate, length],
-            trigger_mode="always_last", show_progress="hidden", concurrency_limit=people, api_name="estimate",
-        )  # fmt: skip
-        transcribe.click(page.transcribe, reference, reference_text, concurrency_limit=1, api_name="transcribe")
-        sampling = [temperature, top_k, top_p, min_p]
-        outputs = [page.status, page.player, page.last_seed, *(part for slot in page.slots for part in slot)]
-        speaking = gr.on(
-            [speak.click], page.speak, [*what, choose_length, length, speed, long_text, live, *sampling, seed, samples],
-            outputs, show_progress_on=page.status, concurrency_limit=people, api_name="speak",
-        )  # fmt: skip
+            page.estimate,
+            [*what, speed, long_text, choose_length, length],
+            [estimate, length],
+            trigger_mode="always_last",
+            show_progress="hidden",
+            concurrency_limit=people,
+        )
+        transcribe.click(page.transcribe, reference, reference_text, concurrency_limit=1)
+        speaking = speak.click(
+            page.speak,
+            [*what, choose_length, length, speed, long_text, live, *sampling, new_seed, page.seed, samples],
+            [page.status, page.player, page.seed, *(part for slot in page.slots for part in slot)],
+            show_progress_on=page.status,
+            concurrency_limit=people,
+        )
         stop.click(None, cancels=speaking)
-        again.click(lambda used: used, page.last_seed, seed, show_progress="hidden", api_visibility="private")
     return blocks.queue(max_size=people + queue_size)
 
 

@@ -51,6 +51,11 @@ class PageServer(uvicorn.Server):
             host, port = listener.getsockname()[:2]
             print(f"open http://{f'[{host}]' if ':' in host else host}:{port} in a browser", flush=True)
 
+    def handle_exit(self, sig, frame) -> None:
+        # not raised again at the end, as uvicorn does: the folder with what people sent has to go
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
 
 def serve(desk: Desk, listener: socket.socket, about: str, people: int, queue_size: int, examples=(), **options):
     """
