@@ -10,9 +10,13 @@ _CJK_IDEOGRAPH = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 
 
 def check_text(name: str, value: object) -> str:
-    """Return `value` if it is a string; raise ValueError naming the argument `name` otherwise."""
+    """Return `value` if it is a string of whole characters; raise ValueError naming the argument `name` otherwise."""
     if not isinstance(value, str):
         raise ValueError(f"{name} must be a string, got {value!r} of type {type(value).__name__}")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} must not have half of a surrogate pair, as at position {error.start}") from error
     return value
 
 

@@ -3,6 +3,7 @@
 import os
 
 import torch
+from safetensors import SafetensorError
 from transformers import GenerationConfig, T5GemmaConfig
 
 from .configuration_t5gemma_tts import T5GemmaTTSConfig
@@ -49,7 +50,7 @@ class T5GemmaTTSWeightsMixin:
             quantization (`str`, *optional*): short for a `quantization_config`, see [`quantization_config`].
 
         Raises:
-            ValueError: if the checkpoint's weights do not fit the model.
+            ValueError: if the checkpoint's weights are damaged or do not fit the model.
         """
         if quantization is not None:
             if kwargs.get("quantization_config") is not None:
@@ -58,9 +59,12 @@ class T5GemmaTTSWeightsMixin:
         output_loading_info = kwargs.pop("output_loading_info", False)
         kwargs.setdefault("key_mapping", ORIGINAL_KEY_MAPPING)
         lenient = kwargs.get("ignore_mismatched_sizes", False)
-        model, info = super().from_pretrained(
-            pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
-        )
+        try:
+            model, info = super().from_pretrained(
+                pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
+            )
+        except SafetensorError as error:
+            raise ValueError(f"the weights in {pretrained_model_name_or_path!r} are damaged: {error}.") from error
         problems = {name: sorted(map(str, info.get(name) or [])) for name in ("missing_keys", "unexpected_keys")}
         problems["mismatched_keys"] = sorted(map(str, info.get("mismatched_keys") or []))
         if any(problems.values()) and not lenient:

@@ -7,14 +7,12 @@ and are the defaults here. Its 44.1 kHz variant adds `sample_rate`, `hop_length`
 import json
 import math
 import os
-import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import Wav2Vec2BertConfig, Xcodec2Config
 from transformers.utils import cached_file
@@ -237,9 +235,8 @@ def load_original_state_dict(
             continue
         if not filename.endswith(".index.json"):
             return _read_weights(path)
-        shards = json.loads(Path(path).read_text(encoding="utf-8")).get("weight_map", {}).values()
         state_dict = {}
-        for shard in sorted(set(shards)):
+        for shard in _shards_of(path):
             state_dict.update(_read_weights(find(shard, required=True)))
         return state_dict
 
@@ -254,13 +251,27 @@ def load_original_state_dict(
     return _read_weights(candidates[0])
 
 
+def _shards_of(index: str | os.PathLike) -> list[str]:
+    """The files that an index names, all beside it."""
+    with readable(repr(str(index))):
+        try:
+            shards = sorted(set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()))
+        except ValueError as error:
+            raise ValueError(f"{str(index)!r} must be JSON: {error}.") from error
+    if bad := [name for name in shards if not isinstance(name, str) or Path(name).name != name or "\\" in name]:
+        raise ValueError(f"{str(index)!r} must name files beside it, got {bad[0]!r:.200}.")
+    return shards
+
+
 def _read_weights(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     path = Path(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a damaged or malicious pickle can fail anywhere
         raise ValueError(
             f"{str(path)!r} is damaged, or is a pickle of more than tensors, which is not loaded for safety: "
             "save its weights as model.safetensors, in a place where you trust it."
@@ -268,7 +279,9 @@ def _read_weights(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     for wrapper in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
+    ):
         raise ValueError(f"{str(path)!r} must hold a dictionary of tensors.")
     return content
 
@@ -285,6 +298,8 @@ def convert_original_state_dict(original: dict[str, torch.Tensor]) -> dict[str, 
     converted, unexpected = {}, []
     for key, value in _fold_weight_norm(used).items():
         if match := FUSED_ATTENTION.fullmatch(key):
+            if value.dim() != 2 or value.shape[0] % 3:
+                raise ValueError(f"the weight {key!r} must have shape (3 * size, size), got {tuple(value.shape)}.")
             for name, part in zip(("q_proj", "k_proj", "v_proj"), value.chunk(3), strict=True):
                 converted[f"acoustic_decoder.layers.{match[1]}.self_attn.{name}.weight"] = part.contiguous()
         elif (renamed := _rename(key)) is not None:
@@ -329,6 +344,11 @@ def _fold_weight_norm(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Te
                 direction = state_dict[module + direction_suffix]
             except KeyError as error:
                 raise ValueError(f"missing weight in the original checkpoint: {error}.") from None
+            if direction.dim() < 2 or magnitude.shape != direction.shape[:1] + (1,) * (direction.dim() - 1):
+                raise ValueError(
+                    f"the halves of the weight of {module!r} do not fit: {tuple(magnitude.shape)} and "
+                    f"{tuple(direction.shape)}."
+                )
             norm = torch.linalg.vector_norm(direction, dim=tuple(range(1, direction.dim())), keepdim=True)
             folded[f"{module}.weight"] = direction * (magnitude / norm)
             del folded[key]

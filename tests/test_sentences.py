@@ -107,3 +107,11 @@ def test_bad_input_is_refused():
         split_text("Hello.", seconds, 0, language="en")
     with pytest.raises(ValueError, match="`first_max_seconds` must be above 0, got -1"):
         split_text("Hello.", seconds, 1, first_max_seconds=-1, language="en")
+
+
+def test_blanks_are_no_pieces():
+    """A word cut into runs of 8, with a blank after the last of them; and a blank between two joints."""
+    for text in ("0000000000000000 000000", "「あ」 (い)", "「あ」 ("):
+        pieces = split_text(text, lambda piece: 0.1 * len(piece), 0.1, language="en")
+        assert all(piece.text.strip() for piece in pieces)
+        assert "".join(piece.text for piece in pieces).replace(" ", "") == text.replace(" ", "")

@@ -20,14 +20,20 @@ class ApiKeys:
         keys = list(keys)
         if not keys:
             raise ValueError("there is not one API key; without keys everybody is let in.")
-        if bad := [key for key in keys if not key.isascii() or not key.isprintable() or " " in key or not key]:
-            raise ValueError(f"an API key must be of printable ASCII characters without blanks, got {bad[0]!r}.")
+        for number, key in enumerate(keys, start=1):  # which is not repeated: messages end up in logs
+            if not key.isascii() or not key.isprintable() or " " in key or not key:
+                raise ValueError(
+                    f"an API key must be of printable ASCII characters without blanks, key {number} is not."
+                )
         self._digests = [_digest(key.encode()) for key in keys]
 
     @classmethod
     def from_file(cls, path: str | os.PathLike) -> "ApiKeys":
         """One key on each line; blank lines and those that begin with # are passed over."""
-        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+        try:
+            lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+        except UnicodeDecodeError:
+            raise ValueError(f"{os.fspath(path)!r} must be a text file of API keys, in UTF-8.") from None
         return cls(line for line in lines if line and not line.startswith("#"))
 
     def allows(self, authorization: bytes | None) -> bool:

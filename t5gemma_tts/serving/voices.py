@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from ..numbers_t5gemma_tts import is_finite_number
 from .errors import BadRequest, Conflict, NotFound
 
 
@@ -42,6 +43,15 @@ class Voice:
     codec: str
     duration_seconds: float
     created: str
+
+    def __post_init__(self):
+        """ValueError for fields of other types, which a file can have."""
+        for field in fields(self):
+            accepted = {"codes": tuple, "duration_seconds": int | float, "consent": bool}.get(field.name, str)
+            if not isinstance(value := getattr(self, field.name), accepted):
+                raise ValueError(f"`{field.name}` of a voice cannot be {value!r:.100}.")
+        if not self.codes or not self.reference_text.strip() or not is_finite_number(self.duration_seconds):
+            raise ValueError("a voice has codes, a text and a duration.")
 
     def record(self) -> dict:
         """All but the codes."""
@@ -110,10 +120,14 @@ class VoiceStore:
         try:
             record = json.loads((path / RECORD_FILE).read_text(encoding="utf-8"))
             codes = load_file(path / CODES_FILE)["codes"]
+            if codes.ndim != 1 or codes.dtype.kind not in "iu":
+                raise ValueError("these are no codes")
             voice = Voice(codes=tuple(codes.tolist()), **record)
+            if voice.name != name:
+                raise ValueError(f"the voice of {voice.name!r}")
         except FileNotFoundError as error:
             raise NotFound(f"there is no voice {name!r}.", param="voice") from error
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
             raise BadRequest(f"the stored voice {name!r} is damaged; delete it.", param="voice") from error
         if voice.codec != self.codec:
             raise BadRequest(f"the voice {name!r} was recorded with another codec; record it anew.", param="voice")
