@@ -48,9 +48,9 @@ setup(
     packages=find_packages(include=["t5gemma_tts", "t5gemma_tts.*", "training", "training.*", "model_card"]),
     package_data={
         "model_card": ["template.md"],
-        "t5gemma_tts.checkpoints": ["nano/*", "nano/codec/*", "nano/audio/*"],
+        "t5gemma_tts.checkpoints": ["nano/*", "nano/codec/*", "nano/audio/*", "nano/evaluation/*"],
         "t5gemma_tts.ui": ["live.js"],
-        "training.nano": ["card.md"],
+        "training.evaluation": ["metrics/*/*.py"],
     },
     # torch has no upper bound below 3: where its packed products are missing, plain ones take their place
     install_requires=[
@@ -69,7 +69,14 @@ setup(
         "text": text,
         "train": train,
         "notebooks": notebooks,
-        "eval": ["evaluate>=0.4.3", "jiwer>=3.1"],
+        "eval": [
+            "datasets>=4.0",
+            "evaluate>=0.4.3",
+            "faster-whisper>=1.1,<2",
+            "jinja2>=3.1",
+            "jiwer>=3.1",
+            "matplotlib>=3.8",
+        ],
         "serve": serve,
         "ui": ui,
         "speed": ["av>=14"],

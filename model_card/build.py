@@ -1,17 +1,24 @@
-"""Writes the model card of a checkpoint from what stands in its folder: configuration, recipe, training log.
+"""Writes the model card of a checkpoint from what stands in its folder: configuration, recipe, log, evaluation.
 
+    t5gemma-tts evaluate LIST --model MODEL_DIR -o MODEL_DIR/evaluation
     python -m model_card.build MODEL_DIR [--name me/my-voice] [--license apache-2.0]
 
-Nothing is asked of the network, and local paths do not reach the card.
+Nothing is asked of the network, and local paths do not reach the card. Recipe, log and evaluations can be elsewhere,
+and `--notes` has words of your own.
 """
 
 import argparse
 import json
 import re
 import sys
+import warnings
 from pathlib import Path
 
+import yaml
 from huggingface_hub import ModelCard, ModelCardData
+
+from model_card.curves import PICTURE, draw_curves
+from model_card.notes import Notes, read_notes
 
 
 TEMPLATE = Path(__file__).with_name("template.md")
@@ -29,6 +36,8 @@ SHOWN_OPTIONS = [
     "max_tokens_per_batch",
     "gradient_accumulation_steps",
     "prompt_probability",
+    "audio_mask_row_probability",
+    "guided_attention_tokens",
     "bf16",
     "fp16",
     "freeze_backbone",
@@ -64,33 +73,40 @@ def last_results(log_history: list[dict]) -> list[tuple[str, str, int]]:
     return [(key, f"{value:.4g}", step) for key, (value, step) in sorted(found.items())]
 
 
-def build_card(folder: str | Path, name: str | None = None, license: str | None = None) -> ModelCard:
+def read_options(recipe: Path) -> dict:
     """
-    Args:
-        folder (`str` or `Path`): A checkpoint or a PEFT adapter, with `training_recipe.json` and
-            `trainer_state.json` where it was trained by `training/train.py`.
-        name (`str`, *optional*): Hub name; the folder's own if not given.
-        license (`str`, *optional*): Hub identifier of the weights' licence.
+    Options of a recipe: YAML, or JSON as `training/train.py` writes it.
 
     Raises:
-        FileNotFoundError: if there is neither a model nor an adapter in `folder`.
+        FileNotFoundError: if there is none.
+        ValueError: if it is neither.
     """
-    from t5gemma_tts.cli.info import describe
+    try:
+        found = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"the recipe {str(recipe)!r} is neither YAML nor JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"the recipe {str(recipe)!r} has no options.")
+    return found if "options" in found else {"options": found}
 
-    folder = Path(folder)
-    adapter = (folder / "adapter_config.json").is_file()
-    if not adapter and not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"{str(folder)!r} is no checkpoint: it has neither config.json nor adapter_config.json."
-        )
-    name = name or folder.resolve().name
-    recipe = read_json(folder / RECIPE_FILE)
+
+def codec_figures(figures: dict) -> dict:
+    """What a card says of a codec, from the JSON of `training/evaluate_codec.py`."""
+    shown = {name: f"{100 * figures[name]:.1f} %" for name in ("wer_codec", "wer_recording") if name in figures}
+    if "overall_codec" in figures:
+        shown["dnsmos"] = f"{figures['overall_codec']:.2f} (recordings {figures['overall_recording']:.2f})"
+    return shown | {
+        "clips": figures["clips"],
+        "mel": f"{figures['mel']:.3f}",
+        "used": f"{100 * figures['codes_used_share']:.1f} %",
+        "codebook_size": figures["codebook_size"],
+    }
+
+
+def training_table(recipe: dict, base: str | None) -> dict:
     options = recipe.get("options", {})
-    base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
-    facts = describe(base if adapter else str(folder))
-    sampling_rate = int(facts["sampling_rate"].split()[0])
-    facts = {key: value for key, value in facts.items() if key not in ("model", "layout")}
-    facts["codec"] = public_name(facts["codec"])
+    if not options:
+        return {}
     source = options.get("model") or options.get("backbone") or base
     datasets = options.get("datasets") or []
     training = {"started from": public_name(source), "data": ", ".join(public_name(d) for d in datasets)}
@@ -98,24 +114,108 @@ def build_card(folder: str | Path, name: str | None = None, license: str | None 
     training |= {key: options[key] for key in SHOWN_OPTIONS if options.get(key) not in (None, False, "", -1)}
     without_effect = ["num_train_epochs"] if "max_steps" in training else []
     without_effect += [] if "lora_rank" in training else ["lora_alpha"]
-    metadata = ModelCardData(
-        language=recipe.get("languages") or None,
-        license=license,
-        library_name="peft" if adapter else "transformers",
-        pipeline_tag="text-to-speech",
-        base_model=source if source and public_name(source) == source and "/" in source else None,
-        datasets=[d for d in datasets if public_name(d) == d and "/" in d] or None,
-        tags=["t5gemma-tts", "xcodec2", "voice-cloning"],
-    )
+    return {key: value for key, value in training.items() if value and key not in without_effect}
+
+
+def draw(log_history: list[dict], folder: Path, codec_run: Path | None) -> str | None:
+    """Name of the picture of training; one that is there already stays where no log is."""
+    try:
+        if not draw_curves(log_history, folder / PICTURE, codec_run) and log_history:
+            return None
+    except ImportError as error:  # a run need not fail at its end for that
+        warnings.warn(str(error), stacklevel=2)
+    return PICTURE if (folder / PICTURE).is_file() else None
+
+
+def build_card(
+    folder: str | Path,
+    name: str | None = None,
+    license: str | None = None,
+    run: str | Path | None = None,
+    recipe: str | Path | None = None,
+    codec_run: str | Path | None = None,
+    evaluations: list[str | Path] = (),
+    codec_evaluation: str | Path | None = None,
+    notes: str | Path | None = None,
+) -> ModelCard:
+    """
+    Makes a card, and puts the pictures and samples that it shows into `folder`.
+
+    Args:
+        folder (`str` or `Path`): A checkpoint or a PEFT adapter.
+        name (`str`, *optional*): Hub name; the folder's own if not given.
+        license (`str`, *optional*): Hub identifier of the weights' licence.
+        run (`str` or `Path`, *optional*): Folder with `training_recipe.json` and `trainer_state.json`, as
+            `training/train.py` writes them; `folder` if not given.
+        recipe (`str` or `Path`, *optional*): Options of the training, in place of the run's.
+        codec_run (`str` or `Path`, *optional*): Folder of the codec's training.
+        evaluations (*optional*): Folders of `t5gemma-tts evaluate`; `evaluation` in `folder` if none is given and that
+            is there. The first stands in full.
+        codec_evaluation (`str` or `Path`, *optional*): JSON of `training/evaluate_codec.py`.
+        notes (`str` or `Path`, *optional*): as in [`read_notes`].
+
+    Raises:
+        FileNotFoundError: if there is neither a model nor an adapter in `folder`, or a named file is missing.
+        ValueError: if one of them cannot be understood.
+    """
+    from t5gemma_tts.cli.info import describe
+
+    folder = Path(folder)
+    run = folder if run is None else Path(run)
+    adapter = (folder / "adapter_config.json").is_file()
+    if not adapter and not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{str(folder)!r} is no checkpoint: it has neither config.json nor adapter_config.json."
+        )
+    name = name or folder.resolve().name
+    words = Notes() if notes is None else read_notes(notes)
+    trained = read_json(run / RECIPE_FILE) if recipe is None else read_options(Path(recipe))
+    options = trained.get("options", {})
+    base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+    facts = describe(base if adapter else str(folder))
+    sampling_rate = int(facts["sampling_rate"].split()[0])
+    codec_within = not adapter and (folder / "codec").is_dir()
+    facts = {key: value for key, value in facts.items() if key not in ("model", "layout")}
+    facts["codec"] = "comes with it" if codec_within else public_name(facts["codec"])
+    source = options.get("model") or options.get("backbone") or base
+    datasets = options.get("datasets") or []
+    evaluation = None
+    if evaluations or (folder / "evaluation" / "evaluation.json").is_file():
+        from model_card.evaluations import include_evaluations
+
+        evaluation = include_evaluations(folder, [Path(one) for one in evaluations] or [folder / "evaluation"])
+    samples = evaluation.samples if evaluation else []
+    metadata = {
+        "language": trained.get("languages") or None,
+        "license": license,
+        "base_model": source if source and public_name(source) == source and "/" in source else None,
+        "datasets": [d for d in datasets if public_name(d) == d and "/" in d] or None,
+        "tags": ["t5gemma-tts", "xcodec2", "voice-cloning"],
+    }
+    metadata |= {key: value for key, value in words.metadata.items() if metadata[key] is None or key != "license"}
+    log_history = read_json(run / "trainer_state.json").get("log_history", [])
     return ModelCard.from_template(
-        metadata,
+        ModelCardData(
+            **metadata,
+            library_name="peft" if adapter else "transformers",
+            pipeline_tag="text-to-speech",
+            model_name=name,
+            eval_results=evaluation.results if evaluation else None,
+            widget=[{"text": one["text"], "output": {"url": f"audio/{one['file']}"}} for one in samples] or None,
+        ),
         template_path=str(TEMPLATE),
         name=name,
         adapter=adapter,
         facts=facts,
         sampling_rate=sampling_rate,
-        training={k: v for k, v in training.items() if v and k not in without_effect} if options else None,
-        results=last_results(read_json(folder / "trainer_state.json").get("log_history", [])),
+        license=metadata["license"],
+        notes=words.sections,
+        training=training_table(trained, base),
+        curves=draw(log_history, folder, codec_run and Path(codec_run)),
+        results=last_results(log_history),
+        evaluation=evaluation,
+        samples=samples,
+        codec=codec_evaluation and codec_figures(json.loads(Path(codec_evaluation).read_text(encoding="utf-8"))),
     )
 
 
@@ -126,10 +226,24 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("folder", help="checkpoint or adapter; its README.md is written")
     parser.add_argument("--name", help="Hub name; the folder's own if not given")
     parser.add_argument("--license", help="Hub identifier of the weights' licence")
+    parser.add_argument("--run", metavar="FOLDER", help="what training/train.py wrote (default: the checkpoint itself)")
+    parser.add_argument("--recipe", metavar="FILE", help="options of the training, in place of the run's")
+    parser.add_argument("--codec-run", metavar="FOLDER", help="what training/train_codec.py wrote, for its curves")
+    parser.add_argument(
+        "--evaluation",
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="what `t5gemma-tts evaluate` wrote, the first in full (default: the checkpoint's `evaluation`)",
+    )
+    parser.add_argument("--codec-evaluation", metavar="FILE", help="JSON of training/evaluate_codec.py")
+    parser.add_argument("--notes", metavar="FILE", help="Markdown with words of your own for some of the sections")
     arguments = parser.parse_args(argv)
+    options = vars(arguments) | {"evaluations": arguments.evaluation}
+    del options["evaluation"]
     try:
-        card = build_card(arguments.folder, arguments.name, arguments.license)
-    except (FileNotFoundError, ValueError) as error:
+        card = build_card(**options)
+    except (ImportError, OSError, ValueError, KeyError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     card.save(Path(arguments.folder, "README.md"))

@@ -57,6 +57,7 @@ def evaluate(arguments) -> str:
         "asr": public_name(arguments.asr),
         "speaker_encoder": public_name(arguments.speaker_encoder),
         "dnsmos": arguments.dnsmos,
+        "skip_recordings": arguments.skip_recordings,
     }
     # what may be missing, before minutes are spent on loading
     device = pick_device(arguments.codec_device or arguments.device)
@@ -70,7 +71,7 @@ def evaluate(arguments) -> str:
     evaluate_speech(
         Speaker(model, processor, batch_size, arguments.seed, arguments.speed, sampling),
         items,
-        Measures(processor, recognise, embed, rate_quality),
+        Measures(processor, recognise, embed, rate_quality, skip_recordings=arguments.skip_recordings),
         arguments.output,
         about,
         keep_audio=arguments.keep_audio,

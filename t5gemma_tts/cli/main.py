@@ -335,6 +335,9 @@ def add_evaluate(verbs) -> None:
         help="similarity of voices by 'resemblyzer', or an x-vector model such as microsoft/wavlm-base-plus-sv",
     )
     measures.add_argument("--dnsmos", action="store_true", help="rate the sound")
+    measures.add_argument(
+        "--skip-recordings", action="store_true", help="measure speech only, not the recordings of the same words"
+    )
     speech = parser.add_argument_group("speech (sampling: the model's where not given)")
     speech.add_argument("--seed", type=int, default=0, help="of every text (default 0)")
     speech.add_argument("--speed", type=positive(float), default=1.0, help="divides lengths (default 1.0)")

@@ -1,6 +1,7 @@
 """What is found out about one spoken item, and about the recording of the same words where there is one."""
 
 from collections import defaultdict
+from collections.abc import Callable
 
 import numpy as np
 
@@ -24,12 +25,19 @@ class Measures:
         recognise (callable, *optional*): as `load_recogniser` makes; without it nothing is said about words.
         embed (callable, *optional*): as `load_speaker_encoder` makes; without it nothing is said about voices.
         rate_quality (callable, *optional*): as `load_dnsmos` makes.
+        skip_recordings (`bool`, *optional*): say nothing about recordings of the same words.
     """
 
     def __init__(
-        self, processor, recognise: Recogniser | None = None, embed: SpeakerEncoder | None = None, rate_quality=None
+        self,
+        processor,
+        recognise: Recogniser | None = None,
+        embed: SpeakerEncoder | None = None,
+        rate_quality: Callable[[np.ndarray, float], dict[str, float]] | None = None,
+        skip_recordings: bool = False,
     ):
         self.processor, self.recognise, self.embed, self.rate_quality = processor, recognise, embed, rate_quality
+        self.skip_recordings = skip_recordings
         self.voices: dict[str, np.ndarray] = {}
 
     def learn_voices(self, items: list[TestItem]) -> None:
@@ -74,7 +82,7 @@ class Measures:
         row["failures"] = find_failures(
             spoken.codes, spoken.ended, self.processor.frame_rate, item.text, row.get("heard"), item.language
         )
-        if item.recording is not None:
+        if item.recording is not None and not self.skip_recordings:
             recording = self._read(item.recording)
             row["recording"] = {"seconds": len(recording[0]) / recording[1], **self._listen(item, *recording)}
             if wanted is not None and item.reference_audio is not None:

@@ -117,6 +117,8 @@ def model_index(results: dict) -> list[dict]:
                 task_name="Text to speech",
                 dataset_type=settings["list"],
                 dataset_name=settings["title"],
+                # results with equal type, configuration and split would become one entry
+                dataset_config=settings["title"] if settings["title"] != settings["list"] else None,
                 dataset_split=settings.get("split"),
                 metric_type=name,
                 metric_name=figure.title + (", %" if figure.percent else ""),
@@ -143,8 +145,15 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
     return ["| " + " | ".join(line) + " |" for line in lines] + [""]
 
 
-def as_markdown(results: dict) -> str:
-    """What the model card includes: headings of the third level, pictures and sounds by relative links."""
+def as_markdown(results: dict, folder: str = "", with_sounds: bool = True) -> str:
+    """
+    What the model card includes: headings of the third level, pictures and sounds by relative links.
+
+    Args:
+        results (`dict`): of `evaluation.json`.
+        folder (`str`, *optional*): where pictures and sounds are, as seen from the document, e.g. "evaluation/".
+        with_sounds (`bool`, *optional*, defaults to `True`): whether there are sounds.
+    """
     settings, figures, recordings = results["settings"], results["figures"], results["recordings"]
     lines = [_introduction(settings), ""]
     present = [figure for figure in FIGURES if figure.name in figures]
@@ -161,10 +170,11 @@ def as_markdown(results: dict) -> str:
         "error_by_length.png": "Words or characters wrong by the length of the text, with 95 % intervals",
         "duration.png": "Spoken length against the one asked for, and how far it is off",
     }
-    lines += [f"![{captions[name]}]({name})\n" for name in results["pictures"]]
+    lines += [f"![{captions[name]}]({folder}{name})\n" for name in results["pictures"]]
     if results["worst"]:
         lines += [f"### The worst {len(results['worst'])}", ""]
-        lines += table(["text", "heard", "failed", "sound"], [_worst(entry) for entry in results["worst"]])
+        head = ["text", "heard", "failed", *(["sound"] if with_sounds else [])]
+        lines += table(head, [_worst(entry, folder)[: len(head)] for entry in results["worst"]])
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -199,8 +209,8 @@ def _breakdown(groups: list[dict], label: str) -> list[str]:
     return [f"### By {label}", "", *table(head, body)]
 
 
-def _worst(entry: dict) -> list[str]:
-    link = f"[{Path(entry['file']).name}]({entry['file']})" if "file" in entry else ""
+def _worst(entry: dict, folder: str) -> list[str]:
+    link = f"[{Path(entry['file']).name}]({folder}{entry['file']})" if "file" in entry else ""
     return [cell(entry["text"]), cell(entry.get("heard", "")), ", ".join(entry["failures"]), link]
 
 

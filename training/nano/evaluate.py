@@ -14,6 +14,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ONE_VOICE = ("--speaker", "hibari")
+NO_SAMPLES = ("--samples", "0")
+OTHER_LENGTHS = (*ONE_VOICE, "--limit", "100", "--recorded-lengths", "--skip-recordings", *NO_SAMPLES)
 VOICE_AND_SOUND = ("--speaker-encoder", "resemblyzer", "--dnsmos")
 CODEC_CLIPS = 120
 # folder: what it is called, and options of `t5gemma-tts evaluate`
@@ -22,10 +24,10 @@ SETS = {
     "unseen_pairs": ("sentences with an unseen pair", (*ONE_VOICE, "--split", "unseen_pairs", "--dnsmos")),
     "references": (
         "held-out sentences of both voices",
-        ("--limit", "100", "--same-speaker-references", "--reference-seconds", "3", "5", *VOICE_AND_SOUND),
+        ("--limit", "100", "--same-speaker-references", "--reference-seconds", "3", "5", *VOICE_AND_SOUND) + NO_SAMPLES,
     ),
-    "slower": ("held-out sentences, slower", (*ONE_VOICE, "--recorded-lengths", "--speed", "0.8")),
-    "faster": ("held-out sentences, faster", (*ONE_VOICE, "--recorded-lengths", "--speed", "1.25")),
+    "slower": ("held-out sentences, slower", ("--speed", "0.8", *OTHER_LENGTHS)),
+    "faster": ("held-out sentences, faster", ("--speed", "1.25", *OTHER_LENGTHS)),
 }
 
 
