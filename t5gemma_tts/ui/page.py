@@ -2,6 +2,7 @@
 
 import html
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
 
-from ..serving.errors import ServingError
+from ..serving.errors import BadRequest, ServingError
 from ..serving.formats import encode_sound
 from .live import LiveSound, LiveSounds
 from .speaking import Desk, Take
@@ -71,6 +72,13 @@ def told():
         raise gr.Error(html.escape(str(error)), duration=30, title="Sorry", print_exception=False) from error
 
 
+def number(name: str, value: float | None) -> float:
+    """A number that somebody filled in, or did not."""
+    if value is None or not math.isfinite(value):
+        raise BadRequest(f"{LABELS[name]} must be a number, got {'nothing' if value is None else value}.", name)
+    return value
+
+
 def name_of(number: int, take: Take) -> str:
     return f"Sample {number} · {take.seconds:.1f} s · seed {take.seed}"
 
@@ -93,10 +101,20 @@ class Page:
         self.status = self.player = self.seed = None
         self.slots: list[tuple] = []  # of column, player and picture
 
-    async def estimate(self, text, language, reference, reference_text, speed, long_text, choose_length, length):
+    async def estimate(
+        self,
+        text,
+        language="",
+        reference=None,
+        reference_text="",
+        speed=1.0,
+        long_text=False,
+        choose_length=False,
+        length=None,
+    ):
         """How long the text will take, in words, and where the slider stands, in seconds."""
-        wish = self._wish(text, language, reference, reference_text, speed=speed, long_text=long_text)
         try:
+            wish = self._wish(text, language, reference, reference_text, long_text, speed=number("speed", speed))
             seconds = await self.desk.estimate(wish)
         except (ServingError, ValueError) as error:
             return f"No estimate: {html.escape(str(error))}", gr.update(interactive=choose_length)
@@ -113,38 +131,39 @@ class Page:
     async def speak(
         self,
         text,
-        language,
-        reference,
-        reference_text,
-        choose_length,
-        length,
-        speed,
-        long_text,
-        live,
-        temperature,
-        top_k,
-        top_p,
-        min_p,
-        new_seed,
-        seed,
-        num_samples,
+        language="",
+        reference=None,
+        reference_text="",
+        choose_length=False,
+        length=None,
+        speed=1.0,
+        long_text=False,
+        live=False,
+        temperature=None,
+        top_k=None,
+        top_p=None,
+        min_p=None,
+        new_seed=True,
+        seed=None,
+        num_samples=1,
     ) -> AsyncIterator[dict]:
         """Speak a text. The seed that was used is in each sample's name."""
-        wish = self._wish(
-            text,
-            language,
-            reference,
-            reference_text,
-            duration_seconds=length if choose_length else None,
-            speed=speed,
-            long_text=long_text,
-            temperature=temperature,
-            top_k=None if top_k is None else int(top_k),
-            top_p=top_p,
-            min_p=min_p,
-            seed=None if new_seed else seed,
-            num_samples=int(num_samples),
-        )
+        with told():
+            wish = self._wish(
+                text,
+                language,
+                reference,
+                reference_text,
+                long_text,
+                duration_seconds=number("duration", length) if choose_length else None,
+                speed=number("speed", speed),
+                temperature=temperature,
+                top_k=None if top_k is None else round(number("top_k", top_k)),
+                top_p=top_p,
+                min_p=min_p,
+                seed=None if new_seed else round(number("seed", seed)),
+                num_samples=round(number("num_samples", num_samples)),
+            )
         sound = self.live_sounds.open() if live else None
         heard = 0
         try:
@@ -153,14 +172,14 @@ class Page:
                     async for news in all_news:
                         if news.piece is not None:
                             if not heard:
-                                yield self._cleared() | {self.player: live_player(sound)}
+                                yield self._cleared(live_player(sound))
                             heard += len(news.piece)
                             await sound.push(news.piece)
                             yield {self.status: f"Speaking … {heard / self.desk.studio.sampling_rate:.1f} s"}
                         else:
                             if sound is not None and not sound.ended:
                                 await sound.finish()
-                            yield await self._shown(news.takes, wish.num_samples)
+                            yield await self._shown(news.takes, wish.num_samples, live)
         finally:  # whatever happened, those who listen must not wait for more
             if sound is not None and not sound.ended:
                 sound.abandon()
@@ -175,10 +194,11 @@ class Page:
             **options,
         )
 
-    def _cleared(self) -> dict:
-        return {column: gr.update(visible=False) for column, _, _ in self.slots}
+    def _cleared(self, player: str = "") -> dict:
+        """Nothing of the last speech is left."""
+        return {self.player: player} | {column: gr.update(visible=False) for column, _, _ in self.slots}
 
-    async def _shown(self, takes: tuple[Take, ...], num_wanted: int) -> dict:
+    async def _shown(self, takes: tuple[Take, ...], num_wanted: int, live: bool) -> dict:
         """The newest of the takes in its place, and how far the rest is."""
         number, take = len(takes), takes[-1]
         column, player, picture = self.slots[number - 1]
@@ -193,7 +213,7 @@ class Page:
             player: gr.update(value=path, label=name_of(number, take)),
             picture: await self.desk.picture(take, f"Sample {number}"),
         }
-        return (self._cleared() if number == 1 else {}) | shown
+        return shown if live or number > 1 else self._cleared() | shown
 
 
 def sampling_sliders(defaults) -> list[gr.Slider]:
@@ -248,7 +268,7 @@ def build_page(desk: Desk, live_sounds: LiveSounds, about: str, people: int, que
                     reference = gr.Audio(
                         label="Recording", sources=["upload", "microphone"], type="filepath", editable=False
                     )
-                    reference_text = gr.Textbox(label="Transcript", lines=2, placeholder="What is said in it")
+                    reference_text = gr.Textbox("", label="Transcript", lines=2, placeholder="What is said in it")
                     transcribe = gr.Button("Transcribe", size="sm")
                 estimate = gr.Markdown("Estimated length: –", elem_id="estimate")
                 choose_length = gr.Checkbox(label="Choose the length")
@@ -277,7 +297,7 @@ def build_page(desk: Desk, live_sounds: LiveSounds, about: str, people: int, que
             gr.Examples(
                 [list(row) for row in examples],
                 [text, language, reference, reference_text],
-                example_labels=[f"{row[0]} (cloned: {Path(row[2]).stem})" if row[2] else row[0] for row in examples],
+                example_labels=[f"Clone {Path(row[2]).stem}: {row[0]}" if row[2] else row[0] for row in examples],
             )
 
         what = [text, language, reference, reference_text]

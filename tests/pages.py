@@ -1,0 +1,55 @@
+"""A web page that runs, for its tests."""
+
+import contextlib
+import threading
+
+from serving import PATIENCE_SECONDS, load
+
+from t5gemma_tts.serving.server import bind
+from t5gemma_tts.serving.studio import Studio
+from t5gemma_tts.ui.running import PageServer, create_app
+from t5gemma_tts.ui.speaking import Desk
+
+
+HEARD = "What the voice says."
+
+
+def hear(waveform, sampling_rate) -> str:
+    """Speech recognition that has heard it before; nothing in silence."""
+    return HEARD if abs(waveform).max() > 0.01 else ""
+
+
+def open_desk(checkpoint, asr=hear, limits=None, max_samples: int = 3, max_batch_size: int = 4, **options) -> Desk:
+    studio = Studio(*load(checkpoint), max_batch_size=max_batch_size, queue_size=max_batch_size * (max_samples - 1))
+    return Desk(studio, asr, limits, max_samples, **options)
+
+
+def close_desk(desk: Desk) -> None:
+    desk.close()
+    desk.studio.close(finish=False, timeout=PATIENCE_SECONDS)
+
+
+@contextlib.contextmanager
+def live_page(desk: Desk, monkeypatch, folder, queue_size: int = 8, examples=()):
+    """Yields the address of the page of a desk, served by a thread; Gradio's files are in `folder`."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
+    started = threading.Event()
+
+    class Telling(PageServer):
+        async def startup(self, sockets=None):
+            await super().startup(sockets)
+            started.set()
+
+    people = desk.studio.speaker.max_batch_size
+    with bind("127.0.0.1", 0) as listener:
+        app = create_app(desk, "For **tests**.", people, queue_size, examples)
+        server = Telling(app, desk, log_level="warning")
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            assert started.wait(PATIENCE_SECONDS)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE_SECONDS)
+    assert not thread.is_alive()
