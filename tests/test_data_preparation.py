@@ -258,6 +258,8 @@ def test_card(prepared):
     for column in prepared_features():
         assert f"- `{column}`: " in card.text
     assert "codes_stretched" not in card.text
+    assert ".from_pretrained(" in card.text and 'dataset["train"][0]' in card.text
+    assert "None was stated: the terms of the recordings apply. Codes turn into sound again" in card.text
 
 
 def test_push(prepared, codec, tmp_path, monkeypatch):

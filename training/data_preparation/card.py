@@ -65,6 +65,18 @@ def make_card(
     fields = "\n".join(f"- `{column}`: {COLUMNS[column]}" for column in columns)
     if metadata.speed_factors:
         fields += f" ({', '.join(map(str, metadata.speed_factors))} times the recorded speed, in this order)"
+    listen = ""
+    if metadata.codec:
+        listen = f"""
+Heard again:
+
+```python
+from t5gemma_tts import XCodec2
+
+codec = XCodec2.from_pretrained("{metadata.codec}")
+waveform = codec.decode(dataset["{next(iter(summary.num_rows))}"][0]["codes"])  # float32, codec.sampling_rate Hz
+```
+"""
     options = "\n".join(
         f"- `{option}`: {_readable(value)}" for option, value in settings.items() if value not in (None, [], "")
     )
@@ -88,6 +100,8 @@ from datasets import {loader}
 
 dataset = {loader}("{name}")
 ```
+{listen}
+`training/train.py --datasets {name}` trains on it.
 
 ## Columns
 
@@ -100,6 +114,11 @@ dataset = {loader}("{name}")
 By `training/prepare_dataset.py`. Rows left out: {skipped}.
 
 {options}
+
+## Licence
+
+{license or "None was stated: the terms of the recordings apply"}. Codes turn into sound again, so they are the voices
+of those who spoke: use them as far as these agreed.
 """
 
 
