@@ -4,8 +4,10 @@ A waveform is a floating point array in [-1, 1] of shape (num_samples,) or (num_
 has it. soundfile and soxr are imported when first used, so that the model alone loads without them.
 """
 
+import io
 import numbers
 import os
+import uuid
 import warnings
 from pathlib import Path
 from typing import BinaryIO
@@ -68,6 +70,7 @@ def save_audio(audio, path: str | os.PathLike, sampling_rate: int, overwrite: bo
     Raises:
         FileExistsError: if `path` exists and `overwrite` is false.
         FileNotFoundError: if its folder does not exist.
+        OSError: if it cannot be written; a file that was there stays as it was.
         ValueError: for an unknown suffix, NaN or infinite samples, an empty array, or a bad sampling rate.
     """
     path = Path(path)
@@ -86,12 +89,26 @@ def save_audio(audio, path: str | os.PathLike, sampling_rate: int, overwrite: bo
         waveform = waveform.clip(-1, 1)
     file_format, subtype = WRITABLE_FORMATS[path.suffix.lower()]
     num_channels = 1 if waveform.ndim == 1 else waveform.shape[1]
+    content = io.BytesIO()  # libsndfile does not say when a disk is full
     with _soundfile().SoundFile(
-        path, "w", samplerate=int(sampling_rate), channels=num_channels, format=file_format, subtype=subtype
+        content, "w", samplerate=int(sampling_rate), channels=num_channels, format=file_format, subtype=subtype
     ) as file:
         # in blocks: libsndfile's Vorbis encoder overflows its stack on minutes of audio at once
         for start in range(0, len(waveform), WRITE_BLOCK_SAMPLES):
             file.write(waveform[start : start + WRITE_BLOCK_SAMPLES])
+    _write_whole(path, content.getbuffer())
+
+
+def _write_whole(path: Path, content) -> None:
+    """Writes a file beside and renames it, so that it is there whole or as it was before."""
+    partial = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except OSError as error:
+        raise OSError(error.errno, f"{str(path)!r} cannot be written: {error.strerror}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def check_waveform(waveform, sampling_rate: float, name: str = "waveform", min_samples: int = 2) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Processor of T5Gemma-TTS: texts and reference recordings to tensors, audio tokens to waveforms."""
 
 import math
+import operator
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -85,6 +86,10 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         """
         As in transformers. For a checkpoint of the original project, which has no processor, the tokenizer is that in
         the folder, or the one its configuration names.
+
+        Raises:
+            OSError: if there is no tokenizer.
+            ValueError: if its vocabulary is larger than the model's.
         """
         hub_kwargs = {name: kwargs[name] for name in HUB_ARGUMENTS if kwargs.get(name) is not None}
         original, _ = PreTrainedConfig.get_config_dict(pretrained_model_name_or_path, **hub_kwargs)
@@ -106,6 +111,7 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         else:
             processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         loaded = processor[0] if isinstance(processor, tuple) else processor
+        _check_vocabulary(loaded.tokenizer, original)
         loaded._source = (str(pretrained_model_name_or_path), hub_kwargs)
         return processor
 
@@ -312,7 +318,12 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         `{"codes": codes}` as `reference_audio` stands for a voice that is encoded already.
         """
         if isinstance(audio, dict) and "codes" in audio:
-            codes = [int(code) for code in audio["codes"]]
+            try:
+                codes = [operator.index(code) for code in audio["codes"]]
+            except TypeError as error:
+                raise ValueError(
+                    f"`reference_audio['codes']` must be a list of integers, got {audio['codes']!r:.100}."
+                ) from error
             if not codes or not all(0 <= code < self.codebook_size for code in codes):
                 raise ValueError(
                     f"`reference_audio['codes']` must be one or more codes below {self.codebook_size}, got {codes[:8]}."
@@ -349,6 +360,15 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
             batch["decoder_attention_mask"].append([0] * left + [1] * len(prompt))
             batch["num_frames"].append(num_frames)
         return batch
+
+
+def _check_vocabulary(tokenizer, config: dict[str, Any]) -> None:
+    """Ids beyond the text embedding would be an error in the midst of a batch, on CUDA one without words."""
+    backbone = config.get("backbone") or config.get("t5_config_dict")
+    encoder = backbone.get("encoder") if isinstance(backbone, dict) else None
+    size = encoder.get("vocab_size") if isinstance(encoder, dict) else None
+    if isinstance(size, int) and len(tokenizer) > size:
+        raise ValueError(f"the tokenizer has {len(tokenizer)} entries, the model only {size}: it is another model's.")
 
 
 def _one_per_text(name: str, value, count: int) -> list:

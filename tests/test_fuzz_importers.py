@@ -118,7 +118,7 @@ def test_metadata_files(content, kind):
         except ValueError as error:
             assert str(folder) in str(error)
             return
-        check_source(source, ClipEncoder(Rate, RowFilters()), folder)
+        check_source(source, ClipEncoder(Rate, RowFilters(), default_language="en"), folder)
 
 
 @cases(60)
@@ -141,7 +141,7 @@ def test_folders_of_the_original_project(manifest, codes, neighbors, text):
         except ValueError as error:
             assert str(folder) in str(error)
             return
-        check_source(source, CodesImporter(RowFilters(), 64, 50.0), folder)
+        check_source(source, CodesImporter(RowFilters(), 64, 50.0, default_language="en"), folder)
 
 
 def manifest_of(lines) -> bytes:
@@ -156,7 +156,7 @@ def test_recordings(data, suffix):
         folder = Path(name).resolve()
         (folder / f"a.{suffix}").write_bytes(content)
         (folder / "a.txt").write_text("Hello.")
-        check_source(FolderSource(folder), ClipEncoder(Rate, RowFilters()), folder)
+        check_source(FolderSource(folder), ClipEncoder(Rate, RowFilters(), default_language="en"), folder)
 
 
 @cases(60)

@@ -180,7 +180,8 @@ def test_checkpoints_appear_when_complete(tmp_path, tiny_checkpoint, monkeypatch
     monkeypatch.setattr(trainer, "_save_scaler", lambda output_dir: (save_scaler(output_dir), full_disk(output_dir)))
     with pytest.raises(OSError, match="No space left"):
         trainer.train()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [UNFINISHED_FOLDER, "checkpoint-1"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-1"]
+    (tmp_path / UNFINISHED_FOLDER).mkdir()  # as a killed run leaves it
     again = make_trainer(
         tiny_checkpoint, tmp_path, save_strategy="steps", save_steps=1, max_steps=3, save_total_limit=2
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
+from pyarrow import ArrowException
 from torch.utils.data import Dataset as TorchDataset
 
 from t5gemma_tts import T5GemmaTTSConfig
@@ -281,16 +282,25 @@ def load_prepared(name: str, split: str) -> Dataset:
     One split of a prepared dataset: a folder written by `prepare_dataset.py`, or a Hub dataset.
 
     Raises:
-        ValueError: if there is no such split.
+        ValueError: if there is no such split, or its files are damaged.
     """
     if Path(name).is_dir() and (Path(name, "dataset_dict.json").is_file() or Path(name, "state.json").is_file()):
-        loaded = load_from_disk(name)
+        try:
+            loaded = load_from_disk(name)
+        except (ArrowException, LookupError, OSError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"dataset {str(name)!r} is damaged: {error}. Prepare it anew, or copy it again."
+            ) from error
         if isinstance(loaded, Dataset):
             loaded = DatasetDict({"train": loaded})
     else:
         loaded = load_dataset(name)
     if split not in loaded:
         raise ValueError(f"{name!r} has no split {split!r}; it has {', '.join(loaded)}.")
+    try:  # offsets of lists and texts: a wrong one would read beyond the file
+        loaded[split].select_columns([c for c in COLUMNS if c in loaded[split].column_names]).data.validate(full=True)
+    except ArrowException as error:
+        raise ValueError(f"dataset {str(name)!r} is damaged: {error}. Prepare it anew, or copy it again.") from error
     return loaded[split]
 
 

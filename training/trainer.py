@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Seq2SeqTrainer
-from transformers.trainer_utils import EvalLoopOutput, rotate_checkpoints
+from transformers.trainer_utils import EvalLoopOutput, get_last_checkpoint, rotate_checkpoints
 
 from model_card.build import build_card
 from t5gemma_tts import T5GemmaTTSProcessor
@@ -24,6 +25,7 @@ from training.hidden_codes import hide_codes
 from training.optim import ScaledAdam
 from training.prompts import PromptDrawer, PromptOptions
 from training.recompute import enable_selective_checkpointing
+from training.resuming import check_resumable, explain_damage
 from training.speaking import speak_sentences
 
 
@@ -265,8 +267,48 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
             name = self.hub_model_id if self.args.push_to_hub else model_name
             build_card(folder, name, license or self.args.license).save(folder / "README.md")
 
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
+        """
+        As in transformers, which passes over what a checkpoint lacks.
+
+        Raises:
+            FileNotFoundError: if the checkpoint is not complete.
+            ValueError: if it is damaged, or of another model or optimizer.
+        """
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = get_last_checkpoint(self.args.output_dir)
+            if resume_from_checkpoint is None:
+                raise FileNotFoundError(f"{self.args.output_dir!r} has no checkpoint to resume from.")
+        if resume_from_checkpoint and not (
+            self.is_fsdp_enabled or self.is_deepspeed_enabled
+        ):  # with files of their own
+            check_resumable(resume_from_checkpoint, self.args.process_index, self.args.world_size)
+        return super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
+        with explain_damage(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint) -> None:
+        with explain_damage(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint) -> None:
+        with explain_damage(checkpoint):
+            super()._load_rng_state(checkpoint)
+
+    def _issue_warnings_after_load(self, load_result) -> None:
+        """Missing and unexpected weights are an error."""
+        if names := [*load_result.missing_keys, *load_result.unexpected_keys]:
+            raise ValueError(f"{len(names)} weights are missing or left over, such as {names[0]}")
+
     def _save_checkpoint(self, model, trial) -> None:
-        """Written beside and renamed when complete: a killed run never leaves half a checkpoint under its name."""
+        """
+        Written beside and renamed when complete: a killed run never leaves half a checkpoint under its name.
+
+        Raises:
+            OSError: if it cannot be written; those before are as they were.
+        """
         folder = Path(self._get_output_dir(trial))
         unfinished = folder / UNFINISHED_FOLDER
         name = f"checkpoint-{self.state.global_step}"
@@ -276,6 +318,12 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
         self._get_output_dir = lambda trial=None: str(unfinished)
         try:
             super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            shutil.rmtree(unfinished, ignore_errors=True)  # it may be what fills the disk
+            raise OSError(
+                f"{name} cannot be written to {str(folder)!r}: {error}. Earlier ones are as they were: make room, "
+                "and go on with `resume_from_checkpoint true`."
+            ) from error
         finally:
             del self._get_output_dir
         self._finish_current_push()  # an upload may still read the folder

@@ -39,6 +39,9 @@ def open_sound(output: str, sampling_rate: int):
         sampling_rate (`int`): Hz.
 
     Sound beyond 1.0 is clipped, which is warned of at the end.
+
+    Raises:
+        OSError: if the file cannot be written.
     """
     if output == STANDARD_OUTPUT:
         print(f"raw samples: 16 bits, signed, little-endian, mono, {sampling_rate} Hz", file=sys.stderr)
@@ -51,7 +54,13 @@ def open_sound(output: str, sampling_rate: int):
         yield sound
         sound.warn()
         return
-    with soundfile.SoundFile(output, "w", samplerate=int(sampling_rate), channels=1) as file:
-        sound = _Sound(file.write)
-        yield sound
+    try:
+        with soundfile.SoundFile(output, "w", samplerate=int(sampling_rate), channels=1) as file:
+            sound = _Sound(file.write)
+            yield sound
+        num_written = soundfile.info(output).frames
+    except soundfile.LibsndfileError as error:
+        raise OSError(f"{output!r} cannot be written ({error}): is the disk full?") from error
+    if num_written != sound.num_samples:  # not every format says so before
+        raise OSError(f"{output!r} has {num_written} of {sound.num_samples} samples: is the disk full?")
     sound.warn()
