@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import soundfile
 from batches import batch, load_once, rows_of, write_json_lines
 from datasets import Dataset, load_from_disk
+from kills import Killed, killed_after
 from voices import CUTOFF_FRAMES, write_voice
 
 from t5gemma_tts import SpeechEngine, T5GemmaTTSForConditionalGeneration, speech_requests
@@ -131,10 +131,6 @@ def test_rows_that_cannot_be_spoken(checkpoint, processor, tmp_path):
     assert "First '00000001': `text` must be" in str(summary)
 
 
-class Killed(BaseException):
-    """Nothing catches it, as nothing catches a kill."""
-
-
 def test_killed_at_any_file_operation(checkpoint, source, tmp_path, monkeypatch):
     """The batch ends at each in turn, and goes on from there; no row is spoken twice."""
     batch(source, tmp_path / "expected", checkpoint, rows_per_shard=2)
@@ -142,26 +138,12 @@ def test_killed_at_any_file_operation(checkpoint, source, tmp_path, monkeypatch)
     speak_shard = Work.speak_shard
     monkeypatch.setattr(Work, "speak_shard", lambda *args: (speak_shard(*args), spoken.append(args[1]))[0])
     while True:
-        operations = 0
-
-        def stop_at(function):
-            def counted(*args, **kwargs):
-                nonlocal operations
-                operations += 1
-                if operations > kills:  # noqa: B023
-                    raise Killed
-                return function(*args, **kwargs)
-
-            return counted
-
-        with monkeypatch.context() as patch:
-            for module, name in ((os, "replace"), (shutil, "rmtree"), (Path, "rmdir"), (Dataset, "save_to_disk")):
-                patch.setattr(module, name, stop_at(getattr(module, name)))
-            try:
+        try:
+            with killed_after(kills, Dataset):
                 batch(source, tmp_path / "out", checkpoint, rows_per_shard=2)
-                break
-            except Killed:
-                kills += 1
+            break
+        except Killed:
+            kills += 1
         if (tmp_path / "out" / "state.json").exists():
             assert rows_of(tmp_path / "out") == rows_of(tmp_path / "expected")
     assert kills > 5 and spoken == [0, 1, 2, 3, 4]

@@ -1,8 +1,6 @@
 """Preparation in several processes, killed and started again, and over Ray."""
 
-import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from datasets import DatasetDict, load_dataset, load_from_disk
+from kills import Killed, killed_after
 from recordings import ENVIRONMENT, SCRIPT, code_bytes, command, load_rows, prepare, write_pairs
 from tiny_checkpoint import tiny_codec
 
@@ -73,10 +72,6 @@ def test_killed_runs_end_with_the_same_rows(uninterrupted, tmp_path, seed):
     assert_same(output, expected)
 
 
-class Killed(BaseException):
-    """Nothing catches it, as nothing catches a kill."""
-
-
 def test_killed_while_merging(uninterrupted, tmp_path, monkeypatch):
     """The run ends at every file operation of the merge in turn, and goes on from there."""
     source, codec, expected = uninterrupted
@@ -87,26 +82,12 @@ def test_killed_while_merging(uninterrupted, tmp_path, monkeypatch):
         prepare(source, output, codec, **OPTIONS)
     assert len(list((output / "shards").glob("*.arrow"))) == 8
     while True:
-        operations = 0
-
-        def stop_at(function):
-            def counted(*args, **kwargs):
-                nonlocal operations
-                operations += 1
-                if operations > kills:  # noqa: B023
-                    raise Killed
-                return function(*args, **kwargs)
-
-            return counted
-
-        with monkeypatch.context() as patch:
-            for module, name in ((os, "replace"), (shutil, "rmtree"), (Path, "rmdir"), (DatasetDict, "save_to_disk")):
-                patch.setattr(module, name, stop_at(getattr(module, name)))
-            try:
+        try:
+            with killed_after(kills, DatasetDict):
                 prepare(source, output, codec, **OPTIONS)
-                break
-            except Killed:
-                kills += 1
+            break
+        except Killed:
+            kills += 1
         if (output / "dataset_dict.json").exists():
             assert load_rows(output) == load_rows(expected)
     assert kills > 5

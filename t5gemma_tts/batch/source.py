@@ -37,8 +37,8 @@ class BatchSource:
     Args:
         name (`str`): a `.txt` file, every line of which that is not blank is a text; a `.jsonl` file with an object of
             columns in each line; a folder or Hub name that `datasets` loads. Paths of recordings are relative to it.
-        config_name (`str`, *optional*), split (`str`): of a dataset.
         text_column, id_column (`str`, *optional*): the usual names if not given. Without ids, rows are counted.
+        config_name (`str`, *optional*), split (`str`): of a dataset.
 
     Raises:
         FileNotFoundError: for a file that is not there.
@@ -48,10 +48,10 @@ class BatchSource:
     def __init__(
         self,
         name: str,
-        config_name: str | None = None,
-        split: str = "train",
         text_column: str | None = None,
         id_column: str | None = None,
+        config_name: str | None = None,
+        split: str = "train",
     ):
         path = Path(name)
         is_file = path.suffix.lower() in (".txt", ".jsonl")

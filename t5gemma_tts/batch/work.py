@@ -53,7 +53,7 @@ class Work:
     def __init__(self, arguments: BatchArguments):
         self.arguments = arguments
         self.source = BatchSource(
-            arguments.source, arguments.config_name, arguments.split, arguments.text_column, arguments.id_column
+            arguments.source, arguments.text_column, arguments.id_column, arguments.config_name, arguments.split
         )
         features = batch_features(arguments.contents)
         self.store = ShardStore(arguments.output, len(self.source), arguments.rows_per_shard, features)

@@ -1,0 +1,34 @@
+"""Runs that end in the middle of their file operations."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches a kill."""
+
+
+@contextlib.contextmanager
+def killed_after(num_operations: int, dataset_class: type) -> Iterator[None]:
+    """Whatever moves, removes or saves files raises `Killed` once that has been done so often."""
+    operations = 0
+
+    def stop_at(function):
+        def counted(*args, **kwargs):
+            nonlocal operations
+            operations += 1
+            if operations > num_operations:
+                raise Killed
+            return function(*args, **kwargs)
+
+        return counted
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((os, "replace"), (shutil, "rmtree"), (Path, "rmdir"), (dataset_class, "save_to_disk")):
+            patch.setattr(module, name, stop_at(getattr(module, name)))
+        yield
