@@ -72,11 +72,38 @@ def told():
         raise gr.Error(html.escape(str(error)), duration=30, title="Sorry", print_exception=False) from error
 
 
-def number(name: str, value: float | None) -> float:
+def uploaded(path: str | None) -> Path | None:
+    """
+    A recording that somebody sent here.
+
+    Raises:
+        BadRequest: for any other file: API calls can name what they like.
+    """
+    if path is None:
+        return None
+    if not Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
+        raise BadRequest("Only uploaded recordings can be used.", "reference_audio")
+    return Path(path)
+
+
+def only_uploads(recording: gr.Audio) -> gr.Audio:
+    """Gradio itself would copy files of this machine to where uploads are, and fetch addresses, for who names them."""
+    move = recording.async_move_resource_to_block_cache
+
+    async def move_upload(path: str | None) -> str | None:
+        with told():
+            uploaded(path)
+        return await move(path)
+
+    recording.async_move_resource_to_block_cache = move_upload
+    return recording
+
+
+def whole(name: str, value: float | None) -> int:
     """A number that somebody filled in, or did not."""
-    if value is None or not math.isfinite(value):
-        raise BadRequest(f"{LABELS[name]} must be a number, got {'nothing' if value is None else value}.", name)
-    return value
+    if value is None or not math.isfinite(value) or value != round(value):
+        raise BadRequest(f"{LABELS[name]} must be a whole number, got {'nothing' if value is None else value}.", name)
+    return round(value)
 
 
 def name_of(number: int, take: Take) -> str:
@@ -114,7 +141,7 @@ class Page:
     ):
         """How long the text will take, in words, and where the slider stands, in seconds."""
         try:
-            wish = self._wish(text, language, reference, reference_text, long_text, speed=number("speed", speed))
+            wish = self._wish(text, language, reference, reference_text, long_text, speed=speed)
             seconds = await self.desk.estimate(wish)
         except (ServingError, ValueError) as error:
             return f"No estimate: {html.escape(str(error))}", gr.update(interactive=choose_length)
@@ -126,7 +153,7 @@ class Page:
     async def transcribe(self, reference):
         """What is said in a recording."""
         with told():
-            return await self.desk.transcribe(None if reference is None else Path(reference))
+            return await self.desk.transcribe(uploaded(reference))
 
     async def speak(
         self,
@@ -155,14 +182,14 @@ class Page:
                 reference,
                 reference_text,
                 long_text,
-                duration_seconds=number("duration", length) if choose_length else None,
-                speed=number("speed", speed),
+                duration_seconds=length if choose_length else None,
+                speed=speed,
                 temperature=temperature,
-                top_k=None if top_k is None else round(number("top_k", top_k)),
+                top_k=None if top_k is None else whole("top_k", top_k),
                 top_p=top_p,
                 min_p=min_p,
-                seed=None if new_seed else round(number("seed", seed)),
-                num_samples=round(number("num_samples", num_samples)),
+                seed=None if new_seed else whole("seed", seed),
+                num_samples=whole("num_samples", num_samples),
             )
         sound = self.live_sounds.open() if live else None
         heard = 0
@@ -188,7 +215,7 @@ class Page:
         return Wish(
             text=text or "",
             language=language or None,
-            reference=None if reference is None else Path(reference),
+            reference=uploaded(reference),
             reference_text=reference_text or "",
             in_pieces=bool(long_text),
             **options,
@@ -265,8 +292,8 @@ def build_page(desk: Desk, live_sounds: LiveSounds, about: str, people: int, que
                 language = gr.Dropdown(LANGUAGES, value="", label="Language")
                 with gr.Accordion("Voice of a recording", open=False):
                     gr.Markdown("3 to 10 seconds of one speaker. Only use voices whose owners have agreed.")
-                    reference = gr.Audio(
-                        label="Recording", sources=["upload", "microphone"], type="filepath", editable=False
+                    reference = only_uploads(
+                        gr.Audio(label="Recording", sources=["upload", "microphone"], type="filepath", editable=False)
                     )
                     reference_text = gr.Textbox("", label="Transcript", lines=2, placeholder="What is said in it")
                     transcribe = gr.Button("Transcribe", size="sm")

@@ -1,0 +1,14 @@
+"""The web page as a Space: `t5gemma-tts ui` with the Space's variables as its options."""
+
+import os
+import sys
+
+from t5gemma_tts.checkpoints import NANO
+from t5gemma_tts.cli.main import main
+
+
+options = ["--model", os.environ.get("MODEL", NANO), "--asr", os.environ.get("ASR", "openai/whisper-base")]
+if os.environ.get("LOW_MEMORY", "1") != "0":
+    options.append("--low-memory")
+port = os.environ.get("GRADIO_SERVER_PORT", "7860")
+sys.exit(main(["ui", "--host", "0.0.0.0", "--port", port, *options]))
