@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from training.evaluation.plots import new_figure
+
 
 PICTURE = "curves.png"
 PANELS = [
@@ -42,11 +44,7 @@ def draw_curves(log_history: list[dict], picture: Path, codec_run: Path | None =
             panels.append((title, curves))
     if not panels:
         return False
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("the curves of training need `pip install matplotlib`.") from error
-    figure = Figure(figsize=(3.4 * len(panels), 3.2), layout="constrained")
+    figure = new_figure(3.4 * len(panels))
     for panel, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for label, points in curves.items():
             panel.plot(*zip(*points, strict=True), marker="." if len(points) < 20 else None, label=label)

@@ -15,16 +15,17 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 ONE_VOICE = ("--speaker", "hibari")
 NO_SAMPLES = ("--samples", "0")
-OTHER_LENGTHS = (*ONE_VOICE, "--limit", "100", "--recorded-lengths", "--skip-recordings", *NO_SAMPLES)
-VOICE_AND_SOUND = ("--speaker-encoder", "resemblyzer", "--dnsmos")
+OTHER_LENGTHS = (*ONE_VOICE, "--limit", "60", "--recorded-lengths", "--skip-recordings", *NO_SAMPLES)
+VOICES = ("--speaker-encoder", "resemblyzer")
 CODEC_CLIPS = 120
 # folder: what it is called, and options of `t5gemma-tts evaluate`
 SETS = {
-    "held_out": ("held-out sentences", (*ONE_VOICE, *VOICE_AND_SOUND)),
-    "unseen_pairs": ("sentences with an unseen pair", (*ONE_VOICE, "--split", "unseen_pairs", "--dnsmos")),
+    "held_out": ("held-out sentences", (*ONE_VOICE, *VOICES, "--dnsmos")),
+    "unseen_pairs": ("sentences with an unseen pair", (*ONE_VOICE, "--split", "unseen_pairs")),
     "references": (
         "held-out sentences of both voices",
-        ("--limit", "100", "--same-speaker-references", "--reference-seconds", "3", "5", *VOICE_AND_SOUND) + NO_SAMPLES,
+        ("--limit", "60", "--same-speaker-references", "--reference-seconds", "3", "5", *VOICES, "--skip-recordings")
+        + NO_SAMPLES,
     ),
     "slower": ("held-out sentences, slower", ("--speed", "0.8", *OTHER_LENGTHS)),
     "faster": ("held-out sentences, faster", ("--speed", "1.25", *OTHER_LENGTHS)),

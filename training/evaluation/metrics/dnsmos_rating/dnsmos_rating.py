@@ -1,28 +1,17 @@
 """DNSMOS for `evaluate.load`."""
 
-import datasets
 import evaluate
 import numpy as np
 
 from training.evaluation.dnsmos import load_dnsmos
-
-
-_DESCRIPTION = """How good speech sounds, 1 to 5: means of DNSMOS' overall, signal and background ratings."""
-_INPUTS = """predictions: waveforms; sampling_rate: Hz of all."""
+from training.evaluation.metric_info import WAVEFORM, metric_info
 
 
 class DnsmosRating(evaluate.Metric):
+    """How good speech sounds, 1 to 5: means of DNSMOS' overall, signal and background ratings."""
+
     def _info(self):
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation="",
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {
-                    "predictions": datasets.Sequence(datasets.Value("float32")),
-                }
-            ),
-        )
+        return metric_info(self.__doc__, "predictions: waveforms; sampling_rate: Hz of all.", predictions=WAVEFORM)
 
     def _compute(self, predictions, sampling_rate=16000):
         rate = load_dnsmos()

@@ -1,32 +1,20 @@
 """How far speech is off the length that was asked for, for `evaluate.load`."""
 
-import datasets
 import evaluate
 
 from training.evaluation.figures import BY_NAME, summarise
+from training.evaluation.metric_info import metric_info
 
 
 NAMES = ("duration_error", "duration_error_p90", "within_5_percent")
 
-_DESCRIPTION = (
-    """Errors of spoken lengths as shares of those that were asked for: mean, 90th percentile, share within 5 %."""
-)
-_INPUTS = """predictions: seconds that were spoken; references: seconds that were asked for."""
-
 
 class DurationError(evaluate.Metric):
+    """Errors of lengths as shares of what was asked for: mean, 90th percentile, share within 5 %."""
+
     def _info(self):
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation="",
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {
-                    "predictions": datasets.Value("float32"),
-                    "references": datasets.Value("float32"),
-                }
-            ),
-        )
+        inputs = "predictions: seconds that were spoken; references: seconds that were asked for."
+        return metric_info(self.__doc__, inputs, predictions="float32", references="float32")
 
     def _compute(self, predictions, references):
         if any(seconds <= 0 for seconds in references):

@@ -1,36 +1,26 @@
 """Similarity of voices for `evaluate.load`."""
 
-import datasets
 import evaluate
 import numpy as np
 
+from training.evaluation.metric_info import WAVEFORM, metric_info
 from training.evaluation.similarity import cosine, load_speaker_encoder
 
 
-_DESCRIPTION = """Cosine similarity of speaker vectors, by resemblyzer or an x-vector model."""
-_INPUTS = (
-    """predictions, references: waveforms; sampling_rate: Hz of all; encoder: "resemblyzer", or an x-vector model."""
-)
-
-
 class SpeakerSimilarity(evaluate.Metric):
+    """Cosine similarity of speaker vectors, by resemblyzer or an x-vector model."""
+
     def _info(self):
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation="",
-            inputs_description=_INPUTS,
-            features=datasets.Features(
-                {
-                    "predictions": datasets.Sequence(datasets.Value("float32")),
-                    "references": datasets.Sequence(datasets.Value("float32")),
-                }
-            ),
+        inputs = (
+            'predictions, references: waveforms; sampling_rate: Hz of all; encoder: "resemblyzer", or Hub name or '
+            "folder of an x-vector model."
         )
+        return metric_info(self.__doc__, inputs, predictions=WAVEFORM, references=WAVEFORM)
 
     def _compute(self, predictions, references, sampling_rate=16000, encoder="resemblyzer"):
         embed = load_speaker_encoder(encoder)
-        vectors = [
+        said, wanted = (
             [embed(np.asarray(one, np.float32), sampling_rate) for one in side] for side in (predictions, references)
-        ]
-        scores = [cosine(*pair) for pair in zip(*vectors, strict=True)]
+        )
+        scores = [cosine(*pair) for pair in zip(said, wanted, strict=True)]
         return {"similarity": float(np.mean(scores)), "similarities": scores}
