@@ -31,7 +31,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -n 2
 
-test-slow: $(VENV)/.installed-dev
+test-slow: $(VENV)/.installed-slow
 	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.installed-dev
@@ -55,6 +55,10 @@ $(VENV)/.installed-smoke: setup.py constraints.txt | $(BIN)/python
 $(VENV)/.installed-dev: setup.py constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-slow: setup.py constraints.txt | $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,ray]"
+	touch $@
 
 clean:
 	rm -rf $(VENV) demo.wav data/smoke runs/smoke-start runs/smoke smoke.wav build *.egg-info .pytest_cache .ruff_cache
