@@ -14,14 +14,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
-import setuptools
 import yaml
+from project import ROOT, setup_arguments
 
 from t5gemma_tts.cli.main import build_parser
 from t5gemma_tts.serving.auth import ApiKeys
 
 
-ROOT = Path(__file__).parents[1]
 SCRIPTS = Path(sys.executable).parent
 INSTRUCTION = re.compile(r"^([A-Z]+)\s+(.*)$", re.DOTALL)
 COMPOSE = (ROOT / "compose.yaml").read_text()
@@ -74,16 +73,6 @@ def is_ignored(path: str) -> bool:
         if any(fnmatch(part, pattern) for part in (parts if anywhere else parts[:1])):
             ignored = not kept
     return ignored
-
-
-def setup_arguments(folder: Path, monkeypatch) -> dict:
-    """What the `setup.py` in a folder hands to setuptools."""
-    arguments: dict = {}
-    monkeypatch.setattr(setuptools, "setup", lambda **given: arguments.update(given))
-    monkeypatch.chdir(folder)
-    source = (folder / "setup.py").read_text()
-    exec(compile(source, str(folder / "setup.py"), "exec"), {"__file__": str(folder / "setup.py")})
-    return arguments
 
 
 def interpolate(text: str, variables: dict[str, str]) -> dict:
