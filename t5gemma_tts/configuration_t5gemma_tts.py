@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, T5GemmaConfig, T5GemmaModuleConfig, Xcodec2Config
 from transformers.activations import ACT2FN
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
@@ -50,6 +51,15 @@ def readable(what: str):
         yield
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as error:
         raise ValueError(f"{what} has a value of a wrong type: {type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def readable_weights(name_or_path):
+    """Turns what safetensors says of a damaged file into a `ValueError` that names the checkpoint."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise ValueError(f"the weights in {str(name_or_path)!r} are damaged: {error}.") from error
 
 
 def _is_number(value: object) -> bool:

@@ -3,10 +3,9 @@
 import os
 
 import torch
-from safetensors import SafetensorError
 from transformers import GenerationConfig, T5GemmaConfig
 
-from .configuration_t5gemma_tts import T5GemmaTTSConfig
+from .configuration_t5gemma_tts import T5GemmaTTSConfig, readable_weights
 from .quantization_t5gemma_tts import quantization_config
 
 
@@ -59,12 +58,10 @@ class T5GemmaTTSWeightsMixin:
         output_loading_info = kwargs.pop("output_loading_info", False)
         kwargs.setdefault("key_mapping", ORIGINAL_KEY_MAPPING)
         lenient = kwargs.get("ignore_mismatched_sizes", False)
-        try:
+        with readable_weights(pretrained_model_name_or_path):
             model, info = super().from_pretrained(
                 pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
             )
-        except SafetensorError as error:
-            raise ValueError(f"the weights in {pretrained_model_name_or_path!r} are damaged: {error}.") from error
         problems = {name: sorted(map(str, info.get(name) or [])) for name in ("missing_keys", "unexpected_keys")}
         problems["mismatched_keys"] = sorted(map(str, info.get("mismatched_keys") or []))
         if any(problems.values()) and not lenient:

@@ -18,7 +18,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.xcodec2.modeling_xcodec2 import Xcodec2ISTFTHead, Xcodec2ResNetBlock
 
 from .audio_t5gemma_tts import check_waveform, resample, to_mono
-from .configuration_t5gemma_tts import T5GemmaTTSCodecConfig
+from .configuration_t5gemma_tts import T5GemmaTTSCodecConfig, readable_weights
 from .xcodec2_original_t5gemma_tts import (
     config_from_original,
     convert_original_state_dict,
@@ -177,7 +177,8 @@ class XCodec2:
                 f"{str(name_or_path)!r} must be an XCodec2 checkpoint: `model_type` {' or '.join(MODEL_CLASSES)}, or a "
                 f"configuration of the original project; got `model_type` {model_type!r}."
             )
-        with torch.random.fork_rng(devices=[]):  # loaded at first use, it must not move a seeded generation
+        # loaded at first use, it must not move a seeded generation
+        with torch.random.fork_rng(devices=[]), readable_weights(name_or_path):
             model, info = model_class.from_pretrained(
                 **source, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
             )
@@ -247,7 +248,7 @@ class XCodec2:
         with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
             yield
 
-    def encode(self, waveform, sampling_rate: float) -> torch.LongTensor:
+    def encode(self, waveform, sampling_rate: float) -> torch.Tensor:
         """
         Encodes one clip. As in the original, a clip always gets 1 to `hop_length` zeros at its end, and half a hop
         more on both sides for the mel features only, so that both encoders make the same number of frames.

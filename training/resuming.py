@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -59,6 +60,7 @@ def explain_damage(checkpoint: str | os.PathLike):
         AttributeError,
         EOFError,
         LookupError,
+        OSError,
         RuntimeError,
         SafetensorError,
         TypeError,
@@ -71,6 +73,24 @@ def explain_damage(checkpoint: str | os.PathLike):
         ) from error
 
 
+@contextlib.contextmanager
+def explain_unwritten(folder: Path, name: str, unfinished: Path):
+    """
+    Says what is left when a checkpoint cannot be written, and removes `unfinished`, which may be what fills the disk.
+
+    Raises:
+        OSError: names the checkpoint.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise OSError(
+            f"{name} cannot be written to {str(folder)!r}: {error}. Earlier ones are as they were: make room, and go "
+            "on from the last."
+        ) from error
+
+
 def _others(folder: Path) -> str:
     found = [path for path in folder.parent.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path != folder]
     names = sorted((path.name for path in found if path.is_dir()), key=lambda name: (len(name), name))
@@ -79,4 +99,4 @@ def _others(folder: Path) -> str:
     return f"To go on from another one, name it by `resume_from_checkpoint`: beside it are {', '.join(names)}."
 
 
-__all__ = ["check_resumable", "explain_damage"]
+__all__ = ["check_resumable", "explain_damage", "explain_unwritten"]

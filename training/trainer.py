@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Seq2SeqTrainer
 from transformers.trainer_utils import EvalLoopOutput, get_last_checkpoint, rotate_checkpoints
@@ -25,7 +24,7 @@ from training.hidden_codes import hide_codes
 from training.optim import ScaledAdam
 from training.prompts import PromptDrawer, PromptOptions
 from training.recompute import enable_selective_checkpointing
-from training.resuming import check_resumable, explain_damage
+from training.resuming import check_resumable, explain_damage, explain_unwritten
 from training.speaking import speak_sentences
 
 
@@ -317,13 +316,8 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
         self.accelerator.wait_for_everyone()
         self._get_output_dir = lambda trial=None: str(unfinished)
         try:
-            super()._save_checkpoint(model, trial)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            shutil.rmtree(unfinished, ignore_errors=True)  # it may be what fills the disk
-            raise OSError(
-                f"{name} cannot be written to {str(folder)!r}: {error}. Earlier ones are as they were: make room, "
-                "and go on with `resume_from_checkpoint true`."
-            ) from error
+            with explain_unwritten(folder, name, unfinished):
+                super()._save_checkpoint(model, trial)
         finally:
             del self._get_output_dir
         self._finish_current_push()  # an upload may still read the folder

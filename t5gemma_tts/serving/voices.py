@@ -140,6 +140,7 @@ class VoiceStore:
         Raises:
             BadRequest: for a bad name, without consent, or if there are `max_voices` already.
             Conflict: if there is a voice of that name.
+            OSError: if it cannot be written.
         """
         if check_name(name) == DEFAULT_VOICE:
             raise BadRequest(f"{DEFAULT_VOICE!r} is the name of the model's own voice.", param="name")
@@ -172,10 +173,10 @@ class VoiceStore:
                 _to_disk(path)
             draft.rename(self.folder / name)  # fails if somebody else was first: their folder is not empty
             _to_disk(self.folder)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:  # safetensors has an error of its own for a full disk
             if (self.folder / name).exists():
                 raise taken from error
-            raise
+            raise OSError(f"the voice {name!r} cannot be written: {error}.") from error
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         return voice

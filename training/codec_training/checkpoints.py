@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from training.resuming import explain_damage, explain_unwritten
+
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +49,15 @@ def save_checkpoint(accelerator, folder: Path, state: dict, modules: dict, optim
         modules (`dict[str, nn.Module]`): Weights are written as safetensors under these names.
         optimizers (`dict[str, Optimizer]`)
         keep (`int`): Older checkpoints are removed.
+
+    Raises:
+        OSError: if it cannot be written; those before are as they were.
     """
+    with explain_unwritten(folder, f"{PREFIX}{state['step']}", folder / UNFINISHED):
+        _save(accelerator, folder, state, modules, optimizers, keep)
+
+
+def _save(accelerator, folder: Path, state: dict, modules: dict, optimizers: dict, keep: int) -> None:
     aside, place = folder / UNFINISHED, folder / f"{PREFIX}{state['step']}"
     if accelerator.is_main_process:
         if aside.exists():
@@ -86,21 +96,23 @@ def load_checkpoint(accelerator, path: Path, settings: dict, modules: dict, opti
         `dict`: the state.
 
     Raises:
-        ValueError: if the run had another number of processes, or other options.
+        ValueError: if it is damaged, or the run had another number of processes, or other options.
     """
-    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    with explain_damage(path):
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
     check_settings(state["settings"], settings, path)
     if state["num_processes"] != accelerator.num_processes:
         raise ValueError(
             f"{str(path)!r} is of a run with {state['num_processes']} processes, this one has "
             f"{accelerator.num_processes}: batches would be others."
         )
-    for name, module in modules.items():
-        module.load_state_dict(load_file(path / f"{name}.safetensors"))
-    saved = torch.load(path / "optimizers.pt", map_location="cpu", weights_only=True)
-    for name, optimizer in optimizers.items():
-        optimizer.load_state_dict(saved[name])
-    _set_random_state(torch.load(path / f"random-{accelerator.process_index}.pt", weights_only=True))
+    with explain_damage(path):
+        for name, module in modules.items():
+            module.load_state_dict(load_file(path / f"{name}.safetensors"))
+        saved = torch.load(path / "optimizers.pt", map_location="cpu", weights_only=True)
+        for name, optimizer in optimizers.items():
+            optimizer.load_state_dict(saved[name])
+        _set_random_state(torch.load(path / f"random-{accelerator.process_index}.pt", weights_only=True))
     return state
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets import Dataset, DatasetDict, concatenate_datasets, load_from_disk
+from pyarrow import ArrowException
 
 from t5gemma_tts.sharded.store import ShardStore, put_in_place
 from training.data_preparation.metadata import METADATA_FILE, DatasetMetadata
@@ -131,7 +132,21 @@ def write_documents(folder: Path, metadata: DatasetMetadata, card: str) -> None:
 
 
 def load_finished(output: Path) -> tuple[DatasetDict, list[SkippedRow]]:
-    """The dataset and the skipped rows of a complete preparation, as either engine wrote them."""
+    """
+    The dataset and the skipped rows of a complete preparation, as either engine wrote them.
+
+    Raises:
+        ValueError: if it was damaged since.
+    """
+    try:
+        return _load_finished(output)
+    except (ArrowException, LookupError, OSError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"the finished dataset in {str(output)!r} is damaged: {error}. Copy it again, or pass --overwrite."
+        ) from error
+
+
+def _load_finished(output: Path) -> tuple[DatasetDict, list[SkippedRow]]:
     if (output / "dataset_dict.json").is_file():
         splits = load_from_disk(output)
     else:
