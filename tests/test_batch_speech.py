@@ -99,6 +99,7 @@ def test_rows_that_cannot_be_spoken(checkpoint, processor, tmp_path):
         good | said,
         good | {"reference_audio": "voice.wav"},
         good | said | {"reference_audio": "voice.wav"},
+        {"text": "strengths and lengths " * 150, "language": "en"},
     ]
     write_json_lines(tmp_path / "rows.jsonl", rows)
     options = {"rows_per_shard": 7, "voices_dir": str(tmp_path / "voices")}
@@ -120,14 +121,15 @@ def test_rows_that_cannot_be_spoken(checkpoint, processor, tmp_path):
         14: "`reference_audio` holds no audio, but 5",
         15: "`reference_text` was given without `reference_audio`",
         16: "`reference_text` is needed",
+        18: "seconds or more to say, which is too long at once",
     }.items():
         assert message in errors.pop(index)
         assert spoken[index]["codes"] is None and spoken[index]["audio"] is None and spoken[index]["seconds"] is None
     assert all("klingon" in error for error in errors.values()) and set(errors) <= {7}
-    for index in set(range(len(rows))) - set(errors) - {1, 2, 3, 4, 5, 6, 8, 9, 12, 13, 14, 15, 16}:
+    for index in set(range(len(rows))) - set(errors) - {1, 2, 3, 4, 5, 6, 8, 9, 12, 13, 14, 15, 16, 18}:
         assert len(spoken[index]["codes"]) == 10 + CUTOFF_FRAMES
-    assert summary.num_failed == 13 + len(errors)
-    assert str(summary).startswith(f"{18 - summary.num_failed} of 18 rows spoken, 0.00 h; {summary.num_failed} could")
+    assert summary.num_failed == 14 + len(errors)
+    assert str(summary).startswith(f"{19 - summary.num_failed} of 19 rows spoken, 0.00 h; {summary.num_failed} could")
     assert "First '00000001': `text` must be" in str(summary)
 
 

@@ -22,12 +22,7 @@ def open_work(arguments: BatchArguments) -> Callable[[int], object]:
     if arguments.model.model == PACKAGED:
         arguments = dataclasses.replace(arguments, model=dataclasses.replace(arguments.model, model=NANO))
     work = Work(arguments)
-
-    def speak(shard: int) -> None:
-        if not work.store.is_complete(shard):  # else Ray asks again: the machine that knew of it has died
-            work.speak_shard(shard)
-
-    return speak
+    return lambda shard: work.store.is_complete(shard) or work.speak_shard(shard)
 
 
 def speak_with_ray(arguments: BatchArguments, shards: list[int]) -> Iterator[int]:

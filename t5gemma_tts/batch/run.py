@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.compute as pc
 from datasets import Audio, Dataset, concatenate_datasets, load_from_disk
 
 from ..sharded.ray_pool import import_ray
@@ -96,11 +97,11 @@ def _merge(work: Work, output: Path) -> None:
 
 def summarize(rows: Dataset) -> Summary:
     """Of the output of a batch."""
-    columns = rows.select_columns(["id", "seconds", "error"])
-    failed = [row for row in columns if row["error"] is not None]
+    errors = rows.data.column("error")
+    first = pc.index(errors.is_valid(), True).as_py()
     return Summary(
         num_rows=len(rows),
-        num_failed=len(failed),
-        hours=sum(row["seconds"] or 0 for row in columns) / 3600,
-        first_error=f"{failed[0]['id']!r}: {failed[0]['error']}" if failed else None,
+        num_failed=len(errors) - errors.null_count,
+        hours=(pc.sum(rows.data.column("seconds")).as_py() or 0.0) / 3600,
+        first_error=f"{rows['id'][first]!r}: {errors[first].as_py()}" if first >= 0 else None,
     )

@@ -11,7 +11,7 @@ from datasets import Features, List, Value
 from ..engine_t5gemma_tts import SpeechEngine, SpeechRequest, speech_requests
 from ..serving.errors import NotFound
 from ..serving.formats import encode_sound
-from ..serving.studio import WHOLE_SECONDS
+from ..serving.studio import WHOLE_SECONDS, check_estimate
 from ..serving.voices import CODES_FILE, NAME, RECORD_FILE
 from ..sharded.fingerprint import file_fingerprint
 from ..sharded.store import ShardStore
@@ -161,6 +161,8 @@ class Work:
             speed=1.0 if row.duration_seconds is not None else arguments.speed,
             **self.voices.of(row),
         )
+        if row.duration_seconds is None:
+            check_estimate(int(inputs["num_frames"][0]), processor.frame_rate, arguments.speed)
         (request,) = speech_requests(model, **inputs, seed=seed, **arguments.sampling)
         request.plan(model)  # refuses what is too long before the others begin
         return request

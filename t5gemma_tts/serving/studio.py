@@ -255,9 +255,8 @@ class Studio:
         inputs = self.processor(
             text=job.text, language=job.language, duration=job.duration_seconds, speed=job.speed, **voice
         )
-        longest = MAXIMUM_SECONDS / job.speed
-        if job.duration_seconds is None and int(inputs["num_frames"][0]) >= round(longest * self.frame_rate):
-            raise ValueError(f"`text` takes {longest:.0f} seconds or more to say, which is too long at once; split it.")
+        if job.duration_seconds is None:
+            check_estimate(int(inputs["num_frames"][0]), self.frame_rate, job.speed)
         seed = secrets.randbelow(2**31) if job.seed is None else job.seed
         (request,) = speech_requests(self.model, **inputs, seed=seed, **job.sampling)
         return request
@@ -274,6 +273,16 @@ class Studio:
                 self.on_spoken(speech)
 
 
+def check_estimate(num_frames: int, frame_rate: float, speed: float) -> None:
+    """
+    Raises:
+        ValueError: if an estimate has come to its limit, so that the speech would be hurried.
+    """
+    longest = MAXIMUM_SECONDS / speed
+    if num_frames >= round(longest * frame_rate):
+        raise ValueError(f"`text` takes {longest:.0f} seconds or more to say, which is too long at once; split it.")
+
+
 def missing_frames(decoder: StreamDecoder) -> int:
     """How many codes a stream's decoder needs before the next sound comes out of it, at least 1."""
     needed = decoder.done + decoder.size + decoder.windows.right_context
@@ -285,4 +294,4 @@ def _decode_next(decoder: StreamDecoder, codes: list[int], ended: bool) -> np.nd
     return np.concatenate([sound, decoder.finish()]) if ended else sound
 
 
-__all__ = ["Job", "Reference", "Spoken", "Studio"]
+__all__ = ["WHOLE_SECONDS", "Job", "Reference", "Spoken", "Studio", "check_estimate"]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
+MOST_TASKS = 4096  # of one or more shards each: all of them are known from the beginning
 logger = logging.getLogger(__name__)
 
 
@@ -51,7 +52,7 @@ def work_with_ray(
 ) -> Iterator[int]:
     """
     Works on `shards` on the Ray cluster that is running, or on one started for it on this machine, and yields each as
-    it ends. A shard whose worker or machine dies is given to another one.
+    it ends. A shard whose worker or machine dies is given to another one, and now and then one that was finished.
 
     Args:
         open_work (callable): called once in every worker with `options`; what it returns is called with each shard. A
@@ -65,7 +66,6 @@ def work_with_ray(
     Raises:
         ImportError: if Ray Data is missing.
         OSError: if shards could not be worked on; after all others.
-        ValueError: if no machine has as many GPUs.
     """
     ray = import_ray()
     started_here = not ray.is_initialized()
@@ -84,7 +84,8 @@ def work_with_ray(
         if num_workers is None:
             share = resources.get("GPU", 0) / gpus_per_worker if gpus_per_worker else resources["CPU"]
             num_workers = max(1, int(share))
-        results = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
+        num_tasks = min(len(shards), MOST_TASKS)
+        results = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=num_tasks)
         results = results.map_batches(
             ShardActor,
             fn_constructor_args=(open_work, options),

@@ -7,11 +7,12 @@ from t5gemma_tts.sharded.ray_pool import absolute, work_with_ray
 from training.data_preparation.arguments import PrepareDatasetArguments
 
 
-def open_work(options: PrepareDatasetArguments) -> Callable[[int], tuple[int, int]]:
+def open_work(options: PrepareDatasetArguments) -> Callable[[int], object]:
     """Source, codec and output of a worker."""
     from training.data_preparation.work import Work
 
-    return Work(options).encode_shard
+    work = Work(options)
+    return lambda shard: work.store.is_complete(shard) or work.encode_shard(shard)
 
 
 def encode_with_ray(arguments: PrepareDatasetArguments, shards: list[int]) -> None:
