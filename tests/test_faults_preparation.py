@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import time
 
@@ -114,32 +115,43 @@ def clips(tmp_path_factory):
     return save_recordings(tmp_path_factory.mktemp("clips"))
 
 
-def test_codec_training_on_a_full_disk(clips, tmp_path):
+@pytest.fixture(scope="module")
+def whole_run(clips, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole_run")
+    train(clips, folder, **RUN)
+    return folder
+
+
+@pytest.fixture
+def interrupted_run(whole_run, tmp_path):
+    """What is left of it when it is killed after three steps."""
+    shutil.copytree(whole_run / "checkpoint-2", tmp_path / "run" / "checkpoint-2")
+    return tmp_path / "run"
+
+
+def test_codec_training_on_a_full_disk(clips, whole_run, interrupted_run):
     """The checkpoint that does not fit is not there; the one before is as it was, and the run goes on from it."""
-    train(clips, tmp_path / "whole", **RUN)
-    train(clips, tmp_path / "run", **RUN | {"max_steps": 2})
-    before = snapshot(tmp_path / "run" / "checkpoint-2")
+    before = snapshot(interrupted_run / "checkpoint-2")
     largest = max(len(content) for content in before.values())
     with small_files(largest // 2), pytest.raises(OSError, match="checkpoint-4 cannot be written .* are as they were"):
-        train(clips, tmp_path / "run", resume=True, **RUN)
-    assert [path.name for path in (tmp_path / "run").glob("*checkpoint*")] == ["checkpoint-2"]
-    assert snapshot(tmp_path / "run" / "checkpoint-2") == before
-    train(clips, tmp_path / "run", resume=True, **RUN)
-    assert snapshot(tmp_path / "run")["model.safetensors"] == snapshot(tmp_path / "whole")["model.safetensors"]
+        train(clips, interrupted_run, resume=True, **RUN)
+    assert [path.name for path in (interrupted_run).glob("*checkpoint*")] == ["checkpoint-2"]
+    assert snapshot(interrupted_run / "checkpoint-2") == before
+    train(clips, interrupted_run, resume=True, **RUN)
+    assert snapshot(interrupted_run)["model.safetensors"] == snapshot(whole_run)["model.safetensors"]
 
 
 @pytest.mark.parametrize(
     "name", ["model.safetensors", "average.safetensors", "optimizers.pt", "random-0.pt", "state.json"]
 )
-def test_damaged_checkpoints_of_codec_training(clips, tmp_path, name):
+def test_damaged_checkpoints_of_codec_training(clips, interrupted_run, name):
     """Cut short or gone: neither a new start nor a run with other numbers."""
-    train(clips, tmp_path / "run", **RUN | {"max_steps": 2})
     for damage in (cut, lambda path: path.unlink()):
-        damage(tmp_path / "run" / "checkpoint-2" / name)
-        before = snapshot(tmp_path / "run")
+        damage(interrupted_run / "checkpoint-2" / name)
+        before = snapshot(interrupted_run)
         with pytest.raises(ValueError, match="checkpoint-2' is damaged"):
-            train_codec(options(clips, tmp_path / "run", resume=True, **RUN))
-        assert snapshot(tmp_path / "run") == before
+            train_codec(options(clips, interrupted_run, resume=True, **RUN))
+        assert snapshot(interrupted_run) == before
 
 
 @pytest.mark.slow
