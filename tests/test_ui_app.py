@@ -22,6 +22,7 @@ from voices import CUTOFF_FRAMES, write_voice
 
 from t5gemma_tts.checkpoints import NANO
 from t5gemma_tts.cli import ui
+from t5gemma_tts.serving.errors import BadRequest
 from t5gemma_tts.serving.limits import Limits
 
 
@@ -160,11 +161,21 @@ def test_messages_about_recordings(app, tmp_path):
 
 def test_a_message_is_no_markup(app, monkeypatch):
     def hear(*anything):
-        raise OSError("<script>alert(1)</script>")
+        raise BadRequest("<script>alert(1)</script>")
 
     monkeypatch.setattr(app.desk, "_hear", hear)
     with pytest.raises(AppError, match="&lt;script&gt;"):
         app.client.predict(handle_file(__file__), api_name="/transcribe")
+
+
+def test_what_went_wrong_here_is_nobodys_business(app, monkeypatch):
+    def hear(*anything):
+        raise RuntimeError("the secret")
+
+    monkeypatch.setattr(app.desk, "_hear", hear)
+    with pytest.raises(AppError) as caught:
+        app.client.predict(handle_file(__file__), api_name="/transcribe")
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("as_stream", [False, True])

@@ -12,7 +12,7 @@ from serving import PATIENCE_SECONDS, Steps, wait_until
 from voices import CUTOFF_FRAMES, write_voice
 
 from t5gemma_tts.duration_t5gemma_tts import estimate_duration
-from t5gemma_tts.serving.errors import BadRequest, QueueFull
+from t5gemma_tts.serving.errors import BadRequest, QueueFull, ServingError
 from t5gemma_tts.serving.limits import Limits
 from t5gemma_tts.serving.studio import Job
 from t5gemma_tts.ui.speaking import Desk
@@ -165,10 +165,11 @@ def test_nothing_to_transcribe(desk, tmp_path):
         asyncio.run(desk.transcribe(silence))
 
 
-def test_speech_recognition_that_is_not_there(desk, recording, tmp_path):
+def test_speech_recognition_that_is_not_there(desk, recording, tmp_path, caplog):
     other = Desk(desk.studio, str(tmp_path / "none"))
-    with pytest.raises(OSError, match="no speech recognition model can be loaded"):
+    with pytest.raises(ServingError, match="not available here: please write the transcript") as caught:
         asyncio.run(other.transcribe(recording))
+    assert "none" not in str(caught.value) and str(tmp_path / "none") in caplog.text
     other.close()
 
 

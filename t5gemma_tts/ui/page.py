@@ -1,7 +1,6 @@
 """The page itself: what it shows, and what its buttons call."""
 
 import html
-import logging
 import math
 from collections.abc import AsyncIterator
 from contextlib import aclosing, contextmanager
@@ -18,25 +17,7 @@ from .speaking import Desk, Take
 from .wishes import MAX_SPEED, MIN_SPEED, Wish
 
 
-logger = logging.getLogger(__name__)
-
 LANGUAGES = [("Detect", ""), ("English", "en"), ("日本語", "ja"), ("中文", "zh")]
-# what the fields of an error are called here
-LABELS = {
-    "text": "Text",
-    "input": "Text",
-    "language": "Language",
-    "reference_audio": "Recording",
-    "reference_text": "Transcript",
-    "duration": "Length",
-    "speed": "Speed",
-    "temperature": "Temperature",
-    "top_k": "Top k",
-    "top_p": "Top p",
-    "min_p": "Min p",
-    "seed": "Seed",
-    "num_samples": "Samples",
-}
 EXAMPLES = [  # text, language, recording and transcript
     ("Good morning! The train to London leaves at seven o'clock.", "en", None, ""),
     ("Thirteen buttons cost forty-one dollars and fifty-one cents.", "en", None, ""),
@@ -46,6 +27,7 @@ EXAMPLES = [  # text, language, recording and transcript
 LIVE_SCRIPT = Path(__file__).with_name("live.js").read_text(encoding="utf-8")
 MIN_SECONDS = 0.5
 COLUMN_WIDTH, SLOT_WIDTH = 320, 280  # pixels, at least: narrower screens have less beside each other
+MESSAGE_SECONDS = 30
 KEPT_SECONDS, CHECK_SECONDS = 3600, 600  # of files that were made or sent
 # fonts that are there already: nothing is fetched from anywhere
 THEME = gr.themes.Default(
@@ -61,15 +43,11 @@ CSS = """
 
 @contextmanager
 def told():
-    """What went wrong becomes a message on the page; the rest is for the log only."""
+    """What whoever presses can do something about becomes a message on the page; all else is for the log only."""
     try:
         yield
-    except ServingError as error:
-        title = LABELS.get(error.param, "Sorry")
-        raise gr.Error(html.escape(error.message), duration=30, title=title, print_exception=False) from error
-    except (OSError, ImportError) as error:
-        logger.exception("something is missing")
-        raise gr.Error(html.escape(str(error)), duration=30, title="Sorry", print_exception=False) from error
+    except (ServingError, ImportError) as error:
+        raise gr.Error(html.escape(str(error)), duration=MESSAGE_SECONDS, print_exception=False) from error
 
 
 def uploaded(path: str | None) -> Path | None:
@@ -99,10 +77,10 @@ def only_uploads(recording: gr.Audio) -> gr.Audio:
     return recording
 
 
-def whole(name: str, value: float | None) -> int:
+def whole(label: str, value: float | None) -> int:
     """A number that somebody filled in, or did not."""
     if value is None or not math.isfinite(value) or value != round(value):
-        raise BadRequest(f"{LABELS[name]} must be a whole number, got {'nothing' if value is None else value}.", name)
+        raise BadRequest(f"{label} must be a whole number, got {'nothing' if value is None else value}.")
     return round(value)
 
 
@@ -185,11 +163,11 @@ class Page:
                 duration_seconds=length if choose_length else None,
                 speed=speed,
                 temperature=temperature,
-                top_k=None if top_k is None else whole("top_k", top_k),
+                top_k=None if top_k is None else whole("Top k", top_k),
                 top_p=top_p,
                 min_p=min_p,
-                seed=None if new_seed else whole("seed", seed),
-                num_samples=whole("num_samples", num_samples),
+                seed=None if new_seed else whole("Seed", seed),
+                num_samples=whole("Samples", num_samples),
             )
         sound = self.live_sounds.open() if live else None
         heard = 0
@@ -293,7 +271,13 @@ def build_page(desk: Desk, live_sounds: LiveSounds, about: str, people: int, que
                 with gr.Accordion("Voice of a recording", open=False):
                     gr.Markdown("3 to 10 seconds of one speaker. Only use voices whose owners have agreed.")
                     reference = only_uploads(
-                        gr.Audio(label="Recording", sources=["upload", "microphone"], type="filepath", editable=False)
+                        gr.Audio(
+                            label="Recording",
+                            sources=["upload", "microphone"],
+                            type="filepath",
+                            editable=False,
+                            buttons=[],
+                        )
                     )
                     reference_text = gr.Textbox("", label="Transcript", lines=2, placeholder="What is said in it")
                     transcribe = gr.Button("Transcribe", size="sm")

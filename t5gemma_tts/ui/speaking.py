@@ -1,6 +1,7 @@
 """What happens when a button is pressed: estimates, transcripts, speech."""
 
 import asyncio
+import logging
 import secrets
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,9 @@ from ..text_t5gemma_tts import normalize_text
 from .long_texts import narrate, split_job
 from .pictures import picture_html
 from .wishes import Wish
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,11 +104,15 @@ class Desk:
 
         Raises:
             BadRequest: if there is none, it is no usable recording, or nothing is said in it.
-            OSError: if the speech recognition model cannot be loaded.
+            ServingError: if the speech recognition model cannot be loaded.
         """
         if recording is None:
             raise BadRequest("There is no recording to transcribe: add one first.", "reference_audio")
-        text = await asyncio.get_running_loop().run_in_executor(self._listener, self._hear, recording)
+        try:
+            text = await asyncio.get_running_loop().run_in_executor(self._listener, self._hear, recording)
+        except OSError as error:  # with paths and names that are not for everybody
+            logger.exception("no speech recognition")
+            raise ServingError("Speech recognition is not available here: please write the transcript.") from error
         if not text.strip():
             raise BadRequest("No words were recognised in the recording: please write them.", "reference_audio")
         return text.strip()
