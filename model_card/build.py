@@ -136,6 +136,7 @@ def build_card(
     codec_run: str | Path | None = None,
     evaluations: list[str | Path] = (),
     codec_evaluation: str | Path | None = None,
+    includes: list[str | Path] = (),
     notes: str | Path | None = None,
 ) -> ModelCard:
     """
@@ -152,6 +153,7 @@ def build_card(
         evaluations (*optional*): Folders of `t5gemma-tts evaluate`; `evaluation` in `folder` if none is given and that
             is there. The first stands in full.
         codec_evaluation (`str` or `Path`, *optional*): JSON of `training/evaluate_codec.py`.
+        includes (*optional*): Markdown files that follow the evaluations, with their pictures.
         notes (`str` or `Path`, *optional*): as in [`read_notes`].
 
     Raises:
@@ -179,10 +181,10 @@ def build_card(
     facts["codec"] = "comes with it" if codec_within else public_name(facts["codec"])
     source = options.get("model") or options.get("backbone") or base
     datasets = options.get("datasets") or []
+    from model_card.evaluations import include_evaluations, include_markdown
+
     evaluation = None
     if evaluations or (folder / "evaluation" / "evaluation.json").is_file():
-        from model_card.evaluations import include_evaluations
-
         evaluation = include_evaluations(folder, [Path(one) for one in evaluations] or [folder / "evaluation"])
     samples = evaluation.samples if evaluation else []
     metadata = {
@@ -215,6 +217,7 @@ def build_card(
         results=last_results(log_history),
         evaluation=evaluation,
         samples=samples,
+        included=[include_markdown(folder, Path(one)) for one in includes],
         codec=codec_evaluation and codec_figures(json.loads(Path(codec_evaluation).read_text(encoding="utf-8"))),
     )
 
@@ -237,10 +240,13 @@ def main(argv: list[str] | None = None) -> int:
         help="what `t5gemma-tts evaluate` wrote, the first in full (default: the checkpoint's `evaluation`)",
     )
     parser.add_argument("--codec-evaluation", metavar="FILE", help="JSON of training/evaluate_codec.py")
+    parser.add_argument(
+        "--include", nargs="+", default=[], metavar="FILE", help="Markdown that follows the evaluations, with pictures"
+    )
     parser.add_argument("--notes", metavar="FILE", help="Markdown with words of your own for some of the sections")
     arguments = parser.parse_args(argv)
-    options = vars(arguments) | {"evaluations": arguments.evaluation}
-    del options["evaluation"]
+    options = vars(arguments)
+    options |= {"evaluations": options.pop("evaluation"), "includes": options.pop("include")}
     try:
         card = build_card(**options)
     except (ImportError, OSError, ValueError, KeyError) as error:

@@ -1,6 +1,7 @@
 """Evaluations in a card: one in full, others as rows of a table, their first speeches as samples."""
 
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,24 @@ def include_evaluations(folder: Path, evaluations: list[Path]) -> Evaluations:
     )
 
 
+def include_markdown(folder: Path, document: Path) -> str:
+    """
+    A document with its pictures, which are copied into the checkpoint `folder`.
+
+    Raises:
+        FileNotFoundError: if it or one of its pictures is not there.
+    """
+
+    def link(match: re.Match) -> str:
+        caption, name = match.groups()
+        (folder / FOLDER).mkdir(exist_ok=True)
+        shutil.copyfile(document.parent / name, folder / FOLDER / Path(name).name)
+        return f"![{caption}]({FOLDER}/{Path(name).name})"
+
+    text = document.read_text(encoding="utf-8")
+    return re.sub(r"!\[([^\]]*)\]\((?!https?:)([^)\s]+)\)", link, text).strip()
+
+
 def _eval_results(results: dict) -> list[EvalResult]:
     return model_index_to_eval_results(results["model-index"])[1]
 
@@ -102,4 +121,4 @@ def _row(results: dict) -> dict:
     }
 
 
-__all__ = ["Evaluations", "include_evaluations", "read_evaluation"]
+__all__ = ["Evaluations", "include_evaluations", "include_markdown", "read_evaluation"]

@@ -100,6 +100,11 @@ def test_codec_figures_and_losses(folder, tmp_path):
     text = build_card(folder, codec_run=tmp_path, codec_evaluation=tmp_path / "codec.json").text
     assert "7 recordings: 8.0 % of the words wrong" in text and "90.0 % of 256 codes" in text
     assert "(curves.png)" in text and "DNSMOS" not in text
+    shutil.copy(folder / "curves.png", tmp_path / "more.png")
+    (tmp_path / "more.md").write_text("### More\n\n![A picture](more.png) ![b](https://example.com/b.png)\n")
+    text = build_card(folder, includes=[tmp_path / "more.md"]).text
+    assert "### More\n\n![A picture](evaluation/more.png) ![b](https://example.com/b.png)\n" in text
+    assert (folder / "evaluation" / "more.png").is_file()
 
 
 def test_refusals(folder, evaluation, tmp_path, capsys):

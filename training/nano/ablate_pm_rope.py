@@ -115,6 +115,8 @@ def as_markdown(results: dict) -> str:
     source = {"estimated": "the estimated length", "recordings": "the recording's length"}[results["lengths"]]
     both = [results["pm_rope"][variant] for variant in VARIANTS]
     lines = [
+        "### Other lengths, and PM-RoPE switched off",
+        "",
         f"{results['sentences']} held-out sentences at shares of {source}; without: PM-RoPE is off at inference.",
         "",
         "| length | words wrong, with | without | characters wrong, with | without | within 5 % of the length, with "

@@ -15,7 +15,6 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 ONE_VOICE = ("--speaker", "hibari")
 NO_SAMPLES = ("--samples", "0")
-OTHER_LENGTHS = (*ONE_VOICE, "--limit", "60", "--recorded-lengths", "--skip-recordings", *NO_SAMPLES)
 VOICES = ("--speaker-encoder", "resemblyzer")
 CODEC_CLIPS = 120
 # folder: what it is called, and options of `t5gemma-tts evaluate`
@@ -27,8 +26,6 @@ SETS = {
         ("--limit", "60", "--same-speaker-references", "--reference-seconds", "3", "5", *VOICES, "--skip-recordings")
         + NO_SAMPLES,
     ),
-    "slower": ("held-out sentences, slower", ("--speed", "0.8", *OTHER_LENGTHS)),
-    "faster": ("held-out sentences, faster", ("--speed", "1.25", *OTHER_LENGTHS)),
 }
 
 
