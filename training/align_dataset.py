@@ -20,6 +20,7 @@ import torch  # noqa: E402
 from datasets import DatasetDict, List, Value, disable_progress_bars, load_from_disk  # noqa: E402
 
 from t5gemma_tts.xcodec2_t5gemma_tts import XCodec2  # noqa: E402
+from training.command import command  # noqa: E402
 from training.data_preparation.metadata import METADATA_FILE, DatasetMetadata  # noqa: E402
 from training.dataset import TEXT_POSITIONS, CodeColumn  # noqa: E402
 from training.text_alignment import Aligner  # noqa: E402
@@ -66,7 +67,8 @@ def align_dataset(source: Path, output: Path, codec: XCodec2, tokenizer: str, st
     return loss
 
 
-def main(argv: list[str] | None = None) -> int:
+@command
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="folder that prepare_dataset.py made")
     parser.add_argument("output", type=Path, help="new folder")
@@ -77,15 +79,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     disable_progress_bars()
-    try:
-        if arguments.steps < 1:
-            raise ValueError(f"`steps` must be at least 1, got {arguments.steps}.")
-        codec = XCodec2.from_pretrained(arguments.codec)
-        align_dataset(arguments.source, arguments.output, codec, arguments.tokenizer, arguments.steps, arguments.seed)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    if arguments.steps < 1:
+        raise ValueError(f"`steps` must be at least 1, got {arguments.steps}.")
+    codec = XCodec2.from_pretrained(arguments.codec)
+    align_dataset(arguments.source, arguments.output, codec, arguments.tokenizer, arguments.steps, arguments.seed)
 
 
 if __name__ == "__main__":

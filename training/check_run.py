@@ -14,6 +14,11 @@ from pathlib import Path
 import soundfile
 
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without installation
+
+from training.command import command  # noqa: E402
+
+
 HIGHEST_RATIO = 0.8
 
 
@@ -60,20 +65,15 @@ def check_run(run: Path, speech: Path, highest_ratio: float = HIGHEST_RATIO) -> 
     return report
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0, or 1 after a message on standard error."""
+@command
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN_FOLDER", help="output folder of train.py")
     parser.add_argument("speech", type=Path, metavar="SPEECH.wav", help="what its checkpoint has spoken")
     parser.add_argument("--highest-ratio", type=float, default=HIGHEST_RATIO,
                         help=f"of the last loss to the first (default: {HIGHEST_RATIO})")  # fmt: skip
-    parsed = parser.parse_args(arguments)
-    try:
-        print(check_run(parsed.run, parsed.speech, parsed.highest_ratio))
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    arguments = parser.parse_args(argv)
+    print(check_run(arguments.run, arguments.speech, arguments.highest_ratio))
 
 
 if __name__ == "__main__":

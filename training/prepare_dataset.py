@@ -12,6 +12,13 @@ import sys
 from pathlib import Path
 
 
+if __name__ == "__main__":
+    # the repository, not this folder, whose modules would hide packages of the same names
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from training.command import command  # noqa: E402
+
+
 def parse_arguments(arguments: list[str] | None = None):
     from transformers import HfArgumentParser
 
@@ -24,9 +31,9 @@ def parse_arguments(arguments: list[str] | None = None):
         parser.error(str(error))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0, or 1 after a message on standard error. Wrong options exit with 2."""
-    parsed = parse_arguments(arguments)
+@command
+def main(argv: list[str] | None = None) -> None:
+    parsed = parse_arguments(argv)
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     for noisy in ("httpx", "datasets", "torch", "ray"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -37,17 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     datasets.disable_progress_bars()
     transformers_logging.disable_progress_bar()
-    try:
-        summary = prepare_dataset(parsed)
-    except (ImportError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    summary = prepare_dataset(parsed)
     if summary is not None:
         print(f"{parsed.output}\n{summary}")
-    return 0
 
 
 if __name__ == "__main__":
-    # the repository, not this folder, whose modules would hide packages of the same names
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
     sys.exit(main())

@@ -21,6 +21,7 @@ import numpy as np  # noqa: E402
 from t5gemma_tts import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration  # noqa: E402
 from t5gemma_tts.duration_t5gemma_tts import estimate_duration  # noqa: E402
 from t5gemma_tts.loading import load_processor  # noqa: E402
+from training.command import command  # noqa: E402
 from training.data_preparation.splitting import VALIDATION  # noqa: E402
 from training.evaluation.figures import TOLERANCE  # noqa: E402
 from training.evaluation.plots import new_figure  # noqa: E402
@@ -158,7 +159,8 @@ def draw(results: dict, picture: Path) -> None:
     figure.savefig(picture, dpi=90)
 
 
-def main(argv: list[str] | None = None) -> int:
+@command
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="checkpoint")
     parser.add_argument("--asr", required=True, help="speech recognition: folder of a CTranslate2 Whisper, or Hub name")
@@ -173,27 +175,22 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--ratios must be above 0, got {arguments.ratios}")
     if arguments.limit is not None and arguments.limit < 1:
         parser.error(f"--limit must be at least 1, got {arguments.limit}")
-    try:
-        recognise = load_recogniser(arguments.asr, LANGUAGE)
-        results = ablate(
-            arguments.model,
-            arguments.corpus,
-            recognise,
-            arguments.speaker,
-            arguments.limit,
-            arguments.ratios,
-            arguments.seed,
-        )
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        draw(results, arguments.output / "pm_rope.png")
-    except (ImportError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    recognise = load_recogniser(arguments.asr, LANGUAGE)
+    results = ablate(
+        arguments.model,
+        arguments.corpus,
+        recognise,
+        arguments.speaker,
+        arguments.limit,
+        arguments.ratios,
+        arguments.seed,
+    )
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    draw(results, arguments.output / "pm_rope.png")
     text = as_markdown(results)
     (arguments.output / "pm_rope.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     (arguments.output / "pm_rope.md").write_text(text, encoding="utf-8")
     print(text)
-    return 0
 
 
 if __name__ == "__main__":

@@ -16,6 +16,13 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 
+if __name__ == "__main__":
+    # the repository, not this folder, whose modules would hide packages of the same names
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from training.command import command  # noqa: E402
+
+
 METADATA_COLUMNS = ("file_name", "id", "text", "speaker", "language", "split", "duration_seconds")
 
 
@@ -137,8 +144,8 @@ def _statistics(rows: list[dict]) -> dict:
     }
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit code: 0, or 1 after a message on standard error. Wrong options exit with 2."""
+@command
+def main(argv: list[str] | None = None) -> None:
     from training.nano.voices import VOICES
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -151,29 +158,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of sentences and voices (default: 0)")
     parser.add_argument("--workers", type=int, default=1, help="processes that speak (default: 1)")
     parser.add_argument("--overwrite", action="store_true", help="discard an earlier corpus in the folder")
-    parsed = parser.parse_args(arguments)
-    try:
-        summary = make_corpus(
-            parsed.output,
-            [VOICES[name] for name in parsed.voices],
-            parsed.sentences,
-            parsed.validation,
-            parsed.unseen_pairs,
-            parsed.seed,
-            parsed.workers,
-            parsed.overwrite,
-        )
-    except (ImportError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    parsed = parser.parse_args(argv)
+    summary = make_corpus(
+        parsed.output,
+        [VOICES[name] for name in parsed.voices],
+        parsed.sentences,
+        parsed.validation,
+        parsed.unseen_pairs,
+        parsed.seed,
+        parsed.workers,
+        parsed.overwrite,
+    )
     print(f"{parsed.output}: {summary['vocabulary_size']} words")
     for voice, clips in summary["clips"].items():
         counts = ", ".join(f"{count} {split}" for split, count in clips.items())
         print(f"{voice}: {counts}; {summary['hours'][voice]:.2f} h")
-    return 0
 
 
 if __name__ == "__main__":
-    # the repository, not this folder, whose modules would hide packages of the same names
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
     sys.exit(main())

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a clone works wi
 import torch  # noqa: E402
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor, XCodec2  # noqa: E402
+from training.command import command  # noqa: E402
 
 
 PACKAGE = Path(__file__).resolve().parents[2] / "t5gemma_tts"
@@ -77,19 +78,15 @@ def _link_code(folder: Path) -> None:
         copy.symlink_to(os.path.relpath(original, folder.resolve()))
 
 
-def main(argv: list[str] | None = None) -> int:
+@command
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", required=True, help="folder that training/train.py made")
     parser.add_argument("--codec", required=True, help="folder that training/train_codec.py made")
     arguments = parser.parse_args(argv)
-    try:
-        size = package(arguments.folder, arguments.model, arguments.codec)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    size = package(arguments.folder, arguments.model, arguments.codec)
     print(f"{arguments.folder}: {size / 1e6:.1f} MB")
-    return 0
 
 
 if __name__ == "__main__":

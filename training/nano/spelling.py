@@ -20,6 +20,7 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers  
 from tokenizers.models import WordLevel  # noqa: E402
 from transformers import PreTrainedTokenizerFast  # noqa: E402
 
+from training.command import command  # noqa: E402
 from training.nano.sentences import words_of  # noqa: E402
 
 
@@ -180,22 +181,17 @@ def read_texts(corpus: Path) -> list[str]:
         return sorted({row["text"] for row in csv.DictReader(file) if row["split"] == "train"})
 
 
-def main(argv: list[str] | None = None) -> int:
+@command
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--corpus", type=Path, required=True, help="folder that training/nano/corpus.py made")
     arguments = parser.parse_args(argv)
     if arguments.folder.exists():
-        print(f"error: {str(arguments.folder)!r} exists; name a new folder.", file=sys.stderr)
-        return 1
-    try:
-        tokenizer = build_tokenizer(pronunciations(read_texts(arguments.corpus)))
-    except (ImportError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        raise FileExistsError(f"{str(arguments.folder)!r} exists; name a new folder.")
+    tokenizer = build_tokenizer(pronunciations(read_texts(arguments.corpus)))
     tokenizer.save_pretrained(arguments.folder)
     print(f"{arguments.folder}: {len(tokenizer)} tokens")
-    return 0
 
 
 if __name__ == "__main__":

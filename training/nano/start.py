@@ -21,6 +21,7 @@ from t5gemma_tts import (  # noqa: E402
     T5GemmaTTSProcessor,
     XCodec2,
 )
+from training.command import command  # noqa: E402
 from training.nano.spelling import SEPARATOR  # noqa: E402
 
 
@@ -120,7 +121,8 @@ def start(
     return model.num_parameters()
 
 
-def main(argv: list[str] | None = None) -> int:
+@command
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--codec", required=True, help="codec folder")
@@ -132,23 +134,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--progress-scale", type=float, default=200.0, help="last position (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
-    try:
-        size = start(
-            arguments.folder,
-            XCodec2.from_pretrained(arguments.codec),
-            AutoTokenizer.from_pretrained(arguments.tokenizer),
-            arguments.seed,
-            arguments.weights,
-            hidden_size=arguments.hidden_size,
-            encoder_layers=arguments.encoder_layers,
-            decoder_layers=arguments.decoder_layers,
-            progress_scale=arguments.progress_scale,
-        )
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    size = start(
+        arguments.folder,
+        XCodec2.from_pretrained(arguments.codec),
+        AutoTokenizer.from_pretrained(arguments.tokenizer),
+        arguments.seed,
+        arguments.weights,
+        hidden_size=arguments.hidden_size,
+        encoder_layers=arguments.encoder_layers,
+        decoder_layers=arguments.decoder_layers,
+        progress_scale=arguments.progress_scale,
+    )
     print(f"{arguments.folder}: {size / 1e6:.1f} million weights")
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,26 @@
+"""How commands end: what went wrong in one line on standard error, not a traceback, and an exit code."""
+
+import functools
+import sys
+from collections.abc import Callable
+
+
+def command(main: Callable[[list[str] | None], None]) -> Callable[[list[str] | None], int]:
+    """
+    Makes a function of command line arguments return an exit code: 0, or 1 after a message for what it raised on purpose
+    (`ImportError`, `OSError`, `ValueError`).
+    """
+
+    @functools.wraps(main)
+    def run(argv: list[str] | None = None) -> int:
+        try:
+            main(argv)
+        except (ImportError, OSError, ValueError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        return 0
+
+    return run
+
+
+__all__ = ["command"]
