@@ -43,8 +43,9 @@ CLAIMS = {
         assert batch["labels"][0, -1] == config.eos_token_id and (batch["labels"][0] == -100).sum() > 50
     """,
     "04_finetune_lora": """
-        assert learnt[-1][1] < 0.8 * learnt[0][1] and held_out[0][0] == 0
-        assert min(loss for _, loss in held_out) < held_out[-1][1] + 1e-9 < held_out[0][1]
+        assert learnt[-1][1] < 0.8 * learnt[0][1]
+        first, *later = [loss for _, loss in held_out]
+        assert max(later) < first - 0.05 and max(later) - min(later) < 0.15
         assert difference < 1e-3 and size < 4e6
         medians = {name: np.median(values) for name, values in pitches.items()}
         assert medians["before"] > 160 and medians["recordings"] < 130 and medians["after"] < 130, medians
@@ -82,10 +83,12 @@ def files_here() -> tuple:
 
 @pytest.fixture
 def desk(tmp_path, monkeypatch) -> Path:
-    """An empty folder to run notebooks in; their kernels' own files go elsewhere."""
+    """An empty folder to run notebooks in, without a way to the network; their kernels' own files go elsewhere."""
     for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR", "TMPDIR"):
         (tmp_path / name.lower()).mkdir()
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
     (tmp_path / "desk").mkdir()
     return tmp_path / "desk"
 
@@ -129,9 +132,11 @@ def black_panels(picture: np.ndarray) -> list[np.ndarray]:
 
 
 def distance_from_diagonal(panel: np.ndarray) -> float:
-    """Mean of the bright pixels' distances, upwards or downwards, in parts of the height."""
-    rows, columns = np.nonzero(panel > 130)
-    return np.abs(1 - rows / panel.shape[0] - columns / panel.shape[1]).mean()
+    """Mean distance of what is bright, by brightness, in parts of the height; the line on the diagonal left out."""
+    rows, columns = np.indices(panel.shape)
+    distances = np.abs(1 - rows / panel.shape[0] - columns / panel.shape[1])
+    brightness = np.where(distances > 0.01, panel.clip(20) - 20.0, 0)
+    return (brightness * distances).sum() / brightness.sum()
 
 
 def test_kept_picture_shows_the_walk():
@@ -139,7 +144,7 @@ def test_kept_picture_shows_the_walk():
     cells = code_cells(ROOT / "notebooks" / f"{WITH_PICTURES}.ipynb")
     (picture,) = pictures_of([cell for cell in cells if "loss_without = " in cell.source])
     left, right = black_panels(picture)
-    assert distance_from_diagonal(left) < 0.06 and distance_from_diagonal(right) > 0.1
+    assert distance_from_diagonal(left) < 0.1 and distance_from_diagonal(right) > 0.2
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
