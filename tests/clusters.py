@@ -21,7 +21,8 @@ def local_cluster(num_nodes: int = 2, cpus: int = 1) -> Iterator:
     from ray.cluster_utils import Cluster
 
     before = dict(os.environ)
-    os.environ.update(ENVIRONMENT, RAY_USAGE_STATS_ENABLED="0")
+    # proxies would rather ask replicas of their own node, and only the first node's is asked here
+    os.environ.update(ENVIRONMENT, RAY_USAGE_STATS_ENABLED="0", RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING="0")
     node = {"num_cpus": cpus, "object_store_memory": NODE_BYTES}
     cluster = Cluster(initialize_head=True, head_node_args=node)
     try:
