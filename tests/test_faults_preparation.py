@@ -148,10 +148,11 @@ def test_damaged_checkpoints_of_codec_training(clips, interrupted_run, name):
     """Cut short or gone: neither a new start nor a run with other numbers."""
     for damage in (cut, lambda path: path.unlink()):
         damage(interrupted_run / "checkpoint-2" / name)
-        before = snapshot(interrupted_run)
+        before = snapshot(interrupted_run / "checkpoint-2")
         with pytest.raises(ValueError, match="checkpoint-2' is damaged"):
             train_codec(options(clips, interrupted_run, resume=True, **RUN))
-        assert snapshot(interrupted_run) == before
+        assert snapshot(interrupted_run / "checkpoint-2") == before
+        assert [path.name for path in interrupted_run.glob("checkpoint-*")] == ["checkpoint-2"]
 
 
 @pytest.mark.slow

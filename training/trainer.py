@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Seq2SeqTrainer
+from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import EvalLoopOutput, get_last_checkpoint, rotate_checkpoints
 
 from model_card.build import build_card
@@ -250,6 +251,8 @@ class T5GemmaTTSTrainer(Seq2SeqTrainer):
     def _save(self, output_dir: str | None = None, state_dict=None) -> None:
         """The processor goes along, without codec; as `processing_class` it would write text ids into the configs."""
         super()._save(output_dir, state_dict)
+        # a pickle with `hub_token` in it, which nobody reads and uploads would publish
+        Path(output_dir or self.args.output_dir, TRAINING_ARGS_NAME).unlink(missing_ok=True)
         if self.processor is not None:
             self.processor.save_pretrained(output_dir or self.args.output_dir, save_codec=False)
 
