@@ -55,7 +55,12 @@ def running(**arguments):
 
 def replica_that_answers() -> str:
     """When the process started that answers, which tells replicas apart."""
-    return re.search(r"process_start_time_seconds (\S+)", httpx.get(f"{URL}/metrics", timeout=PATIENCE_SECONDS).text)[1]
+    return metric("process_start_time_seconds")
+
+
+def metric(name: str) -> str:
+    text = httpx.get(f"{URL}/metrics", timeout=PATIENCE_SECONDS).text
+    return re.search(rf"^{name} (\S+)", text, re.MULTILINE)[1]
 
 
 def speak(**body) -> httpx.Response:
@@ -129,18 +134,14 @@ def test_a_replica_that_is_killed_comes_back(replicas):
 
 def test_whoever_leaves_frees_their_place(cluster):
     with running(max_batch_size=1, queue_size=0, served_model_name="nano"):
-
-        def speaking() -> float:
-            text = httpx.get(f"{URL}/metrics", timeout=PATIENCE_SECONDS).text
-            return float(re.search(r"^t5gemma_tts_speaking (\S+)", text, re.MULTILINE)[1])
-
+        speaking = "t5gemma_tts_speaking"
         with httpx.stream("POST", URL + SPEECH, json=LONG | {"stream_format": "audio"}, timeout=60) as stream:
             next(stream.iter_raw())
-            assert speaking() == 1
+            assert float(metric(speaking)) == 1
             busy = speak(input="Hello.")
             assert busy.status_code == 429 and int(busy.headers["Retry-After"]) >= 1
         began = time.monotonic()
-        wait_for(lambda: speaking() == 0, "place")
+        wait_for(lambda: float(metric(speaking)) == 0, "place")
         assert speak(input="Hello.").status_code == 200
         print(f"free after {time.monotonic() - began:.1f} s")
 
