@@ -72,6 +72,37 @@ def server(checkpoint, tmp_path_factory):
 
 
 @pytest.fixture
+def plain():
+    """The 16 kHz codec of the repository's recordings of the original."""
+    from codec_sets import first_set, load_codec
+
+    return load_codec(first_set(upsampled=False))
+
+
+@pytest.fixture
+def upsampled():
+    """The codec with an upsampler, likewise."""
+    from codec_sets import first_set, load_codec
+
+    return load_codec(first_set(upsampled=True))
+
+
+@pytest.fixture
+def backbone(tmp_path):
+    """A folder with a backbone's configuration to convert with."""
+    from originals import write_backbone_config
+
+    return write_backbone_config(tmp_path / "backbone")
+
+
+@pytest.fixture
+def output(tmp_path):
+    """A folder to convert to, in a folder of its own, where nothing else may appear."""
+    (tmp_path / "models").mkdir()
+    return tmp_path / "models" / "converted"
+
+
+@pytest.fixture
 def run(capsys, monkeypatch, tmp_path):
     """Runs a command in `tmp_path`; returns its exit code, standard output and standard error."""
     from t5gemma_tts.cli.main import main

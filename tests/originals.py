@@ -128,3 +128,14 @@ def letter_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(WordLevel({symbol: number for number, symbol in enumerate(symbols)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = Split("", behavior="isolated")
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>")
+
+
+def load(folder) -> T5GemmaTTSForConditionalGeneration:
+    return T5GemmaTTSForConditionalGeneration.from_pretrained(folder)
+
+
+def assert_same_weights(one, other):
+    expected = other.state_dict()
+    assert one.state_dict().keys() == expected.keys()
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, expected[name]), name

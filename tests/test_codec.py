@@ -137,16 +137,6 @@ def test_golden_decode(record, folder, prefix, case):
     assert_recorded(kept, expected, dict.fromkeys(kept, atol))
 
 
-@pytest.fixture
-def plain():
-    return load_codec(first_set(upsampled=False))
-
-
-@pytest.fixture
-def upsampled():
-    return load_codec(first_set(upsampled=True))
-
-
 @pytest.fixture(params=[False, True], ids=["plain", "upsampled"])
 def codec(request):
     return load_codec(first_set(upsampled=request.param))

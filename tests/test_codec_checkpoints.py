@@ -21,16 +21,6 @@ from t5gemma_tts.xcodec2_original_t5gemma_tts import config_from_original, is_or
 from t5gemma_tts.xcodec2_t5gemma_tts import T5GemmaTTSCodecModel, XCodec2
 
 
-@pytest.fixture
-def plain():
-    return load_codec(first_set(upsampled=False))
-
-
-@pytest.fixture
-def upsampled():
-    return load_codec(first_set(upsampled=True))
-
-
 @pytest.fixture(params=[False, True], ids=["plain", "upsampled"])
 def codec(request):
     return load_codec(first_set(upsampled=request.param))

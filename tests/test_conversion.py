@@ -10,47 +10,25 @@ from pathlib import Path
 import pytest
 import torch
 from originals import (
+    assert_same_weights,
     letter_tokenizer,
+    load,
     lora_weights,
     original_args,
     original_weights,
     small_model,
     with_aliases,
-    write_backbone_config,
     write_bundle,
     write_export,
 )
 from safetensors.torch import load_file
 from test_modeling import training_inputs
 
-from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
+from t5gemma_tts import T5GemmaTTSProcessor
 from t5gemma_tts.conversion import convert_checkpoint, load_bundle
 
 
 MAPS = Path("/proc/self/maps")
-
-
-@pytest.fixture
-def backbone(tmp_path):
-    return write_backbone_config(tmp_path / "backbone")
-
-
-@pytest.fixture
-def output(tmp_path):
-    """A folder to convert to, in a folder of its own, where nothing else may appear."""
-    (tmp_path / "models").mkdir()
-    return tmp_path / "models" / "converted"
-
-
-def load(folder) -> T5GemmaTTSForConditionalGeneration:
-    return T5GemmaTTSForConditionalGeneration.from_pretrained(folder)
-
-
-def assert_same_weights(one, other):
-    expected = other.state_dict()
-    assert one.state_dict().keys() == expected.keys()
-    for name, value in one.state_dict().items():
-        assert torch.equal(value, expected[name]), name
 
 
 def self_attention(weights: dict, names=("q_proj", "k_proj", "v_proj", "o_proj")) -> list[str]:

@@ -7,40 +7,18 @@ import numpy as np
 import pytest
 import torch
 from originals import (
+    assert_same_weights,
     letter_tokenizer,
+    load,
     original_weights,
     small_model,
-    write_backbone_config,
     write_bundle,
     write_export,
 )
 from transformers import AutoProcessor, Wav2Vec2BertConfig, Xcodec2Config, Xcodec2Model
 
-from t5gemma_tts import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor, XCodec2
+from t5gemma_tts import T5GemmaTTSConfig, T5GemmaTTSProcessor, XCodec2
 from t5gemma_tts.conversion import checkpoint, convert_checkpoint
-
-
-@pytest.fixture
-def backbone(tmp_path):
-    return write_backbone_config(tmp_path / "backbone")
-
-
-@pytest.fixture
-def output(tmp_path):
-    """A folder to convert to, in a folder of its own, where nothing else may appear."""
-    (tmp_path / "models").mkdir()
-    return tmp_path / "models" / "converted"
-
-
-def load(folder) -> T5GemmaTTSForConditionalGeneration:
-    return T5GemmaTTSForConditionalGeneration.from_pretrained(folder)
-
-
-def assert_same_weights(one, other):
-    expected = other.state_dict()
-    assert one.state_dict().keys() == expected.keys()
-    for name, value in one.state_dict().items():
-        assert torch.equal(value, expected[name]), name
 
 
 def tiny_codec(levels=(4, 4, 4)) -> XCodec2:
