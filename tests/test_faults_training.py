@@ -14,12 +14,13 @@ from faults import cut, overwrite, small_disk, small_files, snapshot
 from safetensors.torch import load_file, save_file
 from speech_data import save_prepared
 from test_resume import command, environment, run, same_weights
+from trainers import arguments as make_arguments
 from trainers import make_trainer
 
 from t5gemma_tts import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
 from training.arguments import DataArguments
 from training.dataset import load_prepared
-from training.train import load_data, load_model_and_processor, parse_arguments
+from training.train import last_checkpoint, load_data, load_model_and_processor, parse_arguments
 from training.trainer import UNFINISHED_FOLDER
 
 
@@ -94,6 +95,14 @@ def test_checkpoint_that_is_not_there(tiny_checkpoint, interrupted, tmp_path):
         trainer.train(resume_from_checkpoint=str(interrupted / "checkpoint-9"))
     with pytest.raises(FileNotFoundError, match="has no checkpoint to resume from"):
         resume(tiny_checkpoint, tmp_path / "empty")
+
+
+def test_no_new_run_beside_checkpoints(interrupted):
+    arguments = make_arguments(interrupted)
+    with pytest.raises(ValueError, match="already has checkpoint-2; pass `resume_from_checkpoint true` to go on"):
+        last_checkpoint(arguments)
+    arguments.resume_from_checkpoint = "true"
+    assert last_checkpoint(arguments) == str(interrupted / "checkpoint-2")
 
 
 def test_files_that_cannot_grow(tiny_checkpoint, interrupted, finished):
