@@ -297,6 +297,9 @@ class T5GemmaTTSConfig(_ReadableConfig):
             rope_type = module.rope_parameters["rope_type"]
             if rope_type != "default" and rope_type not in ROPE_INIT_FUNCTIONS:
                 refuse(f"backbone.{side}.rope_parameters", rope_type, "of a `rope_type` that transformers knows")
+            theta = module.rope_parameters.get("rope_theta")
+            if not (_is_number(theta) and theta > 0):
+                refuse(f"backbone.{side}.rope_parameters", theta, "of a `rope_theta` above 0")
             if module.head_dim % 2:
                 refuse(f"backbone.{side}.head_dim", module.head_dim, "even (RoPE turns pairs)")
             if module.num_attention_heads % module.num_key_value_heads:
