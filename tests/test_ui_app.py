@@ -24,6 +24,7 @@ from t5gemma_tts.checkpoints import NANO
 from t5gemma_tts.cli import ui
 from t5gemma_tts.serving.errors import BadRequest
 from t5gemma_tts.serving.limits import Limits
+from t5gemma_tts.ui import live, page
 
 
 WISH = {"text": "Hello there.", "language": "en", "choose_length": True, "length": 0.6, "new_seed": False, "seed": 3}
@@ -201,6 +202,25 @@ def test_large_files_are_refused(app):
     assert httpx.post(f"{app.url}/gradio_api/upload", files=files).status_code == 413
 
 
+def test_what_people_send_and_hear_is_forgotten(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "KEPT_SECONDS", 1)
+    monkeypatch.setattr(page, "CHECK_SECONDS", 1)
+    monkeypatch.setattr(live.LiveSounds.__init__, "__defaults__", (1.0,))
+    desk = open_desk(checkpoint)
+    uploads = tmp_path / "gradio"
+    with live_page(desk, monkeypatch, uploads) as url:
+        app = App(url, desk)
+        recording = handle_file(write_voice(tmp_path / "voice.wav", 16000))
+        job = app.submit(live=True, reference=recording, reference_text=HEARD)
+        job.result(PATIENCE_SECONDS)
+        address = next(re.search('data-address="([^"]+)"', answer[PLAYER])[1] for answer in job.outputs())
+        assert {path.name for path in uploads.rglob("*.wav")} == {"voice.wav", "speech-seed-3.wav"}
+        wait_until(lambda: not list(uploads.rglob("*.wav")), seconds=20)
+        wait_until(lambda: httpx.get(f"{url}/{address}").status_code == 404, seconds=20)
+        app.client.close()
+    close_desk(desk)
+
+
 def test_whoever_cancels_frees_the_place(app, monkeypatch):
     steps = Steps(monkeypatch)
     job = app.submit(live=True, length=100.0)
@@ -224,9 +244,9 @@ def test_people_are_spoken_to_together_and_others_wait(app, monkeypatch):
 
 
 def test_nothing_is_asked_of_others(app):
-    page = httpx.get(app.url).text
-    assert "T5Gemma-TTS" in page
-    loaded = re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=\"(https?:[^\"]+)", page)
+    text = httpx.get(app.url).text
+    assert "T5Gemma-TTS" in text
+    loaded = re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=\"(https?:[^\"]+)", text)
     assert [address for address in loaded if not address.startswith(app.url)] == []
     theme = httpx.get(f"{app.url}/theme.css").text
     assert "system-ui" in theme and not re.search(r"(url\(|@import)\W*http", theme)

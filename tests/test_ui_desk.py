@@ -115,6 +115,8 @@ def test_estimates(desk, recording):
     expected = estimate_duration("Hello there.", language="de", **known)
     assert estimate(reference=recording, reference_text=HEARD) == pytest.approx(expected)
     assert estimate(reference=recording) == own  # until it is known what is said
+    with pytest.raises(BadRequest, match="1,001 characters, 1,000 are possible"):
+        estimate(text="a" * 1001)
 
 
 def test_the_estimate_of_a_long_text_is_about_what_it_takes(desk):

@@ -5,7 +5,8 @@ Gradio's own streams need ffmpeg on the machine. `live.js` gives the browser's p
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from fastapi import APIRouter, HTTPException
@@ -16,7 +17,7 @@ from ..serving.studio import Studio
 
 
 FORMAT = "mp3"
-MAX_KEPT = 64  # sounds that ended and may be asked for once more
+KEPT_SECONDS = 600.0  # after its end, for those who still listen or want it once more
 
 
 class LiveSound:
@@ -70,19 +71,22 @@ class LiveSound:
 
 
 class LiveSounds:
-    """All sounds of a page by their unguessable addresses, the oldest forgotten."""
+    """All sounds of a page by their unguessable addresses, for `kept_seconds` after each one's end."""
 
-    def __init__(self, studio: Studio, max_kept: int = MAX_KEPT):
-        self.studio, self.max_kept = studio, max_kept
+    def __init__(self, studio: Studio, kept_seconds: float = KEPT_SECONDS):
+        self.studio, self.kept_seconds = studio, kept_seconds
         self._sounds: dict[str, LiveSound] = {}
 
-    def open(self) -> LiveSound:
-        ended = [token for token, sound in self._sounds.items() if sound.ended]
-        for token in ended[: max(0, len(ended) - self.max_kept + 1)]:
-            del self._sounds[token]
+    @contextmanager
+    def open(self) -> Iterator[LiveSound]:
+        """A new sound, which ends with the block at the latest: those who listen must not wait for ever."""
         token = secrets.token_urlsafe(16)
         self._sounds[token] = LiveSound(self.studio, token)
-        return self._sounds[token]
+        try:
+            yield self._sounds[token]
+        finally:
+            self._sounds[token].abandon()
+            asyncio.get_running_loop().call_later(self.kept_seconds, self._sounds.pop, token, None)
 
     def router(self) -> APIRouter:
         router = APIRouter()

@@ -3,7 +3,7 @@
 import html
 import math
 from collections.abc import AsyncIterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, nullcontext
 from pathlib import Path
 
 import gradio as gr
@@ -121,7 +121,7 @@ class Page:
         try:
             wish = self._wish(text, language, reference, reference_text, long_text, speed=speed)
             seconds = await self.desk.estimate(wish)
-        except (ServingError, ValueError) as error:
+        except (ServingError, ValueError, ImportError) as error:
             return f"No estimate: {html.escape(str(error))}", gr.update(interactive=choose_length)
         if seconds is None:
             return "Estimated length: –", gr.update(interactive=choose_length)
@@ -169,25 +169,20 @@ class Page:
                 seed=None if new_seed else whole("Seed", seed),
                 num_samples=whole("Samples", num_samples),
             )
-        sound = self.live_sounds.open() if live else None
         heard = 0
-        try:
-            with told():
-                async with aclosing(self.desk.speak(wish, live)) as all_news:
-                    async for news in all_news:
-                        if news.piece is not None:
-                            if not heard:
-                                yield self._cleared(live_player(sound))
-                            heard += len(news.piece)
-                            await sound.push(news.piece)
-                            yield {self.status: f"Speaking … {heard / self.desk.studio.sampling_rate:.1f} s"}
-                        else:
-                            if sound is not None and not sound.ended:
-                                await sound.finish()
-                            yield await self._shown(news.takes, wish.num_samples, live)
-        finally:  # whatever happened, those who listen must not wait for more
-            if sound is not None and not sound.ended:
-                sound.abandon()
+        with self.live_sounds.open() if live else nullcontext() as sound, told():
+            async with aclosing(self.desk.speak(wish, live)) as all_news:
+                async for news in all_news:
+                    if news.piece is not None:
+                        if not heard:
+                            yield self._cleared(live_player(sound))
+                        heard += len(news.piece)
+                        await sound.push(news.piece)
+                        yield {self.status: f"Speaking … {heard / self.desk.studio.sampling_rate:.1f} s"}
+                    else:
+                        if live and not sound.ended:
+                            await sound.finish()
+                        yield await self._shown(news.takes, wish.num_samples, live)
 
     def _wish(self, text, language, reference, reference_text, long_text, **options) -> Wish:
         return Wish(

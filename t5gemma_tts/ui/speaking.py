@@ -78,9 +78,15 @@ class Desk:
         self._painter = ThreadPoolExecutor(1, thread_name_prefix="pictures")
 
     async def estimate(self, wish: Wish) -> float | None:
-        """Seconds that a text will take to say, by the processor's estimate; None if there is no text."""
+        """
+        Seconds that a text will take to say, by the processor's estimate; None if there is no text.
+
+        Raises:
+            BadRequest: for a text that is too long, or a recording that cannot be used.
+        """
         if not wish.text.strip() or not wish.speed > 0:
             return None
+        wish.check_length_of_text(self.limits)
         return await self.studio.on_text_thread(self._estimate, wish)
 
     def _estimate(self, wish: Wish) -> float:

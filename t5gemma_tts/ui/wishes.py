@@ -51,10 +51,7 @@ class Wish:
         """
         if not self.text.strip():
             raise BadRequest("There is nothing to say yet: please write a text.", param="text")
-        most = MAX_CHARACTERS_IN_PIECES if self.in_pieces else limits.max_characters
-        if len(self.text) > most:
-            hint = "shorten it" if self.in_pieces else "shorten it, or tick “Long text”"
-            raise BadRequest(f"The text has {len(self.text):,} characters, {most:,} are possible: {hint}.", "text")
+        self.check_length_of_text(limits)
         if self.reference is None and self.reference_text.strip():
             raise BadRequest(
                 "There is a transcript but no recording: add the recording, or clear the transcript.", "reference_text"
@@ -82,6 +79,16 @@ class Wish:
         if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
             raise BadRequest(f"The seed must be a whole number from 0 to {MAX_SEED}, got {self.seed}.", "seed")
         self.sampling()
+
+    def check_length_of_text(self, limits: Limits) -> None:
+        """
+        Raises:
+            BadRequest: for a text that is too long even to look at.
+        """
+        most = MAX_CHARACTERS_IN_PIECES if self.in_pieces else limits.max_characters
+        if len(self.text) > most:
+            hint = "shorten it" if self.in_pieces else "shorten it, or tick “Long text”"
+            raise BadRequest(f"The text has {len(self.text):,} characters, {most:,} are possible: {hint}.", "text")
 
     def sampling(self) -> dict:
         """
