@@ -135,7 +135,8 @@ def test_a_replica_that_is_killed_comes_back(replicas):
 def test_whoever_leaves_frees_their_place(cluster):
     with running(max_batch_size=1, queue_size=0, served_model_name="nano"):
         speaking = "t5gemma_tts_speaking"
-        with httpx.stream("POST", URL + SPEECH, json=LONG | {"stream_format": "audio"}, timeout=60) as stream:
+        body = LONG | {"duration": 60.0, "stream_format": "audio"}
+        with httpx.stream("POST", URL + SPEECH, json=body, timeout=PATIENCE_SECONDS) as stream:
             next(stream.iter_raw())
             assert float(metric(speaking)) == 1
             busy = speak(input="Hello.")
@@ -143,6 +144,7 @@ def test_whoever_leaves_frees_their_place(cluster):
         began = time.monotonic()
         wait_for(lambda: float(metric(speaking)) == 0, "place")
         assert speak(input="Hello.").status_code == 200
+        assert float(metric("t5gemma_tts_audio_tokens_total")) < 60 * 50 / 2  # it was not spoken to its end
         print(f"free after {time.monotonic() - began:.1f} s")
 
 
