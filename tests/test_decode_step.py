@@ -131,6 +131,19 @@ def test_an_adapter_is_heard(counted):
     assert plain.tolist() != fast.sequences.tolist() == layers.sequences.tolist()
 
 
+def test_who_has_shown_attentions_is_fast_again(counted):
+    model = tiny_model()
+    model.set_attn_implementation("eager")
+    batch = collate(mixed_samples(model.config, count=2), model.config)
+    expected = model.generate(**batch, do_sample=False)
+    output = model.generate(**batch, do_sample=False, output_attentions=True, return_dict_in_generate=True)
+    assert torch.equal(output.sequences, expected)
+    assert len(output.cross_attentions) and output.cross_attentions[1][0] is not None
+    counted.clear()
+    assert torch.equal(model.generate(**batch, do_sample=False), expected)
+    assert counted
+
+
 def test_hooks_keep_the_layers(counted):
     model = tiny_model()
     seen = []
