@@ -46,6 +46,7 @@ def chromium(tmp_path_factory):
             tmp_path_factory.mktemp("profile"), executable_path=CHROMIUM, headless=True, args=SWITCHES
         )
         context.set_default_timeout(PATIENCE_SECONDS * 1000)
+        sync_api.expect.set_options(timeout=PATIENCE_SECONDS * 1000)
         yield context
         context.close()
 
@@ -142,7 +143,7 @@ def test_sound_begins_before_the_end(page, nano, monkeypatch):
     choose_length(page, 9.0)
     press(page)
     wait_for_status(page, "Speaking")
-    wait_until(lambda: len(steps.sizes) > 40)  # 0.8 s of it
+    wait_until(lambda: len(steps.sizes) > 130)  # 2.6 s of it, three pieces of which are out
     steps.hold()
     assert steps.held.wait(PATIENCE_SECONDS)
     page.wait_for_function(f"() => ({LIVE})()?.[0] > 0.1")  # it is heard, and its end is not even made
