@@ -17,13 +17,22 @@ from training.nano.sentences import plan_utterances
 REPORTS = Path(__file__).parents[1] / "model_card" / "nano"
 
 
+def same(found, expected) -> bool:
+    """Whether two pieces of a report are equal, numbers up to their last digits: those depend on the processor."""
+    if isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(same(found[key], expected[key]) for key in expected)
+    if isinstance(expected, list):
+        return len(found) == len(expected) and all(map(same, found, expected))
+    return found == (pytest.approx(expected, abs=1e-9) if isinstance(expected, float) else expected)
+
+
 @pytest.mark.parametrize("name", evaluate.SETS)
 def test_report_is_that_of_its_rows(name):
     folder = REPORTS / name
     results, rows = json.loads((folder / "evaluation.json").read_text()), read_rows(folder)
-    assert results["figures"] == json.loads(json.dumps(summarise(rows)))
-    assert results["recordings"] == json.loads(json.dumps(summarise(recordings_of(rows))))
-    assert results["by_length"] == json.loads(json.dumps(by_length(rows)))
+    assert same(results["figures"], summarise(rows))
+    assert same(results["recordings"], summarise(recordings_of(rows)))
+    assert same(results["by_length"], by_length(rows))
     text = (folder / "evaluation.md").read_text(encoding="utf-8")
     assert text == as_markdown(results)
     assert results["settings"]["title"] == evaluate.SETS[name][0]
