@@ -7,6 +7,7 @@ that off until a class is needed, so that `--help` does not wait for torch.
 import importlib
 import sys
 from pathlib import Path
+from typing import Any
 
 
 __version__ = "0.1.0"
@@ -26,7 +27,7 @@ _MODULES = {
 __all__ = sorted(_MODULES)
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)

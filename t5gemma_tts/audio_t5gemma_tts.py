@@ -10,20 +10,24 @@ import os
 import uuid
 import warnings
 from pathlib import Path
+from types import ModuleType
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from .numbers_t5gemma_tts import is_finite_number
 
+
+Waveform = npt.NDArray[np.float32]
 
 # file suffix -> (format, subtype) of soundfile
 WRITABLE_FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 WRITE_BLOCK_SAMPLES = 1 << 16
 
 
-def load_audio(path: str | os.PathLike | BinaryIO) -> tuple[np.ndarray, int]:
+def load_audio(path: str | os.PathLike[str] | BinaryIO) -> tuple[Waveform, int]:
     """
     Reads an audio file with soundfile (wav, flac, ogg, mp3 and others that libsndfile knows).
 
@@ -38,12 +42,11 @@ def load_audio(path: str | os.PathLike | BinaryIO) -> tuple[np.ndarray, int]:
         ValueError: if it cannot be decoded or holds no samples.
     """
     soundfile = _soundfile()
-    if hasattr(path, "read"):
+    if not isinstance(path, (str, os.PathLike)):
         name = "the audio data"
     else:
-        path = Path(path)
         name = repr(str(path))
-        if not path.is_file():
+        if not Path(path).is_file():
             raise FileNotFoundError(f"no audio file at {name}.")
     try:
         waveform, sampling_rate = soundfile.read(path, dtype="float32")
@@ -57,7 +60,9 @@ def load_audio(path: str | os.PathLike | BinaryIO) -> tuple[np.ndarray, int]:
     return waveform, sampling_rate
 
 
-def save_audio(audio, path: str | os.PathLike, sampling_rate: int, overwrite: bool = False) -> None:
+def save_audio(
+    audio: npt.ArrayLike | torch.Tensor, path: str | os.PathLike[str], sampling_rate: float, overwrite: bool = False
+) -> None:
     """
     Writes one waveform as 16-bit PCM (`.wav`, `.flac`) or Vorbis (`.ogg`); samples beyond [-1, 1] are clipped.
 
@@ -99,7 +104,7 @@ def save_audio(audio, path: str | os.PathLike, sampling_rate: int, overwrite: bo
     _write_whole(path, content.getbuffer())
 
 
-def _write_whole(path: Path, content) -> None:
+def _write_whole(path: Path, content: memoryview) -> None:
     """Writes a file beside and renames it, so that it is there whole or as it was before."""
     partial = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
@@ -111,7 +116,9 @@ def _write_whole(path: Path, content) -> None:
         partial.unlink(missing_ok=True)
 
 
-def check_waveform(waveform, sampling_rate: float, name: str = "waveform", min_samples: int = 2) -> np.ndarray:
+def check_waveform(
+    waveform: npt.ArrayLike | torch.Tensor, sampling_rate: object, name: str = "waveform", min_samples: int = 2
+) -> Waveform:
     """
     Checks a waveform and its sampling rate.
 
@@ -161,12 +168,12 @@ def check_waveform(waveform, sampling_rate: float, name: str = "waveform", min_s
     return waveform
 
 
-def to_mono(waveform: np.ndarray) -> np.ndarray:
+def to_mono(waveform: Waveform) -> Waveform:
     """Averages the channels of (num_samples, num_channels); (num_samples,) passes unchanged."""
     return waveform if waveform.ndim == 1 else waveform.mean(axis=1)
 
 
-def resample(waveform: np.ndarray, sampling_rate: float, target_sampling_rate: float) -> np.ndarray:
+def resample(waveform: Waveform, sampling_rate: float, target_sampling_rate: float) -> Waveform:
     """Resamples (num_samples,) or (num_samples, num_channels) with soxr at its "VHQ" quality; rates in Hz."""
     if sampling_rate == target_sampling_rate:
         return waveform
@@ -179,7 +186,7 @@ def resample(waveform: np.ndarray, sampling_rate: float, target_sampling_rate: f
     return soxr.resample(waveform, sampling_rate, target_sampling_rate, quality="VHQ")
 
 
-def _soundfile():
+def _soundfile() -> ModuleType:
     try:
         import soundfile
     except (ImportError, OSError) as error:  # OSError: the package without its libsndfile
@@ -187,4 +194,4 @@ def _soundfile():
     return soundfile
 
 
-__all__ = ["check_waveform", "load_audio", "resample", "save_audio", "to_mono"]
+__all__ = ["Waveform", "check_waveform", "load_audio", "resample", "save_audio", "to_mono"]

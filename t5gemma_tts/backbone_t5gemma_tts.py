@@ -6,11 +6,18 @@ and gradient checkpointing are those of transformers.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from torch import nn
+from transformers import T5GemmaModuleConfig
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask, create_sliding_window_causal_mask
-from transformers.modeling_outputs import BaseModelOutput, Seq2SeqModelOutput
+from transformers.modeling_outputs import (
+    BaseModelOutput,
+    BaseModelOutputWithPastAndCrossAttentions,
+    Seq2SeqModelOutput,
+)
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.t5gemma.modeling_t5gemma import (
     T5GemmaCrossAttention,
@@ -20,7 +27,7 @@ from transformers.models.t5gemma.modeling_t5gemma import (
     eager_attention_forward,
     make_default_2d_attention_mask,
 )
-from transformers.utils import can_return_tuple
+from transformers.utils.generic import can_return_tuple
 
 from .configuration_t5gemma_tts import T5GemmaTTSConfig
 from .positions_t5gemma_tts import T5GemmaTTSRotaryEmbedding, apply_rotation, progress_positions
@@ -43,22 +50,22 @@ class T5GemmaTTSCrossAttention(T5GemmaCrossAttention):
             key_states = apply_rotation(key_states, key_position_embeddings)
         return key_states, self._split_heads(self.v_proj(encoder_hidden_states))
 
-    def forward(
+    def forward(  # type: ignore[override]  # it is called by layers that hand the rotations on
         self,
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None,
-        encoder_hidden_states: torch.Tensor | None,
+        encoder_hidden_states: torch.Tensor,
         past_key_values: EncoderDecoderCache | None = None,
         query_position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
         key_position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         query_states = self._split_heads(self.q_proj(hidden_states))
         if query_position_embeddings is not None:
             query_states = apply_rotation(query_states, query_position_embeddings)
 
         if past_key_values is not None and past_key_values.is_updated.get(self.layer_idx):
-            cached = past_key_values.cross_attention_cache.layers[self.layer_idx]
+            cached: Any = past_key_values.cross_attention_cache.layers[self.layer_idx]
             key_states, value_states = cached.keys, cached.values
         else:
             key_states, value_states = self.project_text(encoder_hidden_states, key_position_embeddings)
@@ -68,7 +75,7 @@ class T5GemmaTTSCrossAttention(T5GemmaCrossAttention):
                 )
                 past_key_values.is_updated[self.layer_idx] = True
 
-        attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+        attention: Callable[..., tuple[torch.Tensor, torch.Tensor | None]] = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
         attn_output, attn_weights = attention(
@@ -87,10 +94,13 @@ class T5GemmaTTSCrossAttention(T5GemmaCrossAttention):
         return self.o_proj(attn_output), attn_weights
 
 
+AnyModel = TypeVar("AnyModel", bound="T5GemmaTTSPreTrainedModel")
+
+
 class T5GemmaTTSPreTrainedModel(T5GemmaPreTrainedModel):
     config_class = T5GemmaTTSConfig
-    config: T5GemmaTTSConfig
-    input_modalities = ("text",)
+    config: T5GemmaTTSConfig  # type: ignore[assignment]  # transformers' is that of the text model
+    input_modalities = ["text"]
     output_modalities = ("audio",)
     _supports_sdpa = True
 
@@ -105,34 +115,47 @@ class T5GemmaTTSPreTrainedModel(T5GemmaPreTrainedModel):
                 )
         return super()._sdpa_can_dispatch(is_init_check)
 
+    if TYPE_CHECKING:  # transformers wraps it in a way that type checkers take for a function of the model
+
+        def to(self: AnyModel, *args: Any, **kwargs: Any) -> AnyModel: ...  # type: ignore[override]
+
 
 class T5GemmaTTSEncoder(T5GemmaTTSPreTrainedModel, T5GemmaEncoder):
     """T5Gemma's encoder at progress positions. `config` is a `T5GemmaTTSConfig`; the module keeps its encoder part."""
 
+    if TYPE_CHECKING:  # an annotation that is there when it runs would change `config_class`
+        config: T5GemmaModuleConfig  # type: ignore[assignment]
+
     def __init__(self, config: T5GemmaTTSConfig):
-        super().__init__(config.backbone.encoder)
+        part: Any = config.get_text_config(encoder=True)  # transformers' annotations name the whole configuration
+        super().__init__(part)
         self.progress_scale = config.progress_scale
         self.use_pm_rope = config.use_pm_rope
-        self.rotary_emb = T5GemmaTTSRotaryEmbedding(config=self.config)
+        self.rotary_emb = T5GemmaTTSRotaryEmbedding(config=part)
 
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.FloatTensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        **kwargs,
-    ) -> tuple | BaseModelOutput:
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple[Any, ...] | BaseModelOutput:
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
         if attention_mask is None:
             attention_mask = make_default_2d_attention_mask(input_ids, inputs_embeds, self.config.pad_token_id)
         if position_ids is None:
             position_ids = progress_positions(attention_mask, self.progress_scale, self.use_pm_rope)
-        mask_kwargs = {"config": self.config, "inputs_embeds": inputs_embeds, "attention_mask": attention_mask}
+        mask_kwargs: dict[str, Any] = {
+            "config": self.config,
+            "inputs_embeds": inputs_embeds,
+            "attention_mask": attention_mask,
+        }
         full_mask = sliding_mask = create_bidirectional_mask(**mask_kwargs)
-        window = self.config.sliding_window
-        if "sliding_attention" in self.config.layer_types and inputs_embeds.shape[1] > window:
+        layer_types: Any = self.config.layer_types
+        window: Any = self.config.sliding_window
+        if "sliding_attention" in layer_types and inputs_embeds.shape[1] > window:
             # transformers' own window includes distance `window`, the original's (and flash attention's) does not
             sliding_mask = create_bidirectional_mask(
                 **mask_kwargs, and_mask_function=lambda batch, head, query, key: abs(query - key) < window
@@ -148,13 +171,18 @@ class T5GemmaTTSEncoder(T5GemmaTTSPreTrainedModel, T5GemmaEncoder):
 class T5GemmaTTSDecoder(T5GemmaTTSPreTrainedModel, T5GemmaDecoder):
     """T5Gemma's decoder over audio tokens. Rotations of queries and keys are computed once for all layers."""
 
+    if TYPE_CHECKING:
+        config: T5GemmaModuleConfig  # type: ignore[assignment]
+        layers: Any  # `T5GemmaDecoderLayer`s with a `T5GemmaTTSCrossAttention`; a ModuleList knows no more than modules
+
     def __init__(self, config: T5GemmaTTSConfig):
-        super().__init__(config.backbone.decoder)
+        part: Any = config.get_text_config(decoder=True)
+        super().__init__(part)
         self.progress_scale = config.progress_scale
         self.use_pm_rope = config.use_pm_rope
         for layer_idx, layer in enumerate(self.layers):
-            layer.cross_attn = T5GemmaTTSCrossAttention(self.config, layer_idx)
-        self.rotary_emb = T5GemmaTTSRotaryEmbedding(config=self.config)
+            layer.cross_attn = T5GemmaTTSCrossAttention(part, layer_idx)
+        self.rotary_emb = T5GemmaTTSRotaryEmbedding(config=part)
         self.post_init()
 
     def text_rotation(
@@ -172,22 +200,24 @@ class T5GemmaTTSDecoder(T5GemmaTTSPreTrainedModel, T5GemmaDecoder):
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | dict | None = None,
-        position_ids: torch.FloatTensor | None = None,
+        attention_mask: torch.Tensor | dict[str, Any] | None = None,
+        position_ids: torch.Tensor | None = None,
         past_key_values: EncoderDecoderCache | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
         encoder_hidden_states: torch.Tensor | None = None,
         encoder_attention_mask: torch.Tensor | None = None,
         full_self_attention: bool = False,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> tuple[Any, ...] | BaseModelOutputWithPastAndCrossAttentions:
         """
         Args:
             position_ids (`torch.FloatTensor` of shape `(batch_size, length)`, *optional*): progress, float32; taken
                 from `attention_mask` as for complete sequences if not given.
             full_self_attention (`bool`): no sliding window in self-attention (the original's training).
         """
+        if encoder_hidden_states is None:
+            raise ValueError("`encoder_hidden_states` are needed: the decoder speaks a text.")
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
         length = inputs_embeds.shape[1]
@@ -204,14 +234,15 @@ class T5GemmaTTSDecoder(T5GemmaTTSPreTrainedModel, T5GemmaDecoder):
             position_ids = progress_positions(attention_mask, self.progress_scale, self.use_pm_rope)[:, -length:]
         if not isinstance(attention_mask, dict):
             # positions are not passed on: masks would take real numbers for packed sequences
-            mask_kwargs = {
+            mask_kwargs: dict[str, Any] = {
                 "config": self.config,
                 "inputs_embeds": inputs_embeds,
                 "attention_mask": attention_mask,
                 "past_key_values": past_key_values.self_attention_cache if past_key_values is not None else None,
             }
             full_mask = create_causal_mask(**mask_kwargs)
-            sliding = not full_self_attention and "sliding_attention" in self.config.layer_types
+            layer_types: Any = self.config.layer_types
+            sliding = not full_self_attention and "sliding_attention" in layer_types
             attention_mask = {
                 "full_attention": full_mask,
                 "sliding_attention": create_sliding_window_causal_mask(**mask_kwargs) if sliding else full_mask,
@@ -250,27 +281,27 @@ class T5GemmaTTSModel(T5GemmaTTSPreTrainedModel):
         self.decoder = T5GemmaTTSDecoder(config)
         self.post_init()
 
-    def get_input_embeddings(self):
+    def get_input_embeddings(self) -> nn.Module:
         return self.encoder.get_input_embeddings()
 
-    def set_input_embeddings(self, new_embeddings):
-        return self.encoder.set_input_embeddings(new_embeddings)
+    def set_input_embeddings(self, new_embeddings: nn.Module) -> None:
+        self.encoder.set_input_embeddings(new_embeddings)
 
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.LongTensor | None = None,
-        decoder_attention_mask: torch.Tensor | dict | None = None,
-        decoder_position_ids: torch.FloatTensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        decoder_attention_mask: torch.Tensor | dict[str, Any] | None = None,
+        decoder_position_ids: torch.Tensor | None = None,
         encoder_outputs: BaseModelOutput | None = None,
         past_key_values: EncoderDecoderCache | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        decoder_inputs_embeds: torch.FloatTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
         full_self_attention: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ) -> Seq2SeqModelOutput:
         if encoder_outputs is None:
             encoder_outputs = self.encoder(

@@ -6,10 +6,16 @@ different lengths, each adding its next column where it is.
 
 import math
 import mmap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import torch
 from torch import nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, EncoderDecoderCache
+
+
+if TYPE_CHECKING:
+    from .decode_step_t5gemma_tts import DecodeStep
 
 
 def untouched_zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
@@ -29,6 +35,9 @@ class RoomyLayer(DynamicLayer):
     as zeros: what a row may not see is multiplied by nothing, which would not do for infinities.
     """
 
+    keys: torch.Tensor  # from the first update on
+    values: torch.Tensor
+
     def __init__(self, capacity: int):
         super().__init__()
         self.capacity = capacity
@@ -42,7 +51,9 @@ class RoomyLayer(DynamicLayer):
         )
         self.set_length(0)
 
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         length, added = self.get_seq_length(), key_states.shape[-2]
@@ -92,8 +103,15 @@ class RoomyLayer(DynamicLayer):
         self.key_buffer, self.value_buffer = self.key_buffer[indices], self.value_buffer[indices]
         self.set_length(length)
 
-    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         self.batch_select_indices(beam_idx.to(self.device))
+
+
+class FilledLayer(Protocol):
+    """A cache layer with something in it."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
 
 
 class SpeechState:
@@ -108,13 +126,19 @@ class SpeechState:
         text_allowed (`torch.BoolTensor` of shape `(batch_size, text_length)`, *optional*): likewise.
     """
 
-    def __init__(self, layers, text_layers, allowed=None, text_allowed=None):
+    def __init__(
+        self,
+        layers: list[RoomyLayer],
+        text_layers: Sequence[FilledLayer],
+        allowed: torch.Tensor | None = None,
+        text_allowed: torch.Tensor | None = None,
+    ):
         self.layers, self.text_layers = layers, text_layers
         self.used = layers[0].get_seq_length()
         self.bias = None if allowed is None else attention_bias(allowed, layers[0].keys)
         self.text_bias = None if text_allowed is None else attention_bias(text_allowed, layers[0].keys)
 
-    def open_column(self, windows: set[int]) -> tuple[torch.Tensor | None, dict[int, torch.Tensor]]:
+    def open_column(self, windows: set[int]) -> tuple[torch.Tensor | None, dict[int | None, torch.Tensor]]:
         """
         Makes room for the next token of every row.
 
@@ -136,9 +160,11 @@ class SpeechState:
             missing = self.layers[0].key_buffer.shape[2] - self.bias.shape[-1]
             self.bias = nn.functional.pad(self.bias, (0, missing), value=-torch.inf)
 
-    def _biases(self, windows: set[int], last) -> tuple[torch.Tensor | None, dict[int, torch.Tensor]]:
+    def _biases(
+        self, windows: set[int], last: int | torch.Tensor
+    ) -> tuple[torch.Tensor | None, dict[int | None, torch.Tensor]]:
         bias = None if self.bias is None else self.bias[..., : self.used]
-        narrow = {}
+        narrow: dict[int | None, torch.Tensor] = {}
         for window in windows:
             if self.used > window:
                 keys = self.layers[0].key_buffer
@@ -184,12 +210,12 @@ class SpeechCache(EncoderDecoderCache):
     No layer of it has a sliding window: what lies outside of one is masked, since hardly any speech is longer.
     """
 
-    def __init__(self, num_layers: int, capacity: int, fast_step=None):
+    def __init__(self, num_layers: int, capacity: int, fast_step: "DecodeStep | None" = None):
         super().__init__(Cache(layers=[RoomyLayer(capacity) for _ in range(num_layers)]), DynamicCache())
         self.fast_step = fast_step
         self.state: SpeechState | None = None
 
-    def takes(self, decoder_input_ids: torch.LongTensor | None) -> bool:
+    def takes(self, decoder_input_ids: torch.Tensor | None) -> TypeGuard[torch.Tensor]:
         """Whether this input is for the fast step: one token after a prompt."""
         if self.fast_step is None or decoder_input_ids is None or decoder_input_ids.shape[1] != 1:
             return False
@@ -206,9 +232,11 @@ class SpeechCache(EncoderDecoderCache):
         if self.state is None:
             allowed = mask[:, : self.get_seq_length()] != 0
             text_allowed = None if text_mask is None else text_mask != 0
+            layers: Any = self.self_attention_cache.layers  # `RoomyLayer`s
+            text_layers: Any = self.cross_attention_cache.layers  # filled by the prompt
             self.state = SpeechState(
-                self.self_attention_cache.layers,
-                self.cross_attention_cache.layers,
+                layers,
+                text_layers,
                 None if allowed.all() else allowed,
                 None if text_allowed is None or text_allowed.all() else text_allowed,
             )

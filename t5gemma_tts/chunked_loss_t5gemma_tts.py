@@ -5,6 +5,8 @@ at a time, and the gradients of hidden states and of the last Linear are compute
 that nothing has to be made twice. What it costs: a backward pass through the result can run only once.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -22,12 +24,21 @@ class ChunkedCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, hidden_states, weight, bias, targets, token_weights, chunk_size):
+    def forward(
+        ctx: Any,
+        hidden_states: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        targets: torch.Tensor,
+        token_weights: torch.Tensor,
+        chunk_size: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         device_type = hidden_states.device.type
         compute_dtype = weight.dtype
         if torch.is_autocast_enabled(device_type):
             compute_dtype = torch.get_autocast_dtype(device_type)
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        needs_any = needs_hidden or needs_weight or needs_bias
         grad_hidden = torch.empty_like(hidden_states) if needs_hidden else None
         grad_weight = torch.zeros_like(weight) if needs_weight else None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if needs_bias else None
@@ -50,19 +61,19 @@ class ChunkedCrossEntropy(torch.autograd.Function):
                 exponentials = logits.sub_(largest).exp_()
                 normalizer = exponentials.sum(-1, keepdim=True)
                 total += ((normalizer.log() + largest - target_logit) * token_weight).sum()
-                if not (needs_hidden or needs_weight or needs_bias):
+                if not needs_any:
                     continue
                 # gradient of the weighted sum by the logits, in place: weight * (softmax - one-hot)
                 gradient = exponentials.mul_(token_weight / normalizer)
                 gradient.scatter_add_(1, target, -token_weight)
-                if needs_bias:
+                if grad_bias is not None:
                     grad_bias += gradient.sum(0)
                 gradient = gradient.to(compute_dtype)
-                if needs_hidden:
+                if grad_hidden is not None:
                     grad_hidden[rows] = gradient @ computed_weight
-                if needs_weight and grad_weight.dtype == compute_dtype:
+                if grad_weight is not None and grad_weight.dtype == compute_dtype:
                     grad_weight.addmm_(gradient.T, hidden)
-                elif needs_weight:
+                elif grad_weight is not None:
                     grad_weight += gradient.T @ hidden
         ctx.gradients = [grad_hidden, grad_weight, None if grad_bias is None else grad_bias.to(bias.dtype)]
         ctx.mark_non_differentiable(num_top10)
@@ -70,7 +81,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_total, _):
+    def backward(ctx: Any, grad_total: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         if ctx.gradients is None:
             raise RuntimeError("the chunked loss can be differentiated once; run the forward pass again.")
         gradients, ctx.gradients = ctx.gradients, None

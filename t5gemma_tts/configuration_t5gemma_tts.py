@@ -8,7 +8,9 @@ configuration cannot say two different things about it.
 import contextlib
 import dataclasses
 import math
-from typing import Any
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
 import torch
 from safetensors import SafetensorError
@@ -45,7 +47,7 @@ BACKBONE_SIZES = (
 
 
 @contextlib.contextmanager
-def readable(what: str):
+def readable(what: str) -> Iterator[None]:
     """Turns what Python and transformers trip over in values of wrong types into a `ValueError` about `what`."""
     try:
         yield
@@ -54,7 +56,7 @@ def readable(what: str):
 
 
 @contextlib.contextmanager
-def readable_weights(name_or_path):
+def readable_weights(name_or_path: object) -> Iterator[None]:
     """Turns what safetensors says of a damaged file into a `ValueError` that names the checkpoint."""
     try:
         yield
@@ -62,14 +64,14 @@ def readable_weights(name_or_path):
         raise ValueError(f"the weights in {str(name_or_path)!r} are damaged: {error}.") from error
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     """Whether it is a number that JSON keeps as it is."""
     return isinstance(value, int | float) and is_finite_number(value)
 
 
 class _ReadableConfig(PreTrainedConfig):
     @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """
         As in transformers.
 
@@ -96,18 +98,23 @@ class T5GemmaTTSCodecConfig(_ReadableConfig, Xcodec2Config):
 
     model_type = "t5gemma_tts_codec"
 
-    output_sampling_rate: int | None = None
     upsample_factors: list[int] | tuple[int, ...] = ()
     upsample_kernel_sizes: list[int] | tuple[int, ...] = ()
-    decoder_hop_length: int | None = None
-    acoustic_hidden_size: int | None = None
+    if TYPE_CHECKING:  # what they are once None has been filled in
+        output_sampling_rate: int = 0
+        decoder_hop_length: int = 0
+        acoustic_hidden_size: int = 0
+    else:
+        output_sampling_rate: int | None = None
+        decoder_hop_length: int | None = None
+        acoustic_hidden_size: int | None = None
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         with readable("the codec's configuration"):
             super().__post_init__(**kwargs)
             self._complete()
 
-    def _complete(self):
+    def _complete(self) -> None:
         if self.acoustic_hidden_size is None:
             self.acoustic_hidden_size = self.hidden_size
         if self.output_sampling_rate is None:
@@ -135,10 +142,10 @@ class T5GemmaTTSCodecConfig(_ReadableConfig, Xcodec2Config):
 def _derived_token_id(name: str, offset: int, doc: str) -> property:
     """A token id that follows from `codebook_size`; it can be set to that value only."""
 
-    def get(self) -> int:
+    def get(self: "T5GemmaTTSConfig") -> int:
         return self.codebook_size + offset
 
-    def refuse_others(self, value: int):
+    def refuse_others(self: "T5GemmaTTSConfig", value: int) -> None:
         if value != get(self):
             raise ValueError(f"`{name}` follows from `codebook_size` and must be {get(self)}, got {value!r}.")
 
@@ -178,7 +185,7 @@ class T5GemmaTTSConfig(_ReadableConfig):
 
     model_type = "t5gemma_tts"
     sub_configs_defaults = {
-        "backbone": T5GemmaConfig,
+        "backbone": SubConfigSpec(T5GemmaConfig),
         "codec_config": SubConfigSpec(AutoConfig, model_type="xcodec2", optional=True),
     }
 
@@ -187,7 +194,6 @@ class T5GemmaTTSConfig(_ReadableConfig):
     codec_name_or_path: str | None = None
     codebook_size: int = 65536
     frame_rate: float | int = 50.0
-    sampling_rate: int | None = None
     use_pm_rope: bool = True
     progress_scale: float | int = 2000.0
     progress_lookahead_seconds: float | int = 2.0
@@ -199,11 +205,16 @@ class T5GemmaTTSConfig(_ReadableConfig):
     extra_cutoff_seconds: float | int = 5.0
     text_guard_frames_per_token: float | int = 0.0
     max_duration_seconds: float | int = 120.0
-    eos_token_id: int | None = None
+    if TYPE_CHECKING:  # what they are once None has been filled in
+        sampling_rate: int = 0
+        eos_token_id: int = 0
+    else:
+        sampling_rate: int | None = None
+        eos_token_id: int | None = None
     is_encoder_decoder: bool = True
     tie_word_embeddings: bool = False
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         if type(self.codebook_size) is not int or self.codebook_size < 2:  # first: other fields follow from it
             raise ValueError(f"`codebook_size` must be an integer of at least 2, got {self.codebook_size!r}.")
         if self.codebook_size > LARGEST_CODEBOOK_SIZE:
@@ -226,22 +237,22 @@ class T5GemmaTTSConfig(_ReadableConfig):
             self._fit_backbone_to_audio()
             self._validate()
 
-    def _fit_backbone_to_audio(self):
-        decoder = self.backbone.decoder
-        self.backbone.tie_word_embeddings = self.backbone.encoder.tie_word_embeddings = False
-        decoder.tie_word_embeddings = False
-        self.backbone.vocab_size = self.backbone.encoder.vocab_size
+    def _fit_backbone_to_audio(self) -> None:
+        backbone: Any = self.backbone
+        encoder, decoder = self.get_text_config(encoder=True), self.get_text_config(decoder=True)
+        backbone.tie_word_embeddings = encoder.tie_word_embeddings = decoder.tie_word_embeddings = False
+        backbone.vocab_size = encoder.vocab_size
         decoder.vocab_size = self.vocab_size
         decoder.final_logit_softcapping = None  # the audio head has none
-        for module in (self.backbone, decoder):
+        for module in (backbone, decoder):
             module.bos_token_id, module.eos_token_id, module.pad_token_id = (
                 self.bos_token_id,
                 self.eos_token_id,
                 self.pad_token_id,
             )
 
-    def _validate(self):
-        def refuse(argument, value, accepted):
+    def _validate(self) -> None:
+        def refuse(argument: str, value: object, accepted: str) -> NoReturn:
             raise ValueError(f"`{argument}` must be {accepted}, got {value!r}.")
 
         for name in ("frame_rate", "progress_scale", "max_duration_seconds", "progress_lookahead_seconds"):
@@ -257,7 +268,9 @@ class T5GemmaTTSConfig(_ReadableConfig):
         for name in ("use_pm_rope", "no_loss_on_prefix", "is_encoder_decoder", "tie_word_embeddings"):
             if not isinstance(value := getattr(self, name), bool):
                 refuse(name, value, "True or False")
-        for part in (self, self.backbone, self.backbone.encoder, self.backbone.decoder):
+        backbone: Any = self.backbone
+        encoder, decoder = self.get_text_config(encoder=True), self.get_text_config(decoder=True)
+        for part in (self, backbone, encoder, decoder):
             if not isinstance(part.dtype, torch.dtype | None):
                 refuse("dtype", part.dtype, "a dtype of torch, or None")
         if not isinstance(self.codec_name_or_path, str | None):
@@ -266,21 +279,20 @@ class T5GemmaTTSConfig(_ReadableConfig):
             refuse("sampling_rate", self.sampling_rate, "an integer of at least 1 Hz")
         if self.eos_token_id not in (self.codebook_size + 1, self.codebook_size + 3):
             refuse("eos_token_id", self.eos_token_id, f"{self.codebook_size + 3} or {self.codebook_size + 1}")
-        text_vocab_size = self.backbone.encoder.vocab_size
+        text_vocab_size = encoder.vocab_size
         for name in ("text_separator_token_id", "text_bos_token_id", "text_eos_token_id"):
             value = getattr(self, name)
             if value is None and name != "text_separator_token_id":
                 continue
             if type(value) is not int or not 0 <= value < text_vocab_size:
                 refuse(name, value, f"an integer in [0, {text_vocab_size}), the text vocabulary of `backbone.encoder`")
-        if self.backbone.encoder.hidden_size != self.backbone.decoder.cross_attention_hidden_size:
+        if encoder.hidden_size != decoder.cross_attention_hidden_size:
             refuse(
                 "backbone.decoder.cross_attention_hidden_size",
-                self.backbone.decoder.cross_attention_hidden_size,
-                f"the encoder's hidden size, {self.backbone.encoder.hidden_size}",
+                decoder.cross_attention_hidden_size,
+                f"the encoder's hidden size, {encoder.hidden_size}",
             )
-        for side in ("encoder", "decoder"):
-            module = getattr(self.backbone, side)
+        for side, module in (("encoder", encoder), ("decoder", decoder)):
             for name in BACKBONE_SIZES:
                 if not (_is_number(value := getattr(module, name)) and value > 0):
                     refuse(f"backbone.{side}.{name}", value, "a number above 0")
@@ -289,15 +301,16 @@ class T5GemmaTTSConfig(_ReadableConfig):
                     refuse(f"backbone.{side}.{name}", value, "from 0 to 1")
             if module.hidden_activation not in ACT2FN:
                 refuse(f"backbone.{side}.hidden_activation", module.hidden_activation, "one that transformers knows")
-            types = module.layer_types
+            types = module.layer_types or []
             if len(types) != module.num_hidden_layers or not set(types) <= set(LAYER_TYPES):
                 refuse(f"backbone.{side}.layer_types", types, f"{' or '.join(LAYER_TYPES)} for each layer")
             if module.pad_token_id is not None and not 0 <= module.pad_token_id < module.vocab_size:
                 refuse(f"backbone.{side}.pad_token_id", module.pad_token_id, f"in [0, {module.vocab_size}), or None")
-            rope_type = module.rope_parameters["rope_type"]
+            rope_parameters: Any = module.rope_parameters
+            rope_type = rope_parameters["rope_type"]
             if rope_type != "default" and rope_type not in ROPE_INIT_FUNCTIONS:
                 refuse(f"backbone.{side}.rope_parameters", rope_type, "of a `rope_type` that transformers knows")
-            theta = module.rope_parameters.get("rope_theta")
+            theta = rope_parameters.get("rope_theta")
             if not (_is_number(theta) and theta > 0):
                 refuse(f"backbone.{side}.rope_parameters", theta, "of a `rope_theta` above 0")
             if module.head_dim % 2:
@@ -310,8 +323,8 @@ class T5GemmaTTSConfig(_ReadableConfig):
                 )
         self._validate_codec(refuse)
 
-    def _validate_codec(self, refuse):
-        codec = self.codec_config
+    def _validate_codec(self, refuse: Callable[[str, object, str], NoReturn]) -> None:
+        codec: Any = self.codec_config
         if codec is None:
             return
         codec_entries = math.prod(codec.quantization_levels)
@@ -336,14 +349,17 @@ class T5GemmaTTSConfig(_ReadableConfig):
 
     @property
     def initializer_range(self) -> float:
-        return self.backbone.decoder.initializer_range
+        return self.get_text_config(decoder=True).initializer_range
 
-    def get_text_config(self, decoder=None, encoder=None) -> PreTrainedConfig:
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> T5GemmaModuleConfig:
         """The decoder's module config (what caches and masks of `generate` are built from), or the encoder's."""
-        return self.backbone.encoder if encoder and not decoder else self.backbone.decoder
+        backbone: Any = self.backbone  # a `T5GemmaConfig` by now, and its parts are configurations
+        return backbone.encoder if encoder and not decoder else backbone.decoder
 
     @classmethod
-    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict[str, Any], dict[str, Any]]:
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """
         As in transformers; a `config.json` of the original project is read as `from_original` does.
 
@@ -367,7 +383,9 @@ class T5GemmaTTSConfig(_ReadableConfig):
         return config_dict, kwargs
 
     @classmethod
-    def from_original(cls, original: dict[str, Any], backbone: T5GemmaConfig | dict | None = None):
+    def from_original(
+        cls, original: dict[str, Any], backbone: T5GemmaConfig | dict[str, Any] | None = None
+    ) -> "T5GemmaTTSConfig":
         """
         Reads a configuration of the original project (`model_type: t5gemma_voice`).
 
@@ -385,7 +403,9 @@ class T5GemmaTTSConfig(_ReadableConfig):
             return cls._from_original(original, backbone)
 
     @classmethod
-    def _from_original(cls, original: dict[str, Any], backbone: T5GemmaConfig | dict | None):
+    def _from_original(
+        cls, original: dict[str, Any], backbone: T5GemmaConfig | dict[str, Any] | None
+    ) -> "T5GemmaTTSConfig":
         if (size := original.get("audio_vocab_size")) is None:
             raise ValueError("the original configuration has no `audio_vocab_size`.")
         size = int(size[0] if isinstance(size, list) else size)
@@ -412,7 +432,7 @@ class T5GemmaTTSConfig(_ReadableConfig):
             )
         if not isinstance(backbone, T5GemmaConfig) and (missing := sorted({"encoder", "decoder"} - set(backbone))):
             raise ValueError(f"the backbone of the original configuration lacks {missing}.")
-        optional = {
+        optional: dict[str, Any] = {
             "text_eos_token_id": original.get("add_eos_to_text") or None,
             "text_bos_token_id": original.get("add_bos_to_text") or None,
             "codec_name_or_path": original.get("xcodec2_model_name"),
@@ -438,7 +458,7 @@ class T5GemmaTTSConfig(_ReadableConfig):
         )
 
 
-def _output_sampling_rate(codec: PreTrainedConfig) -> int:
+def _output_sampling_rate(codec: Any) -> int:
     return getattr(codec, "output_sampling_rate", None) or codec.sampling_rate
 
 
@@ -449,7 +469,7 @@ def _backbone_from_original(backbone: T5GemmaConfig | dict[str, Any]) -> T5Gemma
     known = {field.name for field in dataclasses.fields(T5GemmaModuleConfig)} | {"rope_theta", "rope_scaling"}
     known -= {field.name for field in dataclasses.fields(PreTrainedConfig)}
     known |= {"pad_token_id", "bos_token_id", "eos_token_id"}
-    sides = {}
+    sides: dict[str, Any] = {}
     for side in ("encoder", "decoder"):
         sides[side] = {name: value for name, value in backbone[side].items() if name in known}
         sides[side]["attn_logit_softcapping"] = None

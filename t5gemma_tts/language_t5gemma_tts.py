@@ -3,6 +3,7 @@
 import functools
 import importlib
 import re
+from typing import Any
 
 
 _KANA = re.compile("[\u3040-\u30ff]")
@@ -92,7 +93,7 @@ def _langdetect_guess(text: str) -> str | None:
 
 
 @functools.cache
-def _langdetect_factory():
+def _langdetect_factory() -> Any:
     """A factory of our own: the package's shared one would need its class-wide seed set."""
     try:
         langdetect = importlib.import_module("langdetect")

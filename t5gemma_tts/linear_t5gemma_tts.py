@@ -24,12 +24,14 @@ def fuse_linears(layers: Sequence[nn.Module], pack_weights: bool = True) -> Call
             (adapters) are called.
         pack_weights (`bool`, *optional*, defaults to `True`): on the CPU in float32, keep a packed copy.
     """
-    if all(type(layer) is Int8Linear for layer in layers):
-        return partial(int8_products, tuple(layers))
-    if not all(type(layer) is nn.Linear for layer in layers) or len({layer.weight.dtype for layer in layers}) > 1:
+    quantized = [layer for layer in layers if type(layer) is Int8Linear]
+    if len(quantized) == len(layers):
+        return partial(int8_products, quantized)
+    plain = [layer for layer in layers if type(layer) is nn.Linear]
+    if len(plain) < len(layers) or len({layer.weight.dtype for layer in plain}) > 1:
         return _SideBySide(layers)
-    weights = [layer.weight for layer in layers]
-    biases = [layer.bias for layer in layers]
+    weights = [layer.weight for layer in plain]
+    biases = [layer.bias for layer in plain]
     bias = None
     if any(one is not None for one in biases):
         bias = torch.cat(
@@ -71,11 +73,11 @@ class _PackedLinear:
         return torch.ops.mkldnn._linear_pointwise(states, self.weight, self.bias, "none", [], "")
 
 
-def _share(weights: list[nn.Parameter]) -> torch.Tensor:
+def _share(weights: Sequence[torch.Tensor]) -> torch.Tensor:
     """One tensor of all rows; the parameters become views of it, unless they are already."""
     if len(weights) == 1:
         return weights[0].detach()
-    fused = torch.cat(weights).detach()
+    fused = torch.cat(tuple(weights)).detach()
     for weight, part in zip(weights, fused.split([len(weight) for weight in weights]), strict=True):
         weight.data = part
     return fused

@@ -116,7 +116,7 @@ class ModelOptions:
     low_vram: bool = False
 
     @classmethod
-    def of(cls, options) -> "ModelOptions":
+    def of(cls, options: object) -> "ModelOptions":
         """From an object that has attributes of these names, such as parsed arguments."""
         return cls(**{field.name: getattr(options, field.name) for field in fields(cls)})
 

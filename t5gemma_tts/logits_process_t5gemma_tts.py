@@ -1,7 +1,7 @@
 """Stopping rules and sampling filter of the original as logits processors, each row on its own."""
 
 import torch
-from transformers.generation import LogitsProcessor
+from transformers import LogitsProcessor
 
 
 class MinimumFramesLogitsProcessor(LogitsProcessor):
@@ -12,7 +12,7 @@ class MinimumFramesLogitsProcessor(LogitsProcessor):
         self.prompt_length = prompt_length
         self.min_frames = min_frames
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if input_ids.shape[1] - self.prompt_length < self.min_frames:
             scores = scores.clone()
             scores[:, self.eos_token_id] = -torch.inf
@@ -33,7 +33,7 @@ class SilencePenaltyLogitsProcessor(LogitsProcessor):
         self.max_run = max_run
         self.prompt_length = prompt_length
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         new = input_ids[:, self.prompt_length :]
         if new.shape[1] <= self.max_run:
             return scores
@@ -43,7 +43,9 @@ class SilencePenaltyLogitsProcessor(LogitsProcessor):
         return self.penalise(scores, last, count, self.max_run)
 
     @staticmethod
-    def penalise(scores: torch.FloatTensor, last: torch.LongTensor, count: torch.LongTensor, max_run):
+    def penalise(
+        scores: torch.Tensor, last: torch.Tensor, count: torch.Tensor, max_run: int | torch.Tensor
+    ) -> torch.Tensor:
         """`last` token of each row, `(batch_size, 1)`, and how often it has just been said, 0 if it is no silence."""
         factor = (count - (max_run - 1)).clamp(min=1).to(scores.dtype)
         logit = scores.gather(1, last)
@@ -54,12 +56,12 @@ class SilencePenaltyLogitsProcessor(LogitsProcessor):
 class ForcedEndLogitsProcessor(LogitsProcessor):
     """Leaves only the end token where it is the arg-max already, or where the row's budget is spent."""
 
-    def __init__(self, eos_token_id: int, prompt_length: int, max_frames: torch.LongTensor):
+    def __init__(self, eos_token_id: int, prompt_length: int, max_frames: torch.Tensor):
         self.eos_token_id = eos_token_id
         self.prompt_length = prompt_length
         self.max_frames = max_frames
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         ends = scores.argmax(-1) == self.eos_token_id
         ends |= input_ids.shape[1] - self.prompt_length >= self.max_frames.to(scores.device)
         only_end = torch.full_like(scores, -torch.inf)
@@ -90,7 +92,7 @@ class SpeechSamplingWarper(LogitsProcessor):
         if not 0 <= self.min_p < 1:
             raise ValueError(f"`min_p` must be at least 0 and below 1 (0: off), got {min_p}.")
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         filtered = scores
         if self.top_k:
             kth_best = scores.topk(min(self.top_k, scores.shape[-1])).values[:, -1:]
@@ -102,7 +104,7 @@ class SpeechSamplingWarper(LogitsProcessor):
             filtered = torch.where(removed.all(-1, keepdim=True), filtered, scores.masked_fill(removed, -torch.inf))
         return filtered
 
-    def _keep_mass(self, scores: torch.FloatTensor) -> torch.FloatTensor:
+    def _keep_mass(self, scores: torch.Tensor) -> torch.Tensor:
         width = int((scores > -torch.inf).sum(-1).max())
         candidates = scores.topk(width).indices.sort(-1).values  # (batch_size, width), by index for the sake of ties
         values, order = scores.gather(1, candidates).sort(descending=True, stable=True)

@@ -1,11 +1,15 @@
 """Training loss of T5Gemma-TTS: cross-entropy over audio tokens, without reference and separator."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
 
 from .chunked_loss_t5gemma_tts import chunked_cross_entropy
+
+
+if TYPE_CHECKING:
+    from .modeling_t5gemma_tts import T5GemmaTTSAudioHead
 
 
 IGNORE_INDEX = -100
@@ -42,7 +46,7 @@ def mask_prefix(labels: torch.Tensor, separator_token_id: int) -> torch.Tensor:
 
 def speech_loss(
     hidden_states: torch.Tensor,
-    head: nn.Module,
+    head: "T5GemmaTTSAudioHead",
     labels: torch.Tensor,
     separator_token_id: int,
     eos_token_id: int,
@@ -59,7 +63,7 @@ def speech_loss(
 
     Args:
         hidden_states (`torch.Tensor` of shape `(batch_size, length, hidden_size)`): the decoder's output.
-        head (`nn.Module`): audio head with `features` and `out_proj`; used if there are no logits.
+        head (`T5GemmaTTSAudioHead`): used if there are no logits.
         labels (`torch.LongTensor` of shape `(batch_size, length)`): -100 is ignored, the separator always is.
         no_loss_on_prefix (`bool`): ignore everything up to the separator as well.
         num_items_in_batch (`int`, *optional*):

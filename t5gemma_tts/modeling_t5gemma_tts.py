@@ -1,16 +1,22 @@
 """T5Gemma-TTS: text ids and audio tokens in, logits over audio tokens out; with labels, the training loss."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import AutoModel, AutoModelForSeq2SeqLM
 from transformers.cache_utils import EncoderDecoderCache
-from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput, Seq2SeqModelOutput
+from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from transformers.models.auto.modeling_auto import AutoModelForTextToWaveform
-from transformers.utils import can_return_tuple
+from transformers.utils.generic import can_return_tuple
 
-from .backbone_t5gemma_tts import T5GemmaTTSModel, T5GemmaTTSPreTrainedModel
+from .backbone_t5gemma_tts import (
+    T5GemmaTTSDecoder,
+    T5GemmaTTSEncoder,
+    T5GemmaTTSModel,
+    T5GemmaTTSPreTrainedModel,
+)
 from .cache_t5gemma_tts import SpeechCache
 from .configuration_t5gemma_tts import T5GemmaTTSConfig
 from .decode_step_t5gemma_tts import DecodeStep
@@ -46,8 +52,8 @@ class T5GemmaTTSOutput(Seq2SeqLMOutput):
         num_top10 (`torch.LongTensor`, *optional*): scalar, those of them among their 10 largest logits.
     """
 
-    num_targets: torch.LongTensor | None = None
-    num_top10: torch.LongTensor | None = None
+    num_targets: torch.Tensor | None = None
+    num_top10: torch.Tensor | None = None
 
 
 class T5GemmaTTSForConditionalGeneration(T5GemmaTTSWeightsMixin, T5GemmaTTSPreTrainedModel, T5GemmaTTSGenerationMixin):
@@ -62,21 +68,20 @@ class T5GemmaTTSForConditionalGeneration(T5GemmaTTSWeightsMixin, T5GemmaTTSPreTr
     main_input_name = "input_ids"
     accepts_loss_kwargs = True
     _keys_to_ignore_on_load_unexpected = UNUSED_ORIGINAL_KEYS
-    _tied_weights_keys = None
 
     def __init__(self, config: T5GemmaTTSConfig):
         super().__init__(config)
         self.model = T5GemmaTTSModel(config)
-        self.audio_head = T5GemmaTTSAudioHead(config.backbone.decoder.hidden_size, config.vocab_size)
+        self.audio_head = T5GemmaTTSAudioHead(config.get_text_config(decoder=True).hidden_size, config.vocab_size)
         self.pack_weights = True
         self._decode_step: DecodeStep | None = None
         self.post_init()
         self.generation_config = default_generation_config(config)
 
-    def get_encoder(self, *args, **kwargs):
+    def get_encoder(self, *args: Any, **kwargs: Any) -> T5GemmaTTSEncoder:
         return self.model.encoder
 
-    def get_decoder(self):
+    def get_decoder(self) -> T5GemmaTTSDecoder:
         return self.model.decoder
 
     def decode_step(self) -> DecodeStep | None:
@@ -90,11 +95,11 @@ class T5GemmaTTSForConditionalGeneration(T5GemmaTTSWeightsMixin, T5GemmaTTSPreTr
             self._decode_step = DecodeStep(*parts, self.pack_weights)
         return self._decode_step
 
-    def get_output_embeddings(self):
+    def get_output_embeddings(self) -> None:
         """None: resizing the text vocabulary must leave the audio head alone."""
         return None
 
-    def prepare_decoder_input_ids_from_labels(self, labels: torch.LongTensor) -> torch.LongTensor:
+    def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """Labels `(batch_size, length)` shifted right behind the start token; ignored labels become padding."""
         shifted = labels.roll(1, dims=-1)
         shifted[:, 0] = self.config.decoder_start_token_id
@@ -103,21 +108,21 @@ class T5GemmaTTSForConditionalGeneration(T5GemmaTTSWeightsMixin, T5GemmaTTSPreTr
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.LongTensor | None = None,
-        decoder_attention_mask: torch.Tensor | dict | None = None,
-        decoder_position_ids: torch.FloatTensor | None = None,
-        encoder_outputs: BaseModelOutput | tuple | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
+        decoder_attention_mask: torch.Tensor | dict[str, Any] | None = None,
+        decoder_position_ids: torch.Tensor | None = None,
+        encoder_outputs: BaseModelOutput | tuple[Any, ...] | None = None,
         past_key_values: EncoderDecoderCache | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        decoder_inputs_embeds: torch.FloatTensor | None = None,
-        labels: torch.LongTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         num_items_in_batch: torch.Tensor | int | None = None,
         skip_logits: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ) -> T5GemmaTTSOutput:
         r"""
         Args:
@@ -139,15 +144,18 @@ class T5GemmaTTSForConditionalGeneration(T5GemmaTTSWeightsMixin, T5GemmaTTSPreTr
             [`T5GemmaTTSOutput`] with float logits `(batch_size, length, codebook_size + 5)`.
         """
         if isinstance(past_key_values, SpeechCache) and past_key_values.takes(decoder_input_ids):
-            state = past_key_values.decode_state(decoder_attention_mask, attention_mask)
-            step = past_key_values.fast_step
-            logits = step.logits(step(decoder_input_ids[:, 0], decoder_position_ids[:, 0], state))
+            # `generate` gives mask and positions with a cache that has a step
+            mask: Any = decoder_attention_mask
+            positions: Any = decoder_position_ids
+            step: Any = past_key_values.fast_step
+            state = past_key_values.decode_state(mask, attention_mask)
+            logits = step.logits(step(decoder_input_ids[:, 0], positions[:, 0], state))
             return T5GemmaTTSOutput(logits=logits.unsqueeze(1), past_key_values=past_key_values)
         if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
             decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
             if decoder_attention_mask is None:
                 decoder_attention_mask = (labels != IGNORE_INDEX).long()
-        outputs: Seq2SeqModelOutput = self.model(
+        outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             decoder_input_ids=decoder_input_ids,

@@ -4,12 +4,17 @@ The voice is the reference's, or else that of the first piece, which becomes the
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 
+from .audio_t5gemma_tts import Waveform
 from .duration_t5gemma_tts import estimate_duration
 from .engine_t5gemma_tts import SpeechEngine, SpeechRequest, speech_requests
+from .modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
+from .processing_t5gemma_tts import T5GemmaTTSProcessor
+from .reference_t5gemma_tts import ReferenceAudio, Transcriber
 from .sentences import split_text
 
 
@@ -18,20 +23,20 @@ KEPT_EDGE_SECONDS = 0.05
 
 
 def narrate(
-    model,
-    processor,
+    model: T5GemmaTTSForConditionalGeneration,
+    processor: T5GemmaTTSProcessor,
     text: str,
-    reference_audio=None,
+    reference_audio: ReferenceAudio | None = None,
     reference_text: str | None = None,
     language: str | None = None,
     speed: float = 1.0,
     chunk_seconds: float = 10.0,
     first_chunk_seconds: float = 5.0,
     batch_size: int = 4,
-    asr=None,
+    asr: str | Transcriber | None = None,
     seed: int | None = None,
-    **sampling,
-) -> Iterator[np.ndarray]:
+    **sampling: Any,
+) -> Iterator[Waveform]:
     """
     Speaks a text of any length.
 
@@ -65,7 +70,7 @@ def narrate(
     )
     if seed is None:
         seed = int(torch.randint(2**31, ()))
-    voice = {}
+    voice: dict[str, Any] = {}
     if reference_audio is not None:
         codes, _, reference_text = processor.read_reference(reference_audio, reference_text, asr=asr)
         voice = {"reference_audio": {"codes": codes}, "reference_text": reference_text}
@@ -89,12 +94,12 @@ def narrate(
         if not voice and codes:
             voice = {"reference_audio": {"codes": codes}, "reference_text": piece.text}
         (sound,) = processor.batch_decode([codes])
-        rate = processor.sampling_rate
+        rate = processor.codec.sampling_rate
         pause = np.zeros(round(piece.pause_seconds / speed * rate), dtype=np.float32)
         yield np.concatenate([trim_edges(sound, rate), pause])
 
 
-def trim_edges(sound: np.ndarray, sampling_rate: float) -> np.ndarray:
+def trim_edges(sound: Waveform, sampling_rate: float) -> Waveform:
     """Without the silence at both ends, but for `KEPT_EDGE_SECONDS`, so that pauses are what they should be."""
     if not len(sound):
         return sound

@@ -2,9 +2,10 @@
 
 import math
 import numbers
+from typing import TypeGuard
 
 
-def is_finite_number(value: object) -> bool:
+def is_finite_number(value: object) -> TypeGuard[float]:
     """Whether `value` is a real number that a float can hold: not True or False, NaN, infinite, or an int beyond."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return False

@@ -1,5 +1,7 @@
 """Progress-Monitoring RoPE: positions that say how far along its sequence a token is, and the rotation by them."""
 
+from collections.abc import Callable
+
 import torch
 from transformers.models.t5gemma.modeling_t5gemma import T5GemmaRotaryEmbedding, rotate_half
 
@@ -25,8 +27,8 @@ def progress_positions(mask: torch.Tensor, scale: float, use_pm_rope: bool = Tru
 
 
 def decoder_positions(
-    prompt_mask: torch.Tensor, target_length: torch.LongTensor, num_steps: int, scale: float, use_pm_rope: bool
-) -> torch.FloatTensor:
+    prompt_mask: torch.Tensor, target_length: torch.Tensor, num_steps: int, scale: float, use_pm_rope: bool
+) -> torch.Tensor:
     """
     Positions for a whole generation, prompt and new tokens.
 
@@ -60,7 +62,7 @@ class T5GemmaTTSRotaryEmbedding(T5GemmaRotaryEmbedding):
     In bfloat16 progress positions would move by up to 4.
     """
 
-    def _apply(self, fn, recurse=True):
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> "T5GemmaTTSRotaryEmbedding":
         module = super()._apply(fn, recurse)
         if module.inv_freq.dtype != torch.float32:
             inv_freq, _ = self.compute_default_rope_parameters(self.config)

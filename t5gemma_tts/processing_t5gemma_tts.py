@@ -7,12 +7,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import AutoProcessor, AutoTokenizer, BatchFeature, PreTrainedConfig, ProcessorMixin
+from transformers import (
+    AutoProcessor,
+    AutoTokenizer,
+    BatchFeature,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
 
 from .configuration_t5gemma_tts import T5GemmaTTSConfig
 from .duration_t5gemma_tts import estimate_duration
 from .numbers_t5gemma_tts import is_finite_number
-from .reference_t5gemma_tts import Transcriber, load_transcriber, read_reference
+from .reference_t5gemma_tts import ReferenceAudio, Transcriber, load_transcriber, read_reference
 from .speech_output_t5gemma_tts import SpeechOutputMixin
 from .text_t5gemma_tts import normalize_text
 from .xcodec2_t5gemma_tts import XCodec2
@@ -38,7 +45,7 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
 
     def __init__(
         self,
-        tokenizer,
+        tokenizer: PreTrainedTokenizerBase,
         codec_name_or_path: str | None = None,
         sampling_rate: int | None = None,
         codebook_size: int = 65536,
@@ -48,7 +55,7 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         text_eos_token_id: int | None = None,
         max_text_tokens: int = 8192,
         max_duration_seconds: float = 120.0,
-        chat_template=None,
+        chat_template: str | None = None,
     ):
         self.codec_name_or_path = codec_name_or_path
         self.sampling_rate = sampling_rate
@@ -61,12 +68,12 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         self.max_duration_seconds = max_duration_seconds
         self.codec_device: str | torch.device | None = None
         self._codec: XCodec2 | None = None
-        self._source: tuple[str, dict] | None = None
+        self._source: tuple[str, dict[str, Any]] | None = None
         self._transcribers: dict[str, Transcriber] = {}
         super().__init__(tokenizer, chat_template=chat_template)
 
     @classmethod
-    def from_config(cls, config: T5GemmaTTSConfig, tokenizer) -> "T5GemmaTTSProcessor":
+    def from_config(cls, config: T5GemmaTTSConfig, tokenizer: PreTrainedTokenizerBase) -> "T5GemmaTTSProcessor":
         """The processor that belongs to a model's configuration."""
         return cls(
             tokenizer,
@@ -77,12 +84,14 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
             text_separator_token_id=config.text_separator_token_id,
             text_bos_token_id=config.text_bos_token_id,
             text_eos_token_id=config.text_eos_token_id,
-            max_text_tokens=config.backbone.encoder.max_position_embeddings,
+            max_text_tokens=config.get_text_config(encoder=True).max_position_embeddings,
             max_duration_seconds=config.max_duration_seconds,
         )
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs) -> "T5GemmaTTSProcessor":
+    def from_pretrained(  # type: ignore[override]  # arguments of transformers' that are not named here are keywords
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> "T5GemmaTTSProcessor":
         """
         As in transformers. For a checkpoint of the original project, which has no processor, the tokenizer is that in
         the folder, or the one its configuration names.
@@ -115,7 +124,13 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         loaded._source = (str(pretrained_model_name_or_path), hub_kwargs)
         return processor
 
-    def save_pretrained(self, save_directory, save_codec: bool = True, push_to_hub: bool = False, **kwargs):
+    def save_pretrained(  # type: ignore[override]  # `save_codec` stands before `push_to_hub`
+        self,
+        save_directory: str | os.PathLike[str],
+        save_codec: bool = True,
+        push_to_hub: bool = False,
+        **kwargs: Any,
+    ) -> list[str]:
         """
         As in transformers; a codec that belongs to the checkpoint goes along, into `codec/`, if `save_codec`. With
         `push_to_hub`, `kwargs` are those of the method of that name; `repo_id` is the folder's name if not given.
@@ -155,18 +170,17 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
             OSError: if there is none where it should be.
             ValueError: if it does not fit the model's audio tokens.
         """
-        if self._codec is None:
-            if self.codec_name_or_path is not None:
-                codec = XCodec2.from_pretrained(self.codec_name_or_path, device=self.codec_device)
-            elif self._source is not None:
-                name, hub_kwargs = self._source
-                codec = XCodec2.from_pretrained(name, subfolder="codec", device=self.codec_device, **hub_kwargs)
-            else:
-                raise OSError(
-                    "this processor has no codec: set `codec_name_or_path`, or `processor.codec = XCodec2(...)`."
-                )
-            self.codec = codec
-        return self._codec
+        if self._codec is not None:
+            return self._codec
+        if self.codec_name_or_path is not None:
+            codec = XCodec2.from_pretrained(self.codec_name_or_path, device=self.codec_device)
+        elif self._source is not None:
+            name, hub_kwargs = self._source
+            codec = XCodec2.from_pretrained(name, subfolder="codec", device=self.codec_device, **hub_kwargs)
+        else:
+            raise OSError("this processor has no codec: set `codec_name_or_path`, or `processor.codec = XCodec2(...)`.")
+        self.codec = codec
+        return codec
 
     @codec.setter
     def codec(self, codec: XCodec2) -> None:
@@ -180,7 +194,7 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
     def __call__(
         self,
         text: str | list[str],
-        reference_audio=None,
+        reference_audio: ReferenceAudio | Sequence[ReferenceAudio | None] | None = None,
         reference_text: str | list[str | None] | None = None,
         language: str | list[str | None] | None = None,
         duration: float | list[float | None] | None = None,
@@ -229,7 +243,8 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
             "sampling_rate": sampling_rate,
         }
         per_text = {name: _one_per_text(name, value, len(texts)) for name, value in given.items()}
-        references: dict[int, tuple] = {}  # a reference given once for all texts is read, transcribed and encoded once
+        # a reference given once for all texts is read, transcribed and encoded once
+        references: dict[tuple[int, int, int], tuple[list[int], float, str]] = {}
         samples = []
         for number, one_text in enumerate(texts):
             options = {name: values[number] for name, values in per_text.items()}
@@ -244,7 +259,16 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         return BatchFeature(self._collate(samples), tensor_type="pt")
 
     def _prepare_one(
-        self, text, reference_audio, reference_text, language, duration, speed, sampling_rate, asr, references
+        self,
+        text: object,
+        reference_audio: Any,
+        reference_text: Any,
+        language: Any,
+        duration: Any,
+        speed: Any,
+        sampling_rate: Any,
+        asr: str | Transcriber | None,
+        references: dict[tuple[int, int, int], tuple[list[int], float, str]],
     ) -> tuple[list[int], list[int], int]:
         """Text ids, decoder prompt ids and the number of frames of one sample."""
         if not isinstance(text, str) or not text.strip():
@@ -310,7 +334,11 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def read_reference(
-        self, audio, text: str | None = None, sampling_rate: int | None = None, asr: str | Transcriber | None = None
+        self,
+        audio: ReferenceAudio,
+        text: str | None = None,
+        sampling_rate: int | None = None,
+        asr: str | Transcriber | None = None,
     ) -> tuple[list[int], float, str]:
         """
         Codes, seconds and transcript of a reference, from what `__call__` takes as `reference_audio` and so on.
@@ -346,12 +374,12 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         codes = self.codec.encode(waveform, sampling_rate).tolist()
         return codes, len(waveform) / sampling_rate, text
 
-    def _collate(self, samples: list[tuple[list[int], list[int], int]]) -> dict[str, list]:
+    def _collate(self, samples: list[tuple[list[int], list[int], int]]) -> dict[str, list[Any]]:
         text_length = max(len(ids) for ids, _, _ in samples)
         prompt_length = max(len(prompt) for _, prompt, _ in samples)
         text_pad = self.tokenizer.pad_token_id or 0
         audio_pad = self.codebook_size + 2
-        batch = {name: [] for name in self.model_input_names}
+        batch: dict[str, list[Any]] = {name: [] for name in self.model_input_names}
         for ids, prompt, num_frames in samples:
             right, left = text_length - len(ids), prompt_length - len(prompt)
             batch["input_ids"].append(ids + [text_pad] * right)
@@ -362,7 +390,7 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         return batch
 
 
-def _check_vocabulary(tokenizer, config: dict[str, Any]) -> None:
+def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, config: dict[str, Any]) -> None:
     """Ids beyond the text embedding would be an error in the midst of a batch, on CUDA one without words."""
     backbone = config.get("backbone") or config.get("t5_config_dict")
     encoder = backbone.get("encoder") if isinstance(backbone, dict) else None
@@ -371,7 +399,7 @@ def _check_vocabulary(tokenizer, config: dict[str, Any]) -> None:
         raise ValueError(f"the tokenizer has {len(tokenizer)} entries, the model only {size}: it is another model's.")
 
 
-def _one_per_text(name: str, value, count: int) -> list:
+def _one_per_text(name: str, value: Any, count: int) -> list[Any]:
     if not isinstance(value, (list, tuple)):
         return [value] * count
     if len(value) != count:

@@ -5,8 +5,9 @@ a row's result does not depend on its batch, to the bit. Products are fbgemm's, 
 left (8 could overflow where the processor adds pairs in 16 bits). About a quarter of float32's time per token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,14 +30,14 @@ class Int8Linear(nn.Module):
         bias (`bool`)
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool, device=None):
+    def __init__(self, in_features: int, out_features: int, bias: bool, device: str | torch.device | None = None):
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         weight = torch.zeros((out_features, in_features), dtype=torch.int8, device=device)
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.weight_scale = nn.Parameter(torch.ones(out_features, device=device), requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(out_features, device=device), requires_grad=False) if bias else None
-        self._packed = None
+        self._packed: tuple[tuple[int, int], Any] | None = None  # of which weights, and the weights for fbgemm
 
     @classmethod
     def from_linear(cls, layer: nn.Linear) -> "Int8Linear":
@@ -51,7 +52,7 @@ class Int8Linear(nn.Module):
             quantized.bias = nn.Parameter(layer.bias.detach().float(), requires_grad=False)
         return quantized
 
-    def _pack(self):
+    def _pack(self) -> Any:
         zero_points = torch.zeros(self.out_features, dtype=torch.long)
         weight = torch._make_per_channel_quantized_tensor(
             self.weight.detach(), self.weight_scale.detach().double(), zero_points, 0
@@ -71,7 +72,7 @@ class Int8Linear(nn.Module):
             rows, 1 / LARGEST_INPUT, INPUT_ZERO_POINT, self._packed[1]
         )
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_packed": None}  # copies and pickles pack anew
 
     def extra_repr(self) -> str:
@@ -95,9 +96,9 @@ def int8_products(layers: Sequence[Int8Linear], states: torch.Tensor) -> torch.T
 class Int8Config(QuantizationConfigMixin):
     """All linear layers in int8; embeddings and norms stay as they are."""
 
-    quant_method: str = METHOD
+    quant_method: str = METHOD  # type: ignore[assignment]  # transformers' enumeration has its own ones only
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.quant_method != METHOD:
             raise ValueError(f"`quant_method` must be {METHOD!r}, got {self.quant_method!r}.")
 
@@ -105,7 +106,7 @@ class Int8Config(QuantizationConfigMixin):
 class Int8Quantizer(HfQuantizer):
     """Quantises float checkpoints after loading, and loads what was saved quantised."""
 
-    def validate_environment(self, *args, **kwargs):
+    def validate_environment(self, *args: Any, **kwargs: Any) -> None:
         if "fbgemm" not in torch.backends.quantized.supported_engines:
             raise ImportError(
                 f"`{METHOD}` needs a torch with fbgemm, which this one has not; it is for x86 processors."
@@ -118,19 +119,19 @@ class Int8Quantizer(HfQuantizer):
     def update_dtype(self, dtype: torch.dtype) -> torch.dtype:
         return torch.float32
 
-    def _process_model_before_weight_loading(self, model, **kwargs):
+    def _process_model_before_weight_loading(self, model: nn.Module, **kwargs: Any) -> None:
         if self.pre_quantized:
             _replace_linears(
                 model,
                 lambda layer: Int8Linear(layer.in_features, layer.out_features, layer.bias is not None, device="meta"),
             )
 
-    def _process_model_after_weight_loading(self, model, **kwargs):
+    def _process_model_after_weight_loading(self, model: nn.Module, **kwargs: Any) -> nn.Module:
         if not self.pre_quantized:
             quantize_linears(model)
         return model
 
-    def get_new_dtype(self, converter, param, dtype):
+    def get_new_dtype(self, converter: object, param: Any, dtype: torch.dtype | None) -> torch.dtype | None:
         return None if str(getattr(param, "dtype", None) or param.get_dtype()) in ("torch.int8", "I8") else dtype
 
     def is_serializable(self) -> bool:
@@ -146,7 +147,7 @@ def quantize_linears(model: nn.Module) -> None:
     _replace_linears(model, Int8Linear.from_linear)
 
 
-def _replace_linears(model: nn.Module, replacement) -> None:
+def _replace_linears(model: nn.Module, replacement: Callable[[nn.Linear], nn.Module]) -> None:
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.Linear:
@@ -159,7 +160,7 @@ AUTO_QUANTIZER_MAPPING.setdefault(METHOD, Int8Quantizer)
 
 
 DECODER_PARTS = ["model.decoder", "audio_head"]
-QUANTIZATIONS = {
+QUANTIZATIONS: dict[str, Callable[[], QuantizationConfigMixin]] = {
     "int8": Int8Config,
     "bnb-8bit": lambda: BitsAndBytesConfig(load_in_8bit=True),
     "bnb-4bit": lambda: BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16),

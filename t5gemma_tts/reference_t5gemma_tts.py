@@ -2,17 +2,20 @@
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 
-from .audio_t5gemma_tts import check_waveform, load_audio, resample, to_mono
+from .audio_t5gemma_tts import Waveform, check_waveform, load_audio, resample, to_mono
 
 
-Transcriber = Callable[[np.ndarray, int], str]
+Transcriber = Callable[[Waveform, int], str]
+# a path, a waveform, a dict with "array" and "sampling_rate", or one with "codes"
+ReferenceAudio = str | os.PathLike[str] | np.ndarray | torch.Tensor | dict[str, Any]
 
 
-def read_reference(audio, sampling_rate: int | None = None) -> tuple[np.ndarray, int]:
+def read_reference(audio: ReferenceAudio, sampling_rate: int | None = None) -> tuple[Waveform, int]:
     """
     Reads a reference.
 
@@ -28,12 +31,13 @@ def read_reference(audio, sampling_rate: int | None = None) -> tuple[np.ndarray,
         FileNotFoundError: for a path without a file.
         ValueError: if it is none of these, or not a usable recording.
     """
+    waveform: Any = audio
     if isinstance(audio, (str, os.PathLike)):
-        audio, sampling_rate = load_audio(audio)
+        waveform, sampling_rate = load_audio(audio)
     elif isinstance(audio, dict):
         if missing := sorted({"array", "sampling_rate"} - audio.keys()):
             raise ValueError(f"`reference_audio` lacks {missing}; a dict needs 'array' and 'sampling_rate'.")
-        audio, sampling_rate = audio["array"], audio["sampling_rate"]
+        waveform, sampling_rate = audio["array"], audio["sampling_rate"]
     elif not isinstance(audio, (np.ndarray, torch.Tensor)):
         raise ValueError(
             "`reference_audio` must be a path, a waveform, or a dict with 'array' and 'sampling_rate', got "
@@ -41,7 +45,7 @@ def read_reference(audio, sampling_rate: int | None = None) -> tuple[np.ndarray,
         )
     elif sampling_rate is None:
         raise ValueError("`sampling_rate` is needed with a `reference_audio` waveform, in Hz.")
-    return check_waveform(audio, sampling_rate, name="reference_audio"), sampling_rate
+    return check_waveform(waveform, sampling_rate, name="reference_audio"), sampling_rate
 
 
 def load_transcriber(asr: str | Transcriber, device: str | torch.device | None = None) -> Transcriber:
@@ -61,12 +65,12 @@ def load_transcriber(asr: str | Transcriber, device: str | torch.device | None =
     from transformers import pipeline
 
     try:
-        recognise = pipeline("automatic-speech-recognition", model=asr, device=device)
+        recognise: Any = pipeline("automatic-speech-recognition", model=asr, device=device)
     except (OSError, ValueError) as error:
         raise OSError(f"no speech recognition model can be loaded from `asr` {asr!r}: {error}") from error
     model_rate = recognise.feature_extractor.sampling_rate
 
-    def transcribe(waveform: np.ndarray, sampling_rate: int) -> str:
+    def transcribe(waveform: Waveform, sampling_rate: int) -> str:
         # resampled here: the pipeline would want torchaudio for it
         mono = resample(to_mono(waveform), sampling_rate, model_rate)
         return recognise({"raw": mono, "sampling_rate": model_rate})["text"].strip()
@@ -74,4 +78,4 @@ def load_transcriber(asr: str | Transcriber, device: str | torch.device | None =
     return transcribe
 
 
-__all__ = ["Transcriber", "load_transcriber", "read_reference"]
+__all__ = ["ReferenceAudio", "Transcriber", "load_transcriber", "read_reference"]

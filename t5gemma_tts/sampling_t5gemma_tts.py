@@ -5,6 +5,7 @@ sorted or normalised but the `top_k` best, which gives the distribution of the f
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,13 +27,13 @@ class SamplingOptions:
 
     do_sample: bool = True
     temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
     silence_token_ids: tuple[int, ...] = ()
     max_silence_run: int = 3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise ValueError(f"`temperature` must be above 0, got {self.temperature}.")
         if self.max_silence_run < 1:
@@ -49,7 +50,7 @@ class RowSampler:
     """
 
     def __init__(self, options: list[SamplingOptions], device: torch.device):
-        def column(values):
+        def column(values: Sequence[float]) -> torch.Tensor:
             return torch.tensor(values, dtype=torch.float32, device=device).unsqueeze(-1)
 
         self.temperature = column([one.temperature for one in options])
@@ -63,9 +64,7 @@ class RowSampler:
         unfiltered = any(one.do_sample and not one.top_k for one in options)
         self.width = None if unfiltered else max(needs, default=1)
 
-    def __call__(
-        self, scores: torch.FloatTensor, noise: torch.DoubleTensor
-    ) -> tuple[torch.LongTensor, torch.LongTensor]:
+    def __call__(self, scores: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Args:
             scores (`torch.FloatTensor` of shape `(batch_size, vocab_size)`): float32, after the rules.
@@ -86,7 +85,7 @@ class RowSampler:
         drawn = candidates.gather(1, torch.minimum(place, last)).squeeze(1)
         return best, torch.where(self.greedy, best, drawn)
 
-    def distribution(self, scores: torch.FloatTensor) -> tuple[torch.FloatTensor, torch.LongTensor]:
+    def distribution(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Probabilities of the candidates of each row, best first, and which these are: `(batch_size, width)` each."""
         vocab_size = scores.shape[-1]
         width = vocab_size if self.width is None else min(self.width, vocab_size)

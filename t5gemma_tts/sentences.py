@@ -5,7 +5,7 @@ space between pieces.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .language_t5gemma_tts import check_text, resolve_language
@@ -77,7 +77,9 @@ def _with_their_quotes(sentences: list[str]) -> list[str]:
     return joined
 
 
-def _regroup(units, seconds_of, limit: float, first_limit: float | None) -> list[tuple[str, float]]:
+def _regroup(
+    units: list[tuple[str, float]], seconds_of: Callable[[str], float], limit: float, first_limit: float | None
+) -> list[tuple[str, float]]:
     """Joins neighbours while they are short enough, and splits what is too long at the next finer joints."""
     grouped: list[tuple[str, float]] = []
     for text, pause in _fitting(units, seconds_of, limit, first_limit):
@@ -89,7 +91,9 @@ def _regroup(units, seconds_of, limit: float, first_limit: float | None) -> list
     return grouped
 
 
-def _fitting(units, seconds_of, limit, first_limit):
+def _fitting(
+    units: list[tuple[str, float]], seconds_of: Callable[[str], float], limit: float, first_limit: float | None
+) -> Iterator[tuple[str, float]]:
     for number, (text, pause) in enumerate(units):
         room = first_limit if first_limit is not None and number == 0 else limit
         if seconds_of(text.strip()) <= room:

@@ -4,6 +4,8 @@ Rows in use are always the first ones: the last moves into the place that falls 
 A step may be for the first few of them alone, while the others wait.
 """
 
+from typing import Any
+
 import torch
 
 from .cache_t5gemma_tts import RoomyLayer, SpeechCache, SpeechState, attention_bias
@@ -17,12 +19,16 @@ class SpeechSlots(SpeechState):
         num_layers (`int`)
     """
 
+    layers: list[RoomyLayer]
+    text_layers: list[RoomyLayer]
+    bias: torch.Tensor  # of the rows that are shown
+
     def __init__(self, num_layers: int):
         self.layers = [RoomyLayer(0) for _ in range(num_layers)]
         self.text_layers = [RoomyLayer(0) for _ in range(num_layers)]
         self.lengths = torch.zeros(0, dtype=torch.long)
         self.text_lengths = torch.zeros(0, dtype=torch.long)
-        self.bias = self.text_bias = None
+        self.text_bias = None
         self.used = self.shown = 0
 
     @property
@@ -48,7 +54,7 @@ class SpeechSlots(SpeechState):
             text_layer.value_buffer[row, :, :text_length] = values[0]
             layer.reserve_rows(row + 1, room, keys, values)
             if cache is not None:
-                prompt = cache.self_attention_cache.layers[index]
+                prompt: Any = cache.self_attention_cache.layers[index]
                 layer.key_buffer[row, :, :length] = prompt.keys[0]
                 layer.value_buffer[row, :, :length] = prompt.values[0]
         self.lengths = torch.cat([self.lengths, torch.tensor([length])])
@@ -108,7 +114,7 @@ class SpeechSlots(SpeechState):
             self.show(shown)
         super()._use(length)
 
-    def open_column(self, windows: set[int]) -> tuple[torch.Tensor | None, dict[int, torch.Tensor]]:
+    def open_column(self, windows: set[int]) -> tuple[torch.Tensor | None, dict[int | None, torch.Tensor]]:
         lengths = self.lengths[: self.shown]
         self._use(int(lengths.max()) + 1)
         self.columns = lengths.to(self.rows.device, copy=True)

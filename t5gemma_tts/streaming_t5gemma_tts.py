@@ -7,8 +7,14 @@ early, later ones are large, so that little is decoded twice. `benchmarks/stream
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+
+
+if TYPE_CHECKING:
+    from .xcodec2_t5gemma_tts import XCodec2
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class StreamWindows:
     right_context: int = 8
     fade_frames: float = 0.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.first_frames < 1 or self.max_frames < self.first_frames:
             raise ValueError(
                 "`first_frames` must be at least 1 and at most `max_frames`, got "
@@ -58,7 +64,7 @@ class StreamDecoder:
         windows (`StreamWindows`, *optional*)
     """
 
-    def __init__(self, codec, windows: StreamWindows | None = None):
+    def __init__(self, codec: "XCodec2", windows: StreamWindows | None = None):
         self.codec, self.windows = codec, windows or StreamWindows()
         self.codes: list[int] = []  # from `start` on
         self.start = 0  # frame that `codes` begin with
@@ -108,14 +114,14 @@ class StreamDecoder:
         return piece
 
 
-def decode_in_windows(codec, codes: list[int], windows: StreamWindows) -> np.ndarray:
+def decode_in_windows(codec: "XCodec2", codes: list[int], windows: StreamWindows) -> np.ndarray:
     """The sound of a whole clip, float32 `(num_samples,)`, in memory that depends on the windows alone."""
     decoder = StreamDecoder(codec, windows)
     return np.concatenate([decoder.push(codes), decoder.finish()])
 
 
 def decode_stream(
-    codec, stream: Iterable, end_token_id: int, windows: StreamWindows | None = None
+    codec: "XCodec2", stream: Iterable[torch.Tensor], end_token_id: int, windows: StreamWindows | None = None
 ) -> Iterator[list[np.ndarray]]:
     """
     Sound of a batch while its tokens come.
@@ -131,11 +137,10 @@ def decode_stream(
     """
     decoders: list[StreamDecoder | None] = []
     for tokens in stream:
-        tokens = [int(token) for token in tokens]
         if not decoders:
             decoders = [StreamDecoder(codec, windows) for _ in tokens]
         sounds = []
-        for row, token in enumerate(tokens):
+        for row, token in enumerate(map(int, tokens)):
             decoder, sound = decoders[row], np.zeros(0, dtype=np.float32)
             if decoder is not None and token == end_token_id:
                 sound, decoders[row] = decoder.finish(), None

@@ -1,12 +1,17 @@
 """Where weights come from: our checkpoints, the original project's, or a text backbone to train from."""
 
 import os
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from transformers import GenerationConfig, T5GemmaConfig
 
 from .configuration_t5gemma_tts import T5GemmaTTSConfig, readable_weights
 from .quantization_t5gemma_tts import quantization_config
+
+
+if TYPE_CHECKING:
+    from .modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
 
 
 # key names of the original project's checkpoints -> ours
@@ -28,7 +33,7 @@ def default_generation_config(config: T5GemmaTTSConfig) -> GenerationConfig:
         temperature=0.8,
         top_k=30,
         top_p=0.9,
-        max_length=config.backbone.decoder.max_position_embeddings,
+        max_length=config.get_text_config(decoder=True).max_position_embeddings,
         bos_token_id=config.bos_token_id,
         eos_token_id=config.eos_token_id,
         pad_token_id=config.pad_token_id,
@@ -39,8 +44,37 @@ def default_generation_config(config: T5GemmaTTSConfig) -> GenerationConfig:
 class T5GemmaTTSWeightsMixin:
     """`from_pretrained` and `from_backbone` of [`T5GemmaTTSForConditionalGeneration`]."""
 
+    @overload
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, quantization: str | None = None, **kwargs):
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str] | None,
+        *model_args: Any,
+        quantization: str | None = None,
+        output_loading_info: Literal[False] = False,
+        **kwargs: Any,
+    ) -> "T5GemmaTTSForConditionalGeneration": ...
+
+    @overload
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str] | None,
+        *model_args: Any,
+        quantization: str | None = None,
+        output_loading_info: Literal[True],
+        **kwargs: Any,
+    ) -> tuple["T5GemmaTTSForConditionalGeneration", dict[str, Any]]: ...
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str] | None,
+        *model_args: Any,
+        quantization: str | None = None,
+        output_loading_info: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """
         As in transformers, and stricter: weights that are missing, left over or of another shape are an error, since a
         model with random parts still makes sound. Checkpoints in the original project's layout load as they are.
@@ -55,11 +89,10 @@ class T5GemmaTTSWeightsMixin:
             if kwargs.get("quantization_config") is not None:
                 raise ValueError("give either `quantization` or `quantization_config`, not both.")
             kwargs["quantization_config"] = quantization_config(quantization)
-        output_loading_info = kwargs.pop("output_loading_info", False)
         kwargs.setdefault("key_mapping", ORIGINAL_KEY_MAPPING)
         lenient = kwargs.get("ignore_mismatched_sizes", False)
         with readable_weights(pretrained_model_name_or_path):
-            model, info = super().from_pretrained(
+            model, info = super().from_pretrained(  # type: ignore[misc]  # of the model that this is mixed into
                 pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
             )
         problems = {name: sorted(map(str, info.get(name) or [])) for name in ("missing_keys", "unexpected_keys")}
@@ -80,7 +113,9 @@ class T5GemmaTTSWeightsMixin:
         return (model, info) if output_loading_info else model
 
     @classmethod
-    def from_backbone(cls, backbone: str | os.PathLike, config_kwargs: dict | None = None, **kwargs):
+    def from_backbone(
+        cls, backbone: str | os.PathLike[str], config_kwargs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> "T5GemmaTTSForConditionalGeneration":
         """
         A model to train: encoder and decoder of a text T5Gemma, new audio embedding and head.
 
@@ -97,12 +132,12 @@ class T5GemmaTTSWeightsMixin:
         """
         config_kwargs = dict(config_kwargs or {})
         softcapping = config_kwargs.pop("attn_logit_softcapping", None)
-        backbone_config = T5GemmaConfig.from_pretrained(backbone)
+        backbone_config: Any = T5GemmaConfig.from_pretrained(backbone)
         backbone_config.encoder.attn_logit_softcapping = softcapping
         backbone_config.decoder.attn_logit_softcapping = softcapping
         config = T5GemmaTTSConfig(backbone=backbone_config, **config_kwargs)
-        kwargs.update(config=config, output_loading_info=True, ignore_mismatched_sizes=True)
-        model, info = cls.from_pretrained(backbone, **kwargs)
+        kwargs.update(config=config, ignore_mismatched_sizes=True)
+        model, info = cls.from_pretrained(backbone, output_loading_info=True, **kwargs)
         embedding = model.get_decoder().embed_tokens
         audio_keys = ("model.decoder.embed_tokens.", "audio_head.")
         missing = sorted(key for key in info["missing_keys"] if not key.startswith(audio_keys))

@@ -8,14 +8,14 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from transformers import Wav2Vec2BertConfig, Xcodec2Config
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from .configuration_t5gemma_tts import T5GemmaTTSCodecConfig, readable
 
@@ -39,7 +39,7 @@ RESIDUAL_UNIT_PARTS = ("snake1", "conv1", "snake2", "conv2")
 ENCODER_BLOCK_PARTS = {"3": "snake1", "4": "conv1"}
 
 # whole keys (weight norm already folded) -> ours
-RENAMES: tuple[tuple[str, str | Callable[[re.Match], str]], ...] = (
+RENAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"semantic_model\.(.+)", r"semantic_encoder.\1"),
     (r"SemanticEncoder_module\.initial_conv\.(.+)", r"semantic_adapter.conv1.\1"),
     (r"SemanticEncoder_module\.residual_blocks\.1\.(.+)", r"semantic_adapter.conv2.\1"),
@@ -123,7 +123,7 @@ def config_from_original(original: dict[str, Any]) -> Xcodec2Config:
 
 
 def _config_from_original(original: dict[str, Any]) -> Xcodec2Config:
-    def get(name, default):
+    def get(name: str, default: Any) -> Any:
         value = original.get(name)
         return default if value is None else value
 
@@ -136,7 +136,7 @@ def _config_from_original(original: dict[str, Any]) -> Xcodec2Config:
     acoustic_hidden_size = int(get("codec_encoder_hidden_size", 1024))
     num_attention_heads = int(get("decoder_heads", 16))
     ratios = [int(ratio) for ratio in get("up_ratios", (2, 2, 4, 4, 5))]
-    shared = {
+    shared: dict[str, Any] = {
         "hidden_size": hidden_size,
         "intermediate_size": 4 * hidden_size,
         "num_hidden_layers": int(get("decoder_depth", 12)),
@@ -204,7 +204,7 @@ def _semantic_config(original: dict[str, Any], hidden_size: int | None) -> Wav2V
 
 
 def load_original_state_dict(
-    name_or_path: str | os.PathLike, subfolder: str = "", **hub_kwargs
+    name_or_path: str | os.PathLike[str], subfolder: str = "", **hub_kwargs: Any
 ) -> dict[str, torch.Tensor]:
     """
     Reads the weights of an original checkpoint, under the names stored there.
@@ -220,7 +220,7 @@ def load_original_state_dict(
             are read with `weights_only=True`: nothing in them is executed.
     """
 
-    def find(filename, required=False):
+    def find(filename: str, required: bool = False) -> Any:  # its path, or None if it may be missing
         return cached_file(
             name_or_path,
             filename,
@@ -251,7 +251,7 @@ def load_original_state_dict(
     return _read_weights(candidates[0])
 
 
-def _shards_of(index: str | os.PathLike) -> list[str]:
+def _shards_of(index: str | os.PathLike[str]) -> list[str]:
     """The files that an index names, all beside it."""
     with readable(repr(str(index))):
         try:
@@ -263,7 +263,7 @@ def _shards_of(index: str | os.PathLike) -> list[str]:
     return shards
 
 
-def _read_weights(path: str | os.PathLike) -> dict[str, torch.Tensor]:
+def _read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     path = Path(path)
     try:
         if path.suffix == ".safetensors":
@@ -355,10 +355,10 @@ def _fold_weight_norm(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Te
     return folded
 
 
-def shorten(names, limit: int = 5) -> str:
+def shorten(names: Iterable[object], limit: int = 5) -> str:
     """The first few names, for an error message."""
-    names = sorted(str(name) for name in names)
-    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
+    shown = sorted(str(name) for name in names)
+    return ", ".join(shown[:limit]) + (", …" if len(shown) > limit else "")
 
 
 __all__ = ["config_from_original", "convert_original_state_dict", "is_original_config", "load_original_state_dict"]

@@ -8,16 +8,19 @@ import contextlib
 import math
 import os
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from transformers import AutoModel, SeamlessM4TFeatureExtractor, Xcodec2Config, Xcodec2Model
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.xcodec2.modeling_xcodec2 import Xcodec2ISTFTHead, Xcodec2ResNetBlock
 
-from .audio_t5gemma_tts import check_waveform, resample, to_mono
+from .audio_t5gemma_tts import Waveform, check_waveform, resample, to_mono
 from .configuration_t5gemma_tts import T5GemmaTTSCodecConfig, readable_weights
 from .xcodec2_original_t5gemma_tts import (
     config_from_original,
@@ -30,6 +33,7 @@ from .xcodec2_original_t5gemma_tts import (
 
 # the semantic encoder sees two stacked mel frames of 10 ms per code
 MEL_HOP_LENGTH, MEL_STRIDE = 160, 2
+Codes = Sequence[int] | np.ndarray | torch.Tensor
 HUB_ARGUMENTS = {"revision", "token", "cache_dir", "local_files_only", "force_download"}
 
 
@@ -49,7 +53,7 @@ class T5GemmaTTSCodecUpsampler(nn.Module):
             padding = (kernel_size - factor) // 2
             self.convs.append(nn.ConvTranspose1d(width, width // 2, kernel_size, stride=factor, padding=padding))
             width //= 2
-            block_config = SimpleNamespace(hidden_size=width, activation_dropout=config.activation_dropout)
+            block_config: Any = SimpleNamespace(hidden_size=width, activation_dropout=config.activation_dropout)
             self.blocks.append(Xcodec2ResNetBlock(block_config))
         self.out_proj = nn.Linear(width, config.hidden_size)
 
@@ -65,7 +69,8 @@ class T5GemmaTTSCodecHead(Xcodec2ISTFTHead):
 
     def __init__(self, config: T5GemmaTTSCodecConfig):
         hop_length = config.decoder_hop_length
-        super().__init__(SimpleNamespace(hidden_size=config.hidden_size, n_fft=4 * hop_length, hop_length=hop_length))
+        sizes: Any = SimpleNamespace(hidden_size=config.hidden_size, n_fft=4 * hop_length, hop_length=hop_length)
+        super().__init__(sizes)
         self.upsampler = T5GemmaTTSCodecUpsampler(config) if config.upsample_factors else nn.Identity()
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -83,7 +88,8 @@ class T5GemmaTTSCodecModel(Xcodec2Model):
 
     def __init__(self, config: T5GemmaTTSCodecConfig):
         super().__init__(config)
-        width = config.acoustic_hidden_size + config.semantic_model_config.hidden_size
+        semantic_model_config: Any = config.semantic_model_config
+        width = config.acoustic_hidden_size + semantic_model_config.hidden_size
         if config.quantization_dim != width:
             raise ValueError(
                 "`quantization_dim` must be `acoustic_hidden_size` + `semantic_model_config.hidden_size`, "
@@ -121,7 +127,8 @@ class XCodec2:
                 f"the product of `downsampling_ratios` must be {MEL_HOP_LENGTH * MEL_STRIDE}, the samples per frame of "
                 f"the semantic encoder, got {config.hop_length}."
             )
-        num_mel_bins = config.semantic_model_config.feature_projection_input_dim // MEL_STRIDE
+        semantic_model_config: Any = config.semantic_model_config
+        num_mel_bins = semantic_model_config.feature_projection_input_dim // MEL_STRIDE
         self.feature_extractor = SeamlessM4TFeatureExtractor(
             feature_size=num_mel_bins,
             num_mel_bins=num_mel_bins,
@@ -133,11 +140,11 @@ class XCodec2:
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | os.PathLike,
+        name_or_path: str | os.PathLike[str],
         subfolder: str = "",
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
-        **hub_kwargs,
+        **hub_kwargs: Any,
     ) -> "XCodec2":
         """
         Loads a codec from a folder or from the Hub, whichever layout it has.
@@ -164,6 +171,7 @@ class XCodec2:
         if not config:
             raise OSError(f"no codec found at {str(name_or_path)!r}: it has no config.json.")
         model_type = config.get("model_type")
+        source: dict[str, Any]
         if is_original_config(config):
             state_dict = convert_original_state_dict(load_original_state_dict(name_or_path, **hub_kwargs))
             original_config = config_from_original(config)
@@ -179,9 +187,10 @@ class XCodec2:
             )
         # loaded at first use, it must not move a seeded generation
         with torch.random.fork_rng(devices=[]), readable_weights(name_or_path):
-            model, info = model_class.from_pretrained(
+            loaded: Any = model_class.from_pretrained(
                 **source, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
             )
+        model, info = loaded
         for problem in ("missing", "unexpected", "mismatched"):
             if names := info[f"{problem}_keys"]:
                 raise ValueError(f"{len(names)} {problem} weights in {str(name_or_path)!r}: {shorten(names)}.")
@@ -190,7 +199,7 @@ class XCodec2:
             codec._cast(dtype)
         return codec if device is None else codec.to(device)
 
-    def _cast(self, dtype: torch.dtype):
+    def _cast(self, dtype: torch.dtype) -> None:
         self.model.to(dtype)
         # the overlap-add runs in float32 whatever the model's dtype is
         head = self.model.acoustic_decoder.head
@@ -201,7 +210,7 @@ class XCodec2:
         self.model.to(device)
         return self
 
-    def save_pretrained(self, folder: str | os.PathLike, **kwargs) -> None:
+    def save_pretrained(self, folder: str | os.PathLike[str], **kwargs: Any) -> None:
         """
         Writes the model to `folder`, with names and format of transformers; `kwargs` go to `save_pretrained` there.
 
@@ -242,13 +251,13 @@ class XCodec2:
         return self.model.dtype
 
     @contextlib.contextmanager
-    def _inference(self):
+    def _inference(self) -> Iterator[None]:
         """Eval mode, no gradients, and no autocast: the codes depend on the precision."""
         self.model.eval()
         with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
             yield
 
-    def encode(self, waveform, sampling_rate: float) -> torch.Tensor:
+    def encode(self, waveform: npt.ArrayLike | torch.Tensor, sampling_rate: float) -> torch.Tensor:
         """
         Encodes one clip. As in the original, a clip always gets 1 to `hop_length` zeros at its end, and half a hop
         more on both sides for the mel features only, so that both encoders make the same number of frames.
@@ -284,7 +293,7 @@ class XCodec2:
         # a tensor made in inference mode could not be used in training
         return torch.tensor(codes.tolist(), dtype=torch.long)
 
-    def decode(self, codes) -> np.ndarray:
+    def decode(self, codes: Codes) -> Waveform:
         """
         Decodes one clip.
 
@@ -299,7 +308,7 @@ class XCodec2:
         """
         return self.decode_batch([codes])[0]
 
-    def decode_batch(self, codes, batch_size: int = 16) -> list[np.ndarray]:
+    def decode_batch(self, codes: Iterable[Codes], batch_size: int = 16) -> list[Waveform]:
         """
         Decodes several clips, those of equal length together.
 
@@ -319,7 +328,7 @@ class XCodec2:
         by_length = defaultdict(list)
         for index, clip in enumerate(clips):
             by_length[len(clip)].append(index)
-        waveforms = [None] * len(clips)
+        waveforms: dict[int, Waveform] = {}
         for indices in by_length.values():
             for start in range(0, len(indices), batch_size):
                 batch = indices[start : start + batch_size]
@@ -329,9 +338,9 @@ class XCodec2:
                     audio = audio.float().cpu().numpy()
                 for index, waveform in zip(batch, audio, strict=True):
                     waveforms[index] = waveform.copy()
-        return waveforms
+        return [waveforms[index] for index in range(len(clips))]
 
-    def _check_codes(self, codes) -> np.ndarray:
+    def _check_codes(self, codes: Codes) -> npt.NDArray[np.int64]:
         if isinstance(codes, torch.Tensor):
             if codes.is_floating_point():  # numpy does not know all of them
                 raise ValueError(f"`codes` must be integers, got {codes.dtype}.")

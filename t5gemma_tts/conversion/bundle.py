@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import zipfile
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from ..xcodec2_original_t5gemma_tts import shorten
 
 
 # the only class in a bundle, besides tensors and containers, which torch knows by itself
-ALLOWED_GLOBALS = [argparse.Namespace]
+ALLOWED_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [argparse.Namespace]
 # prefixes of wrappers that the original's trainer can leave (DistributedDataParallel, torch.compile)
 WRAPPER_PREFIXES = ("module.", "_orig_mod.")
 # the original registers both halves of the backbone a second time under these names
@@ -22,7 +23,7 @@ ALIASES = {
 }
 
 
-def load_bundle(path: str | os.PathLike) -> dict[str, Any]:
+def load_bundle(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     Reads a training bundle. Nothing in it is executed: besides tensors and plain containers, only
     `argparse.Namespace` is allowed. Tensors are mapped from the file, so that those not used are not read.

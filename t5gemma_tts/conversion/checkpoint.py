@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,11 +24,11 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def convert_checkpoint(
-    source: str | os.PathLike,
-    output: str | os.PathLike,
-    backbone_config: str | os.PathLike | None = None,
-    tokenizer: str | os.PathLike | PreTrainedTokenizerBase | None = None,
-    codec: str | os.PathLike | None = None,
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    backbone_config: str | os.PathLike[str] | None = None,
+    tokenizer: str | os.PathLike[str] | PreTrainedTokenizerBase | None = None,
+    codec: str | os.PathLike[str] | None = None,
     merge_lora: bool = True,
     dtype: str | torch.dtype | None = None,
     overwrite: bool = False,
@@ -96,7 +97,7 @@ def convert_checkpoint(
     return output
 
 
-def _check_output(output: Path, overwrite: bool, inputs: list) -> None:
+def _check_output(output: Path, overwrite: bool, inputs: Sequence[object]) -> None:
     """Refuses to replace anything but a checkpoint, or one from which something is to be read."""
     if output.exists() and not output.is_dir():
         raise FileExistsError(f"`output` {str(output)!r} must be a folder, and it is a file.")
@@ -128,14 +129,15 @@ def _move_into_place(partial: Path, target: Path) -> None:
 
 
 def _read_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    if dtype is None or dtype in DTYPES.values():
-        return dtype
-    if dtype not in DTYPES:
-        raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {str(dtype)!r}.")
-    return DTYPES[dtype]
+    if dtype is None:
+        return None
+    for name, accepted in DTYPES.items():
+        if dtype in (name, accepted):
+            return accepted
+    raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {str(dtype)!r}.")
 
 
-def _set_codec(config: T5GemmaTTSConfig, codec: str | os.PathLike | None) -> XCodec2 | None:
+def _set_codec(config: T5GemmaTTSConfig, codec: str | os.PathLike[str] | None) -> XCodec2 | None:
     """
     Describes the codec in `config`; returns it if it is to be saved along. The one that the original names is looked up
     as well, since the original's trainer writes down 44 100 Hz whichever codec it has.
@@ -187,7 +189,7 @@ def _read_codec_config(name_or_path: str) -> PreTrainedConfig:
 
 
 def _find_tokenizer(
-    tokenizer: str | os.PathLike | PreTrainedTokenizerBase | None, checkpoint: SourceCheckpoint
+    tokenizer: str | os.PathLike[str] | PreTrainedTokenizerBase | None, checkpoint: SourceCheckpoint
 ) -> PreTrainedTokenizerBase | None:
     if tokenizer is not None:
         if isinstance(tokenizer, (str, os.PathLike)):
@@ -196,7 +198,7 @@ def _find_tokenizer(
             except (OSError, ValueError) as error:
                 kind = OSError if isinstance(error, OSError) else ValueError
                 raise kind(f"`tokenizer` {str(tokenizer)!r} cannot be loaded: {error}") from error
-        text_vocab_size = checkpoint.config.backbone.encoder.vocab_size
+        text_vocab_size = checkpoint.config.get_text_config(encoder=True).vocab_size
         if len(tokenizer) > text_vocab_size:
             raise ValueError(
                 f"`tokenizer` must have at most {text_vocab_size} entries, the text vocabulary of this model, "

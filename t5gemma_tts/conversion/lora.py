@@ -6,6 +6,7 @@ import re
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -41,7 +42,8 @@ def split_lora(
     Raises:
         ValueError: if half of a pair or its base weight is missing, or shapes do not fit each other or `args`.
     """
-    base, factors = {}, {}
+    base: dict[str, torch.Tensor] = {}
+    factors: dict[str, dict[str, torch.Tensor]] = {}
     for key, value in state_dict.items():
         if key.startswith(PEFT_PREFIX):
             key = "backbone." + key.removeprefix(PEFT_PREFIX)
@@ -52,8 +54,9 @@ def split_lora(
     if not factors:
         return base, None
 
-    settings = {}
-    for name, accepted in {"lora_r": int, "lora_alpha": (int, float)}.items():
+    settings: dict[str, Any] = {}
+    kinds: dict[str, tuple[type, ...]] = {"lora_r": (int,), "lora_alpha": (int, float)}
+    for name, accepted in kinds.items():
         settings[name] = getattr(args, name, None)
         if not isinstance(settings[name], accepted) or not 0 < settings[name] < math.inf:
             raise ValueError(f"`{name}` in the bundle's 'args' must be a number above 0, got {settings[name]!r}.")

@@ -66,8 +66,8 @@ class SourceCheckpoint:
 
 
 def read_source(
-    source: str | os.PathLike,
-    backbone_config: str | os.PathLike | None,
+    source: str | os.PathLike[str],
+    backbone_config: str | os.PathLike[str] | None,
     merge_lora: bool,
     dtype: torch.dtype | None,
 ) -> SourceCheckpoint:
@@ -109,7 +109,7 @@ def _read_backbone(name_or_path: str) -> dict[str, Any]:
 
 
 def _read_bundle(
-    path: str, backbone_config: str | os.PathLike | None, merge_lora: bool, dtype: torch.dtype | None
+    path: str, backbone_config: str | os.PathLike[str] | None, merge_lora: bool, dtype: torch.dtype | None
 ) -> SourceCheckpoint:
     bundle = load_bundle(path)
     original = vars(bundle["args"])
@@ -139,7 +139,7 @@ def _read_bundle(
     return SourceCheckpoint(path, original, config, state_dict, lora)
 
 
-def _read_export(path: str, backbone_config: str | os.PathLike | None) -> SourceCheckpoint:
+def _read_export(path: str, backbone_config: str | os.PathLike[str] | None) -> SourceCheckpoint:
     original = read_config(path)
     if (model_type := original.get("model_type")) != ORIGINAL_MODEL_TYPE:
         hint = ", which is this project's own" if model_type == T5GemmaTTSConfig.model_type else ""
