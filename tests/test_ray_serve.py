@@ -137,7 +137,8 @@ def test_whoever_leaves_frees_their_place(cluster):
         speaking = "t5gemma_tts_speaking"
         body = LONG | {"duration": 60.0, "stream_format": "audio"}
         with httpx.stream("POST", URL + SPEECH, json=body, timeout=PATIENCE_SECONDS) as stream:
-            next(stream.iter_raw())
+            pieces = stream.iter_raw()  # which closes the stream when it goes
+            next(pieces)
             assert float(metric(speaking)) == 1
             busy = speak(input="Hello.")
             assert busy.status_code == 429 and int(busy.headers["Retry-After"]) >= 1
