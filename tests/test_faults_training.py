@@ -159,7 +159,7 @@ def test_overwritten_arrow_files(prepared):
     """Wherever eight bytes are wrong: an error, or rows whose codes and texts are where the file has them."""
     whole = arrow_file(prepared).read_bytes()
     outcomes, chance = set(), random.Random(0)
-    for _ in range(150):
+    for _ in range(80):
         overwrite(arrow_file(prepared), chance.randrange(len(whole)), chance.randbytes(8))
         try:
             rows = load_prepared(str(prepared), "train")

@@ -60,7 +60,7 @@ def check_model(config: T5GemmaTTSConfig) -> None:
     assert model.get_decoder().embed_tokens.weight.shape[0] == config.vocab_size
 
 
-@cases(60)
+@cases(30)
 @given(
     fields=st.dictionaries(st.sampled_from(FIELDS), numbers() | json_values() | SMALL_NUMBERS, max_size=3),
     codebook_size=st.just(64) | st.integers(-1, 300) | numbers(),
@@ -75,7 +75,7 @@ def test_fields(fields, codebook_size):
     check_config(config)
 
 
-@cases(60)
+@cases(30)
 @given(data=st.data())
 def test_changed_files(tmp_path_factory, data):
     """A `config.json` in which something was edited, anywhere: also in the backbone."""
@@ -107,7 +107,7 @@ def test_damaged_files(tmp_path_factory, content):
         pass
 
 
-@cases(60)
+@cases(30)
 @given(original=changed(ORIGINAL))
 def test_originals(original):
     try:
@@ -122,7 +122,7 @@ def codec_fields():
     return tiny_codec().model.config.to_dict()
 
 
-@cases(60)
+@cases(30)
 @given(data=st.data())
 def test_codecs(codec_fields, data):
     """Codec configurations on their own, and inside of a model's."""
@@ -136,7 +136,7 @@ def test_codecs(codec_fields, data):
         pass
 
 
-@cases(60)
+@cases(30)
 @given(original=changed(ORIGINAL_CODEC))
 def test_original_codecs(original):
     try:

@@ -55,7 +55,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("checkpoints")
 
 
-@cases(60)
+@cases(30)
 @given(content=st.sampled_from(FILES).flatmap(damaged) | st.binary(max_size=60) | contents().map(torch_file))
 def test_damaged_bundles(folder, content):
     path = folder / "bundle.pth"
@@ -136,7 +136,7 @@ def test_exports_with_damaged_weights(export, weights, data):
     assert sum(value.numel() for value in model.state_dict().values()) == sum(v.numel() for v in weights.values())
 
 
-@cases(60)
+@cases(30)
 @given(data=st.data())
 def test_codec_weights(folder, data):
     """Files of tensors as codecs come in: what is read has names and tensors, and nothing is made up."""
@@ -179,7 +179,7 @@ KEYS = st.sampled_from(
 )
 
 
-@cases(60)
+@cases(30)
 @given(state_dict=st.dictionaries(KEYS | st.text(max_size=8), tensors(), max_size=5))
 def test_codec_weights_of_any_names(state_dict):
     try:

@@ -107,7 +107,7 @@ def check_source(source, encoder, folder: Path) -> None:
             assert folder in Path(source.file_of(index)).resolve().parents  # no other file than those in there
 
 
-@cases(60)
+@cases(30)
 @given(content=files(jsonl_files()) | files(csv_files()), kind=st.sampled_from(["csv", "jsonl"]))
 def test_metadata_files(content, kind):
     with tempfile.TemporaryDirectory() as name:
@@ -121,7 +121,7 @@ def test_metadata_files(content, kind):
         check_source(source, ClipEncoder(Rate, RowFilters(), default_language="en"), folder)
 
 
-@cases(60)
+@cases(30)
 @given(
     manifest=files(st.lists(st.tuples(cells(), st.integers(-1, 20) | texts(4))).map(lambda lines: manifest_of(lines))),
     codes=files(st.lists(st.integers(-1, 70) | st.just(HUGE)).map(lambda codes: " ".join(map(str, codes)).encode())),
@@ -148,7 +148,7 @@ def manifest_of(lines) -> bytes:
     return "\n".join(f"{name}\t{number}" for name, number in lines).encode("utf-8", "surrogatepass")
 
 
-@cases(60)
+@cases(30)
 @given(data=st.data(), suffix=st.sampled_from(["wav", "flac", "ogg"]))
 def test_recordings(data, suffix):
     content = data.draw(damaged(AUDIO[suffix]) | damaged(AUDIO[suffix], most_changed=64) | st.binary(max_size=80))
@@ -159,7 +159,7 @@ def test_recordings(data, suffix):
         check_source(FolderSource(folder), ClipEncoder(Rate, RowFilters(), default_language="en"), folder)
 
 
-@cases(60)
+@cases(30)
 @given(content=json_values().map(json.dumps) | texts())
 def test_descriptions_of_datasets(content):
     fields = {"codec": "x", "codebook_size": 64, "frame_rate": 50.0}
@@ -172,7 +172,7 @@ def test_descriptions_of_datasets(content):
             DatasetMetadata.from_json(text, "here")
 
 
-@cases(60)
+@cases(30)
 @given(content=files(st.lists(st.integers()).map(lambda codes: " ".join(map(str, codes)).encode())))
 def test_token_files(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "tokens.txt"

@@ -132,7 +132,7 @@ def check_inputs(processor, inputs, count: int) -> None:
     assert frames.min() >= 1 and frames.max() <= processor.max_duration_seconds * processor.frame_rate
 
 
-@cases(60)
+@cases(40)
 @given(data=st.data())
 def test_calls(processor, folder, data):
     call = data.draw(calls(folder))
@@ -168,7 +168,7 @@ def test_sequences_of_any_tokens_are_decoded(processor, data):
         assert sound.dtype == np.float32 and sound.shape == (num_codes * 320,) and np.isfinite(sound).all()
 
 
-@cases(60)
+@cases(40)
 @given(codes=st.lists(st.integers(0, 255), max_size=5) | json_values() | st.lists(numbers(), max_size=3) | arrays())
 def test_codec_takes_codes_or_refuses(processor, codes):
     try:

@@ -120,7 +120,7 @@ def test_voices_that_are_sent(brief, data):
     assert brief.client.get(VOICES).status_code == 200
 
 
-@cases(60)
+@cases(30)
 @given(data=st.data())
 def test_stored_voices(processor, data):
     """What lies in the voices' folder: refused as damaged, or a voice that can be listed and spoken with."""
@@ -150,7 +150,7 @@ def test_stored_voices(processor, data):
     assert inputs["decoder_input_ids"].shape == (1, len(voice.codes) + 2)
 
 
-@cases(60)
+@cases(30)
 @given(name=texts(12))
 def test_names_of_voices(tmp_path_factory, name):
     store = VoiceStore(tmp_path_factory.getbasetemp() / "voices", "abc")
@@ -160,7 +160,7 @@ def test_names_of_voices(tmp_path_factory, name):
     assert not list(store.folder.iterdir())
 
 
-@cases(60)
+@cases(30)
 @given(data=st.data())
 def test_recordings_in_memory(data):
     text = base64.b64encode(data.draw(damaged(SECOND) | damaged(SECOND, most_changed=60))).decode()
@@ -174,7 +174,7 @@ def test_recordings_in_memory(data):
     assert waveform.ndim == 1 and 0.5 * rate <= len(waveform) <= 2.0 * rate
 
 
-@cases(60)
+@cases(30)
 @given(
     content=st.binary(max_size=40) | texts().map(lambda text: text.encode("utf-8", "surrogatepass")), header=st.binary()
 )

@@ -24,7 +24,7 @@ def halves_in(text: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
-@cases(60)
+@cases(40)
 @given(text=texts(300), language=LANGUAGES)
 def test_normalising(text, language):
     if halves_in(text):
@@ -40,7 +40,7 @@ def test_normalising(text, language):
         assert not set(spoken) & set("\t①②▼？！") and "………" not in spoken
 
 
-@cases(60)
+@cases(40)
 @given(
     text=texts(300),
     language=LANGUAGES,
@@ -64,7 +64,7 @@ def test_splitting(text, language, max_seconds, first):
         assert seconds_of(piece.text) <= max(limit, seconds_of("x" * 8)) or " " not in piece.text
 
 
-@cases(60)
+@cases(40)
 @given(
     text=texts(100),
     language=LANGUAGES | texts(5) | numbers(),
@@ -80,7 +80,7 @@ def test_measuring(text, language, reference_text, seconds):
     assert MINIMUM_SECONDS <= estimate <= MAXIMUM_SECONDS
 
 
-@cases(60)
+@cases(40)
 @given(text=texts(100))
 def test_languages(text):
     if halves_in(text):
