@@ -46,7 +46,7 @@ def load_audio(path: str | os.PathLike[str] | BinaryIO) -> tuple[Waveform, int]:
         name = "the audio data"
     else:
         name = repr(str(path))
-        if not Path(path).is_file():
+        if not os.path.isfile(path):  # unlike `Path.is_file`, for names of any length
             raise FileNotFoundError(f"no audio file at {name}.")
     try:
         waveform, sampling_rate = soundfile.read(path, dtype="float32")
