@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from huggingface_hub.errors import StrictDataclassError
 from tiny import tiny_backbone, tiny_config
 from transformers import AutoConfig, T5GemmaConfig, Xcodec2Config
 
@@ -265,3 +266,40 @@ def test_folders_of_something_else(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ValueError, match="is no T5Gemma-TTS checkpoint: its `model_type` is 'bert'"):
         T5GemmaTTSConfig.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("null", "config.json"),
+        ("[1]", "config.json"),
+        ('"text"', "config.json"),
+        ('{"model_type": "t5gemma_tts", "backbone": 5}', "`backbone` must be a configuration, a dict or None, got 5"),
+        ('{"model_type": "t5gemma_tts", "backbone": {"encoder": 5}}', "'encoder'"),
+        ('{"model_type": "t5gemma_tts", "dtype": 5}', "`dtype` must be a dtype of torch, or None, got 5"),
+        ('{"model_type": "t5gemma_voice", "audio_vocab_size": []}', "the original configuration has a value"),
+    ],
+)
+def test_values_of_wrong_types_in_a_file(tmp_path, content, message):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises((ValueError, StrictDataclassError), match=message):
+        T5GemmaTTSConfig.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hidden_size", 0),
+        ("num_hidden_layers", -1),
+        ("hidden_activation", "none"),
+        ("layer_types", ["full_attention"]),
+        ("pad_token_id", 500),
+        ("rope_parameters", {"rope_type": "unknown", "rope_theta": 10000.0}),
+        ("rope_parameters", {"rope_type": "default", "rope_theta": None}),
+    ],
+)
+def test_backbones_that_no_model_can_have(name, value):
+    backbone = tiny_backbone().to_dict()
+    backbone["encoder"][name] = value
+    with pytest.raises((ValueError, StrictDataclassError), match=name):
+        T5GemmaTTSConfig(backbone=backbone, codebook_size=64, text_separator_token_id=3)

@@ -139,3 +139,17 @@ def test_a_codec_is_known_by_its_quantiser():
     assert codec_fingerprint(codec) == codec_fingerprint(tiny_codec(0)) != codec_fingerprint(other)
     codec.model.acoustic_decoder = other.model.acoustic_decoder
     assert codec_fingerprint(codec) == codec_fingerprint(tiny_codec(0))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("reference_text", None), ("reference_text", " "), ("duration_seconds", "x"), ("created", 5), ("name", "other")],
+)
+def test_voices_with_values_of_other_types(store, field, value):
+    good = store.add("berta", **VOICE)
+    store.add("anna", **VOICE)
+    path = store.folder / "anna" / "voice.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(BadRequest, match="'anna' is damaged"):
+        store.get("anna")
+    assert store.voices() == [good]
