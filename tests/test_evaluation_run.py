@@ -206,6 +206,7 @@ def test_command(tiny_checkpoint, tmp_path, monkeypatch, capsys):
     for wrong, message in (
         (["evaluate", "-o", "x"], "name a test list"),
         (["evaluate", "nothing", "-o", "x"], "no test list 'nothing'"),
+        (["evaluate", "l", "-o", "x", "--samples", "-1"], "--samples must not be negative, got -1"),
         (["evaluate", "l", "-o", "x", "--compare", "a", "b"], "takes two evaluations and no test list"),
         ([*options, "--seed", "1"], "begun with other settings"),
     ):

@@ -18,6 +18,8 @@ def run(arguments) -> None:
         return
     if arguments.list is None:
         raise ValueError("name a test list, or two evaluations with --compare.")
+    if arguments.samples < 0:
+        raise ValueError(f"--samples must not be negative, got {arguments.samples}.")
     print((Path(evaluate(arguments)) / "evaluation.md").read_text(encoding="utf-8"), end="")
 
 
