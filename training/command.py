@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 def command(main: Callable[[list[str] | None], None]) -> Callable[[list[str] | None], int]:
     """
-    Makes a function of command line arguments return an exit code: 0, or 1 after a message for what it raised on purpose
-    (`ImportError`, `OSError`, `ValueError`).
+    Makes a function of command line arguments return an exit code: 0, or 1 after a message for what it raised
+    (`ImportError`, `OSError`, `ValueError`: what commands raise on purpose).
     """
 
     @functools.wraps(main)
