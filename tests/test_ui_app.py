@@ -83,6 +83,8 @@ def test_a_grid_of_samples(app):
     assert [answer[STATUS] for answer in job.outputs()] == [f"{number} of 3 samples · seed 3" for number in (1, 2, 3)]
     sounds = [sound_of(answer, number) for number, answer in enumerate(job.outputs(), 1)]
     assert {len(sound) for sound in sounds} == {round(SECONDS * 16000)}
+    for number, sound in enumerate(sounds, 1):
+        np.testing.assert_array_equal(sound_of(job.outputs()[-1], number), sound)  # the last answer has them all
     assert (sounds[0] != sounds[1]).any() and (sounds[1] != sounds[2]).any()
 
 

@@ -169,7 +169,7 @@ class Page:
                 seed=None if new_seed else whole("Seed", seed),
                 num_samples=whole("Samples", num_samples),
             )
-        heard = 0
+        heard, shown = 0, {}
         with self.live_sounds.open() if live else nullcontext() as sound, told():
             async with aclosing(self.desk.speak(wish, live)) as all_news:
                 async for news in all_news:
@@ -182,7 +182,10 @@ class Page:
                     else:
                         if live and not sound.ended:
                             await sound.finish()
-                        yield await self._shown(news.takes, wish.num_samples, live)
+                        latest = await self._shown(news.takes, wish.num_samples, live)
+                        shown |= latest
+                        # all of it again at the end: a busy browser may have left out what came in quick succession
+                        yield shown if len(news.takes) == wish.num_samples else latest
 
     def _wish(self, text, language, reference, reference_text, long_text, **options) -> Wish:
         return Wish(
