@@ -1,12 +1,14 @@
 """`t5gemma-tts convert`."""
 
+from argparse import Namespace
+
 import torch
 from transformers.utils import logging
 
 from ..conversion import convert_checkpoint
 
 
-def run(arguments) -> None:
+def run(arguments: Namespace) -> None:
     logging.disable_progress_bar()
     convert_checkpoint(
         arguments.source,

@@ -2,6 +2,7 @@
 
 import json
 import math
+from argparse import Namespace
 from pathlib import Path
 
 from huggingface_hub import get_safetensors_metadata
@@ -11,7 +12,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from ..configuration_t5gemma_tts import T5GemmaTTSConfig
 
 
-def run(arguments) -> None:
+def run(arguments: Namespace) -> None:
     facts = describe(arguments.model)
     if arguments.json:
         print(json.dumps(facts, indent=2))
@@ -21,7 +22,7 @@ def run(arguments) -> None:
         print(f"{name.replace('_', ' '):<{width}}  {value}")
 
 
-def describe(model: str) -> dict:
+def describe(model: str) -> dict[str, str | int]:
     """
     Facts about a checkpoint; no weights are read.
 
@@ -31,13 +32,12 @@ def describe(model: str) -> dict:
     """
     stored, _ = PreTrainedConfig.get_config_dict(model)
     config = T5GemmaTTSConfig.from_pretrained(model)
-    backbone = config.backbone
-    facts = {
+    facts: dict[str, str | int] = {
         "model": model,
         "layout": "original project" if stored.get("model_type") == "t5gemma_voice" else "Hugging Face",
     }
-    for side in ("encoder", "decoder"):
-        module = getattr(backbone, side)
+    encoder, decoder = config.get_text_config(encoder=True), config.get_text_config(decoder=True)
+    for side, module in (("encoder", encoder), ("decoder", decoder)):
         facts[side] = (
             f"{module.num_hidden_layers} layers, hidden {module.hidden_size}, {module.num_attention_heads} heads, "
             f"vocabulary {module.vocab_size}, soft-capping {module.attn_logit_softcapping or 'off'}"
@@ -52,7 +52,7 @@ def describe(model: str) -> dict:
         "sampling_rate": f"{config.sampling_rate} Hz",
         "codec": config.codec_name_or_path or f"{model}/codec",
         "longest_speech": f"{config.max_duration_seconds:g} s",
-        "longest_text": f"{backbone.encoder.max_position_embeddings} tokens",
+        "longest_text": f"{encoder.max_position_embeddings} tokens",
     }
     return facts
 

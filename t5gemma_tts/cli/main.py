@@ -8,19 +8,25 @@ import importlib
 import os
 import sys
 import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 from .. import __version__
 from ..checkpoints import NANO
 
+
+if TYPE_CHECKING:  # argparse keeps the name to itself
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+Number = TypeVar("Number", int, float)
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 DEFAULT_ASR = "openai/whisper-large-v3-turbo"
 
 
-def positive(kind):
-    def parse(text: str):
+def positive(kind: type[Number]) -> Callable[[str], Number]:
+    def parse(text: str) -> Number:
         value = kind(text)
         if not 0 < value < float("inf"):
             raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
@@ -50,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_speak(verbs) -> None:
+def add_speak(verbs: "Verbs") -> None:
     parser = verbs.add_parser(
         "speak",
         help="speak a text into an audio file",
@@ -94,7 +100,7 @@ def add_speak(verbs) -> None:
     parser.set_defaults(module="speak")
 
 
-def add_batch(verbs) -> None:
+def add_batch(verbs: "Verbs") -> None:
     parser = verbs.add_parser(
         "batch",
         help="speak all rows of a dataset into another one",
@@ -143,7 +149,7 @@ def add_batch(verbs) -> None:
     parser.set_defaults(module="batch")
 
 
-def add_serve(verbs) -> None:
+def add_serve(verbs: "Verbs") -> None:
     parser = verbs.add_parser(
         "serve",
         help="answer OpenAI's speech API over HTTP",
@@ -170,7 +176,7 @@ def add_serve(verbs) -> None:
     parser.set_defaults(module="serve")
 
 
-def add_ui(verbs) -> None:
+def add_ui(verbs: "Verbs") -> None:
     parser = verbs.add_parser(
         "ui",
         help="speak from a web page",
@@ -196,7 +202,7 @@ def add_ui(verbs) -> None:
     parser.set_defaults(module="ui")
 
 
-def add_address(parser, port: int) -> None:
+def add_address(parser: argparse.ArgumentParser, port: int) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1: this machine's)")
     parser.add_argument("--port", type=int, default=port, help=f"default {port}; 0 takes any that is free")
     parser.add_argument(
@@ -204,7 +210,7 @@ def add_address(parser, port: int) -> None:
     )
 
 
-def add_limits(parser):
+def add_limits(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Limits of whatever speaks for many people at once; returns their group."""
     limits = parser.add_argument_group("limits")
     limits.add_argument(
@@ -229,7 +235,7 @@ def add_limits(parser):
     return limits
 
 
-def add_encode(verbs) -> None:
+def add_encode(verbs: "Verbs") -> None:
     parser = verbs.add_parser("encode", help="audio files to audio tokens", description="Encode audio with a codec.")
     parser.add_argument("audio", nargs="+", help="audio files, of any sample rate")
     parser.add_argument(
@@ -240,7 +246,7 @@ def add_encode(verbs) -> None:
     parser.set_defaults(module="tokens", function="encode")
 
 
-def add_decode(verbs) -> None:
+def add_decode(verbs: "Verbs") -> None:
     parser = verbs.add_parser(
         "decode", help="audio tokens to audio files", description="Decode audio tokens with a codec."
     )
@@ -253,7 +259,7 @@ def add_decode(verbs) -> None:
     parser.set_defaults(module="tokens", function="decode")
 
 
-def add_info(verbs) -> None:
+def add_info(verbs: "Verbs") -> None:
     parser = verbs.add_parser(
         "info", help="what a checkpoint is", description="Describe a checkpoint without loading it."
     )
@@ -262,7 +268,7 @@ def add_info(verbs) -> None:
     parser.set_defaults(module="info")
 
 
-def add_convert(verbs) -> None:
+def add_convert(verbs: "Verbs") -> None:
     parser = verbs.add_parser(
         "convert",
         help="turn a checkpoint of the original project into ours",
@@ -285,7 +291,7 @@ def add_convert(verbs) -> None:
     parser.set_defaults(module="convert")
 
 
-def add_evaluate(verbs) -> None:
+def add_evaluate(verbs: "Verbs") -> None:
     parser = verbs.add_parser(
         "evaluate",
         help="measure a model against a test list, or compare two evaluations",
@@ -353,7 +359,7 @@ def add_evaluate(verbs) -> None:
     parser.set_defaults(module="evaluate")
 
 
-def add_model(parser) -> None:
+def add_model(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model and devices")
     group.add_argument(
         "--model",
@@ -378,7 +384,7 @@ def add_model(parser) -> None:
     )
 
 
-def add_voice(parser):
+def add_voice(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("voice")
     group.add_argument("--reference", metavar="AUDIO", help="recording of the voice to clone, best 3 to 10 seconds")
     group.add_argument("--reference-text", metavar="TEXT", help="what is said in it")
@@ -392,14 +398,14 @@ def add_voice(parser):
     return group
 
 
-def add_sampling(group) -> None:
+def add_sampling(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--temperature", type=float, help="0 takes the best token always")
     group.add_argument("--top-k", type=int)
     group.add_argument("--top-p", type=float)
     group.add_argument("--min-p", type=float)
 
 
-def add_codec(parser) -> None:
+def add_codec(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--codec", metavar="NAME", required=True, help="Hub name or folder of a codec, or a checkpoint with one"
     )
@@ -407,10 +413,14 @@ def add_codec(parser) -> None:
 
 
 @contextmanager
-def plain_warnings():
+def plain_warnings() -> Iterator[None]:
     """Warnings without file, line and source: a user of the command line cannot do anything with those."""
     before = warnings.formatwarning
-    warnings.formatwarning = lambda message, *details, **more: f"t5gemma-tts: warning: {message}\n"
+
+    def in_one_line(message: Warning | str, *details: object, **more: object) -> str:
+        return f"t5gemma-tts: warning: {message}\n"
+
+    warnings.formatwarning = in_one_line
     try:
         yield
     finally:

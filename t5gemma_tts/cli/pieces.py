@@ -2,10 +2,13 @@
 
 import sys
 import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import soundfile
+
+from ..audio_t5gemma_tts import Waveform
 
 
 STANDARD_OUTPUT = "-"
@@ -14,11 +17,11 @@ STANDARD_OUTPUT = "-"
 class _Sound:
     """Counts and clips what goes through it."""
 
-    def __init__(self, write):
+    def __init__(self, write: Callable[[Waveform], None]):
         self._write = write
         self.num_samples, self.peak = 0, 0.0
 
-    def write(self, samples: np.ndarray) -> None:
+    def write(self, samples: Waveform) -> None:
         """float32 `(num_samples,)`, clipped to [-1, 1]."""
         self.num_samples += len(samples)
         self.peak = max(self.peak, float(np.abs(samples).max(initial=0.0)))
@@ -30,7 +33,7 @@ class _Sound:
 
 
 @contextmanager
-def open_sound(output: str, sampling_rate: int):
+def open_sound(output: str, sampling_rate: float) -> Iterator[_Sound]:
     """
     A sink for one mono sound.
 
@@ -46,7 +49,7 @@ def open_sound(output: str, sampling_rate: int):
     if output == STANDARD_OUTPUT:
         print(f"raw samples: 16 bits, signed, little-endian, mono, {sampling_rate} Hz", file=sys.stderr)
 
-        def write(samples: np.ndarray) -> None:
+        def write(samples: Waveform) -> None:
             sys.stdout.buffer.write((samples * 32767).round().astype("<i2").tobytes())
             sys.stdout.buffer.flush()
 

@@ -1,14 +1,17 @@
 """`t5gemma-tts serve`."""
 
+from argparse import Namespace
 from pathlib import Path
 
 from transformers.utils import logging
 
 from ..loading import ModelOptions
+from ..modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
+from ..processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..serving.limits import Limits
 
 
-def run(arguments) -> None:
+def run(arguments: Namespace) -> None:
     try:
         from ..serving.auth import ApiKeys
         from ..serving.server import bind, serve
@@ -32,7 +35,7 @@ def run(arguments) -> None:
         serve(service, listener, arguments.drain_seconds, log_level=arguments.log_level)
 
 
-def read_limits(arguments) -> Limits:
+def read_limits(arguments: Namespace) -> Limits:
     """
     Raises:
         ValueError: for options of `add_limits` that make no sense.
@@ -42,7 +45,7 @@ def read_limits(arguments) -> Limits:
     return Limits(max_characters=arguments.max_characters, max_reference_seconds=arguments.max_reference_seconds)
 
 
-def load(arguments) -> tuple:
+def load(arguments: Namespace) -> tuple[T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor]:
     """Model and processor, where the options of `add_model` want them."""
     logging.disable_progress_bar()
     return ModelOptions.of(arguments).load()

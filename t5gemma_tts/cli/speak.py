@@ -1,7 +1,10 @@
 """`t5gemma-tts speak`."""
 
 import sys
+from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 from transformers.utils import logging
@@ -9,7 +12,9 @@ from transformers.utils import logging
 from ..audio_t5gemma_tts import WRITABLE_FORMATS
 from ..engine_t5gemma_tts import SpeechEngine, speech_requests
 from ..loading import load_model, load_processor, pick_device
+from ..modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from ..narration import narrate
+from ..processing_t5gemma_tts import T5GemmaTTSProcessor
 from .pieces import STANDARD_OUTPUT, open_sound
 
 
@@ -17,7 +22,7 @@ LINES_AHEAD = 16  # batches of lines whose texts are prepared together
 LINES_BAR = "{percentage:3.0f}%|{bar}| {n:.0f}/{total} lines [{elapsed}<{remaining}]"
 
 
-def run(arguments) -> None:
+def run(arguments: Namespace) -> None:
     lines = read_lines(arguments)
     in_pieces = arguments.stream or arguments.long
     if arguments.output == STANDARD_OUTPUT and not in_pieces:
@@ -52,7 +57,7 @@ def run(arguments) -> None:
             token_path.write_text("\n".join(token_lines) + "\n")
 
 
-def check_pieces(arguments, lines: list[str]) -> None:
+def check_pieces(arguments: Namespace, lines: list[str]) -> None:
     """
     Raises:
         ValueError: for options that make no sense when one sound comes in pieces.
@@ -67,7 +72,15 @@ def check_pieces(arguments, lines: list[str]) -> None:
         raise ValueError("--duration cannot be used with --long; --speed can.")
 
 
-def speak_lines(arguments, lines, paths, model, processor, voice, sampling) -> list[str]:
+def speak_lines(
+    arguments: Namespace,
+    lines: list[str],
+    paths: list[Path],
+    model: T5GemmaTTSForConditionalGeneration,
+    processor: T5GemmaTTSProcessor,
+    voice: dict[str, Any],
+    sampling: dict[str, Any],
+) -> list[str]:
     """Speaks every line into files of its own; returns the tokens of each, as text."""
     token_lines = [""] * len(paths)
     engine = SpeechEngine(model, arguments.batch_size)
@@ -88,14 +101,23 @@ def speak_lines(arguments, lines, paths, model, processor, voice, sampling) -> l
                 codes = processor.speech_codes(request.token_ids)
                 (waveform,) = processor.batch_decode([codes])
                 processor.save_audio(waveform, paths[number], overwrite=arguments.overwrite)
-                print(f"{paths[number]}  {len(waveform) / processor.sampling_rate:.2f} s")
+                print(f"{paths[number]}  {len(waveform) / processor.codec.sampling_rate:.2f} s")
                 token_lines[number] = " ".join(map(str, codes))
                 progress.ended(1 / samples)
     return token_lines
 
 
-def speak_in_pieces(arguments, lines, model, processor, voice, sampling) -> None:
+def speak_in_pieces(
+    arguments: Namespace,
+    lines: list[str],
+    model: T5GemmaTTSForConditionalGeneration,
+    processor: T5GemmaTTSProcessor,
+    voice: dict[str, Any],
+    sampling: dict[str, Any],
+) -> None:
     """Writes one sound while it is spoken: a line as a stream, or all lines as one long text."""
+    rate = processor.codec.sampling_rate  # a processor of the original's checkpoints has it from there
+    pieces: Iterator[Any]
     if arguments.long:
         pieces = narrate(
             model,
@@ -116,14 +138,14 @@ def speak_in_pieces(arguments, lines, model, processor, voice, sampling) -> None
             **voice,
         )
         pieces = processor.stream_decode(model.stream(**inputs, **sampling))
-    with open_sound(arguments.output, processor.sampling_rate) as sound:
+    with open_sound(arguments.output, rate) as sound:
         for piece in pieces:
             sound.write(piece)
     if arguments.output != STANDARD_OUTPUT:
-        print(f"{arguments.output}  {sound.num_samples / processor.sampling_rate:.2f} s")
+        print(f"{arguments.output}  {sound.num_samples / rate:.2f} s")
 
 
-def read_lines(arguments) -> list[str]:
+def read_lines(arguments: Namespace) -> list[str]:
     """The utterances: lines of the argument, of a file, or of standard input."""
     if arguments.text_file is not None:
         if arguments.text is not None:
@@ -156,7 +178,7 @@ def refuse_existing(paths: list[Path], overwrite: bool) -> None:
             raise FileNotFoundError(f"the folder {str(path.parent)!r} does not exist.")
 
 
-def sampling_options(arguments) -> dict:
+def sampling_options(arguments: Namespace) -> dict[str, Any]:
     """What the user asked for; the rest stays with the model's generation config."""
     options = {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "min_p")}
     options = {name: value for name, value in options.items() if value is not None}
@@ -179,10 +201,10 @@ class Progress:
         else:
             self.bar = tqdm(total=num_lines, unit="line", disable=hidden, bar_format=LINES_BAR)
 
-    def __enter__(self):
+    def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.bar.close()
 
     def step(self, num_tokens: int) -> None:

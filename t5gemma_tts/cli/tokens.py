@@ -1,6 +1,7 @@
 """`t5gemma-tts encode` and `t5gemma-tts decode`: audio files to token files and back."""
 
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 from transformers.utils import logging
@@ -10,7 +11,7 @@ from ..loading import load_codec
 from .speak import output_paths, refuse_existing
 
 
-def encode(arguments) -> None:
+def encode(arguments: Namespace) -> None:
     if arguments.output:
         refuse_existing([Path(arguments.output)], arguments.overwrite)
     clips = [load_audio(path) for path in arguments.audio]
@@ -30,7 +31,7 @@ def encode(arguments) -> None:
         sys.stdout.write(text)
 
 
-def decode(arguments) -> None:
+def decode(arguments: Namespace) -> None:
     clips = read_tokens(arguments.tokens)  # line number -> tokens
     paths = output_paths(Path(arguments.output), len(clips))
     refuse_existing(paths, arguments.overwrite)

@@ -1,9 +1,12 @@
 """The server's application: OpenAI's speech API, voices, batches, and what watches over it."""
 
-from fastapi import Depends, FastAPI
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 
 from .. import __version__
 from .errors import BadRequest, NotFound, ServingError
@@ -15,7 +18,7 @@ from .schemas import ErrorBody
 from .service import Service
 
 
-ERRORS = {"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}}
+ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}}
 
 
 class MethodNotAllowed(ServingError):
@@ -42,15 +45,15 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(Gate, service=service)
 
     @app.exception_handler(ServingError)
-    async def expected(request, error: ServingError):
+    async def expected(request: Request, error: ServingError) -> JSONResponse:
         return error_response(error)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request, error: RequestValidationError):
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         return error_response(validation_error(error.errors()))
 
     @app.exception_handler(HTTPException)
-    async def unrouted(request, error: HTTPException):
+    async def unrouted(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 404:
             return error_response(NotFound(f"there is nothing at {request.url.path[:200]}."))
         if error.status_code == 405:
@@ -60,7 +63,7 @@ def create_app(service: Service) -> FastAPI:
         return error_response(BadRequest(str(error.detail)))
 
     @app.exception_handler(Exception)
-    async def unexpected(request, error: Exception):
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
         return error_response(ServingError("something went wrong here; the server's log says what."))
 
     return app

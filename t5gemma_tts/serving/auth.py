@@ -28,7 +28,7 @@ class ApiKeys:
         self._digests = [_digest(key.encode()) for key in keys]
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike) -> "ApiKeys":
+    def from_file(cls, path: str | os.PathLike[str]) -> "ApiKeys":
         """One key on each line; blank lines and those that begin with # are passed over."""
         try:
             lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]

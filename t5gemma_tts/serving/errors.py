@@ -17,7 +17,7 @@ class ServingError(Exception):
         super().__init__(message)
         self.message, self.param, self.retry_after_seconds = message, param, retry_after_seconds
 
-    def body(self) -> dict:
+    def body(self) -> dict[str, dict[str, str | None]]:
         """In OpenAI's shape, fit for JSON even if the message quotes half a surrogate pair."""
         message = self.message.encode("utf-8", "backslashreplace").decode()
         return {"error": {"message": message, "type": self.type, "param": self.param, "code": self.code}}

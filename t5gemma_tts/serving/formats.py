@@ -2,6 +2,7 @@
 
 import io
 import struct
+from types import ModuleType
 from typing import BinaryIO
 
 import numpy as np
@@ -96,7 +97,7 @@ def wav_header(sampling_rate: int) -> bytes:
 class _Outlet:
     """A file that can only be written; what was written is taken away."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.pieces: list[bytes] = []
 
     def write(self, piece: bytes) -> int:
@@ -146,7 +147,7 @@ class CompressingEncoder:
         return self._outlet.take()
 
 
-def _av():
+def _av() -> ModuleType:
     try:
         import av
     except ImportError as error:

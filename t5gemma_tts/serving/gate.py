@@ -5,6 +5,7 @@ import time
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .errors import Closed, QueueFull, ServingError, TooLarge, TooSlow, Unauthorized
 from .service import Service
@@ -35,16 +36,16 @@ class Gate:
     reaches a route.
     """
 
-    def __init__(self, app, service: Service):
+    def __init__(self, app: ASGIApp, service: Service):
         self.app, self.service = app, service
 
-    async def __call__(self, scope, receive, send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         began, status = time.monotonic(), 0
 
-        async def noting_send(message):
+        async def noting_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -68,7 +69,7 @@ class Gate:
             method = scope["method"] if scope["method"] in METHODS else OTHER
             self.service.metrics.answered(method, path, status, time.monotonic() - began)
 
-    def _refusal(self, scope, is_status: bool) -> ServingError | None:
+    def _refusal(self, scope: Scope, is_status: bool) -> ServingError | None:
         service, headers = self.service, Headers(scope=scope)
         if service.draining and not is_status:
             return Closed("the server is shutting down.", retry_after_seconds=RETRY_AFTER_SHUTDOWN_SECONDS)
@@ -85,13 +86,13 @@ class Gate:
     def _too_large(self) -> TooLarge:
         return TooLarge(f"a request must have at most {self.service.limits.max_body_bytes} bytes.")
 
-    async def _let_in(self, scope, receive, send) -> None:
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         limits = self.service.limits
         left, more, answered = limits.max_body_bytes, True, False
         refusal: ServingError | None = None
         deadline = time.monotonic() + limits.max_body_seconds
 
-        async def counting_receive():
+        async def counting_receive() -> Message:
             nonlocal left, more, refusal
             if not more:  # it only waits for the client to leave
                 return await receive()
@@ -107,7 +108,7 @@ class Gate:
                 raise refusal
             return message
 
-        async def checked_send(message):
+        async def checked_send(message: Message) -> None:
             nonlocal answered
             if refusal is not None and not answered:  # whatever the route makes of it, this is what was wrong
                 return
@@ -124,7 +125,7 @@ class Gate:
                 await self._read_away(receive)
             await error_response(refusal)(scope, receive, send)
 
-    async def _read_away(self, receive) -> None:
+    async def _read_away(self, receive: Receive) -> None:
         """Once more as much as is allowed: many clients only look for an answer when they have sent everything."""
         left = self.service.limits.max_body_bytes
         deadline = time.monotonic() + self.service.limits.max_body_seconds

@@ -23,7 +23,7 @@ class Limits:
     max_reference_seconds: float = 30.0
     max_batch_items: int = 32
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if not value > 0:

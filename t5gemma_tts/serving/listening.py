@@ -4,9 +4,10 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from .errors import ServingError
 
@@ -21,7 +22,7 @@ class ClientGone(ServingError):
     status, type, code = 499, "invalid_request_error", "client_gone"
 
 
-async def until_gone(receive, work: Awaitable[Result]) -> Result:
+async def until_gone(receive: Receive, work: Awaitable[Result]) -> Result:
     """
     The result of `work`, which is cancelled if the client leaves first.
 
@@ -44,7 +45,7 @@ async def until_gone(receive, work: Awaitable[Result]) -> Result:
         await asyncio.gather(working, leaving, return_exceptions=True)
 
 
-async def _gone(receive) -> None:
+async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -58,11 +59,11 @@ class LiveResponse(StreamingResponse):
         kwargs: as of `StreamingResponse`.
     """
 
-    def __init__(self, first: bytes, pieces: AsyncGenerator[bytes, None], **kwargs):
+    def __init__(self, first: bytes, pieces: AsyncGenerator[bytes, None], **kwargs: Any):
         super().__init__(_all(first, pieces), **kwargs)
         self.pieces = pieces
 
-    async def __call__(self, scope, receive, send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(self.pieces):
             try:
                 await until_gone(receive, self.stream_response(send))

@@ -51,7 +51,8 @@ class Metrics:
 
     def spoken(self, speech: Speech) -> None:
         """Counts a speech that has ended."""
-        self.queue_seconds.observe(speech.started_at - speech.submitted_at)
+        if speech.started_at is not None:
+            self.queue_seconds.observe(speech.started_at - speech.submitted_at)
         self.tokens.inc(len(speech.token_ids))
         self.speech_seconds.inc(len(speech.token_ids) / self.frame_rate)
 

@@ -5,6 +5,7 @@ serve run t5gemma_tts.serving.ray_app:app voices_dir=/shared/voices max_replicas
 
 from pathlib import Path
 
+from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 from ray.serve import Application
@@ -55,9 +56,9 @@ class SpeechArguments(BaseModel):
 class SpeechReplica:
     """A process with a model of its own, which answers as `t5gemma-tts serve` does."""
 
-    application = None  # of the one replica that there is in a process
+    application: FastAPI | None = None  # of the one replica that there is in a process
 
-    async def __init__(self, arguments: SpeechArguments):
+    async def __init__(self, arguments: SpeechArguments):  # type: ignore[misc]  # Ray waits for it
         keys = None if arguments.api_key_file is None else ApiKeys.from_file(arguments.api_key_file)
         names = arguments.served_model_name or Path(arguments.model).name
         studio = Studio(
@@ -77,13 +78,13 @@ class SpeechReplica:
         if not self.service.studio.alive:
             raise RuntimeError("nobody speaks any more.")
 
-    def __del__(self):
+    def __del__(self) -> None:
         """Called when all that was taken has been answered, or `drain_seconds` have passed."""
         if hasattr(self, "service"):  # it was loaded
             self.service.studio.close(finish=False, timeout=CLOSING_SECONDS)
 
 
-def own_application():
+def own_application() -> FastAPI | None:
     return SpeechReplica.application
 
 

@@ -3,12 +3,17 @@
 import base64
 import binascii
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..audio_t5gemma_tts import check_waveform
+from ..audio_t5gemma_tts import Waveform, check_waveform
 from .errors import BadRequest, TooLarge
 from .limits import Limits
+
+
+if TYPE_CHECKING:
+    import soundfile
 
 
 MIN_RATE, MAX_RATE = 4_000, 192_000  # Hz
@@ -30,7 +35,7 @@ def decode_base64(text: str, limits: Limits, param: str = "reference_audio") -> 
         raise BadRequest(f"`{param}` must be an audio file in base64: {error}.", param=param) from error
 
 
-def decode_recording(data: bytes, limits: Limits, param: str = "reference_audio") -> tuple[np.ndarray, int]:
+def decode_recording(data: bytes, limits: Limits, param: str = "reference_audio") -> tuple[Waveform, int]:
     """
     Decodes an audio file in memory.
 
@@ -78,7 +83,7 @@ def decode_recording(data: bytes, limits: Limits, param: str = "reference_audio"
         raise BadRequest(str(error), param=param) from error
 
 
-def _read(file, max_samples: int) -> np.ndarray:
+def _read(file: "soundfile.SoundFile", max_samples: int) -> Waveform:
     """Up to `max_samples` of a sound file, mixed down; block by block, since its header can claim anything."""
     blocks, left = [np.zeros(0, dtype=np.float32)], max_samples
     while left > 0:

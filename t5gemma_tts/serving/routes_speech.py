@@ -4,8 +4,9 @@ import asyncio
 import base64
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
@@ -35,7 +36,7 @@ def speech_router(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v1/audio", tags=["speech"])
 
     @router.post("/speech", response_class=Response, responses={200: SOUND_ANSWER})
-    async def speak(body: SpeechBody, request: Request):
+    async def speak(body: SpeechBody, request: Request) -> Response:
         """Speak a text."""
         service.check_model(body.model)
         if body.stream_format is not None:
@@ -46,7 +47,7 @@ def speech_router(service: Service) -> APIRouter:
         return Response(sound, media_type=media_type(service, body), headers=headers)
 
     @router.post("/speech/batch", response_model=BatchAnswer)
-    async def speak_batch(body: BatchBody, request: Request):
+    async def speak_batch(body: BatchBody, request: Request) -> BatchAnswer:
         """Speak several texts at once; each has an `audio` or an `error`."""
         service.check_model(body.model)
         if len(body.items) > service.limits.max_batch_items:
@@ -65,7 +66,7 @@ def media_type(service: Service, body: SpeechBody) -> str:
     return content_type(body.response_format, service.studio.sampling_rate)
 
 
-async def all_of(work: list) -> list:
+async def all_of(work: list[Coroutine[Any, Any, BatchResult]]) -> list[BatchResult]:
     """Results of all coroutines; if this one is cancelled, they are, too."""
     return await asyncio.gather(*work)
 
@@ -81,15 +82,15 @@ async def spoken_file(service: Service, job: Job, audio_format: str) -> tuple[Sp
     return spoken, await studio.on_codec_thread(encode_sound, spoken.sound, studio.sampling_rate, audio_format)
 
 
-async def batch_item(service: Service, index: int, item: dict, audio_format: str) -> BatchResult:
+async def batch_item(service: Service, index: int, item: dict[str, Any], audio_format: str) -> BatchResult:
     try:
         job = await service.job(SpeechItem.model_validate(item))
         spoken, sound = await spoken_file(service, job, audio_format)
     except ValidationError as error:
         refusal = validation_error(error.errors())
-        return BatchResult(index=index, error=Error(**refusal.body()["error"]))
+        return BatchResult(index=index, error=Error.model_validate(refusal.body()["error"]))
     except ServingError as error:
-        return BatchResult(index=index, error=Error(**error.body()["error"]))
+        return BatchResult(index=index, error=Error.model_validate(error.body()["error"]))
     return BatchResult(
         index=index,
         audio=base64.b64encode(sound).decode(),
@@ -98,7 +99,7 @@ async def batch_item(service: Service, index: int, item: dict, audio_format: str
     )
 
 
-def validation_error(errors: list[dict]) -> BadRequest:
+def validation_error(errors: Sequence[Any]) -> BadRequest:
     """The first thing that pydantic found wrong, without repeating what was sent."""
     first = errors[0]
     place = ".".join(str(part) for part in first["loc"] if part != "body")
@@ -116,7 +117,7 @@ async def stream(service: Service, body: SpeechBody, request: Request) -> LiveRe
     return LiveResponse(first, pieces, media_type=kind, headers=headers)
 
 
-async def live_pieces(service: Service, body: SpeechBody) -> AsyncIterator[bytes]:
+async def live_pieces(service: Service, body: SpeechBody) -> AsyncGenerator[bytes, None]:
     """What is to be sent, as it is spoken; at least one piece."""
     studio, as_events = service.studio, body.stream_format == "sse"
     begun = False
@@ -146,7 +147,7 @@ def delta(piece: bytes) -> bytes:
     return event({"type": "speech.audio.delta", "audio": base64.b64encode(piece).decode()})
 
 
-def event(content: dict) -> bytes:
+def event(content: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(content).encode() + b"\n\n"
 
 

@@ -12,32 +12,32 @@ def status_router(service: Service) -> APIRouter:
     models = [ModelInfo(id=name, created=service.created) for name in service.model_names]
 
     @router.get("/v1/models", response_model=ModelList)
-    async def list_models():
+    async def list_models() -> ModelList:
         """What the model is called."""
         return ModelList(data=models)
 
     @router.get("/v1/models/{name:path}", response_model=ModelInfo)
-    async def one_model(name: str):
+    async def one_model(name: str) -> ModelInfo:
         """Whether a model is called so."""
         service.check_model(name)
         return next(model for model in models if model.id == name)
 
     @router.get("/health", response_model=Status)
-    async def health():
+    async def health() -> Status:
         """Whether the server works at all; 500 asks for a restart."""
         if not (service.studio.alive or service.draining):
             raise SpeechFailed("nobody speaks any more.")
         return Status(status="ok")
 
     @router.get("/ready", response_model=Status)
-    async def ready():
+    async def ready() -> Status:
         """Whether it takes requests; 503 while it shuts down."""
         if not service.ready:
             raise Closed("the server is shutting down.")
         return Status(status="ready")
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-    async def metrics():
+    async def metrics() -> Response:
         """For Prometheus."""
         return Response(service.metrics.text(), headers={"Content-Type": service.metrics.content_type})
 

@@ -15,9 +15,9 @@ def voices_router(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v1/audio/voices", tags=["voices"])
 
     @router.get("", response_model=VoiceList, response_model_exclude_none=True)
-    async def list_voices():
+    async def list_voices() -> VoiceList:
         """All voices, the model's own first."""
-        stored = []
+        stored: list[Voice] = []
         if service.voices is not None:
             stored = await service.studio.on_text_thread(service.voices.voices)
         return VoiceList(data=[VoiceInfo(id=DEFAULT_VOICE, name=DEFAULT_VOICE), *map(info, stored)])
@@ -29,7 +29,7 @@ def voices_router(service: Service) -> APIRouter:
         consent: Annotated[bool, Form(description="True: whoever is heard agreed to being imitated.")],
         reference_text: Annotated[str, Form(description="What is said in the recording.", min_length=1)],
         audio: Annotated[UploadFile, File(description="The recording: wav, flac, ogg or mp3.")],
-    ):
+    ) -> VoiceInfo:
         """Keep a voice."""
         voices = service.voice_store()
         check_name(name)
@@ -49,7 +49,7 @@ def voices_router(service: Service) -> APIRouter:
         return info(voice)
 
     @router.delete("/{name}", response_model=Deleted)
-    async def delete_voice(name: str):
+    async def delete_voice(name: str) -> Deleted:
         """Forget a voice."""
         await service.studio.on_text_thread(service.voice_store().delete, name)
         return Deleted(id=name)

@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -40,11 +42,11 @@ class Server(uvicorn.Server):
         options: of `uvicorn.Config`.
     """
 
-    def __init__(self, service: Service, drain_seconds: float = 120.0, **options):
+    def __init__(self, service: Service, drain_seconds: float = 120.0, **options: Any):
         super().__init__(uvicorn.Config(create_app(service), timeout_graceful_shutdown=HANG_UP_SECONDS, **options))
         self.service, self.drain_seconds = service, drain_seconds
         self.loop: asyncio.AbstractEventLoop | None = None
-        self._draining: asyncio.Task | None = None
+        self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.loop = asyncio.get_running_loop()
@@ -54,8 +56,8 @@ class Server(uvicorn.Server):
             host, port = listener.getsockname()[:2]
             print(f"listening at http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
 
-    def handle_exit(self, sig, frame) -> None:
-        if self._draining is None and self.started:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._draining is None and self.started and self.loop is not None:
             self.loop.call_soon_threadsafe(self.drain)
         else:
             self.should_exit = self.force_exit = True
@@ -73,7 +75,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(service: Service, listener: socket.socket, drain_seconds: float = 120.0, **options) -> None:
+def serve(service: Service, listener: socket.socket, drain_seconds: float = 120.0, **options: Any) -> None:
     """Serves at a bound socket until a signal comes, and then until all that was taken has been answered."""
     try:
         Server(service, drain_seconds, **options).run(sockets=[listener])

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .auth import ApiKeys
 from .errors import BadRequest, NotFound
@@ -116,10 +117,11 @@ class Service:
             return Reference(voice.codes, voice.reference_text, voice.duration_seconds)
         if name != DEFAULT_VOICE:
             raise BadRequest("give either `voice` or `reference_audio`.", param="reference_audio")
-        if not (item.reference_text or "").strip():
+        text = item.reference_text or ""
+        if not text.strip():
             raise BadRequest("`reference_text` must say what is said in `reference_audio`.", param="reference_text")
         data = await self.studio.on_codec_thread(decode_base64, item.reference_audio, self.limits)
-        return await self.encode(data, item.reference_text, "reference_audio")
+        return await self.encode(data, text, "reference_audio")
 
     async def encode(self, data: bytes, text: str, param: str) -> Reference:
         """A reference from an audio file."""
@@ -132,8 +134,8 @@ def most_open(capacity: int) -> int:
     return 2 * capacity + SPARE_OPEN
 
 
-def sampling_options(item: SpeechItem) -> dict:
-    """What the client asked for; the rest stays with the model's generation config."""
+def sampling_options(item: object) -> dict[str, Any]:
+    """What the client asked for, in attributes of these names; the rest stays with the model's generation config."""
     options = {name: getattr(item, name) for name in ("temperature", "top_k", "top_p", "min_p")}
     options = {name: value for name, value in options.items() if value is not None}
     for name, least in (("temperature", LEAST_TEMPERATURE), ("min_p", LEAST_MIN_P)):

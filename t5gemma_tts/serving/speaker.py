@@ -7,6 +7,7 @@ from collections import deque
 from concurrent.futures import Future
 
 from ..engine_t5gemma_tts import SpeechEngine, SpeechRequest
+from ..modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from .errors import BadRequest, Cancelled, Closed, DeadlineExceeded, QueueFull, ServingError, SpeechFailed
 
 
@@ -28,7 +29,7 @@ class Speech:
         self.ended_at: float | None = None
         self.unwanted = False
         self._error: ServingError | None = None
-        self._watchers: list[tuple[float, Future]] = []
+        self._watchers: list[tuple[float, Future[int]]] = []
         self._lock = threading.Lock()
 
     @property
@@ -40,13 +41,13 @@ class Speech:
     def ended(self) -> bool:
         return self.ended_at is not None
 
-    def reached(self, num_tokens: float = float("inf")) -> Future:
+    def reached(self, num_tokens: float = float("inf")) -> Future[int]:
         """
         A future that is done when there are `num_tokens` tokens, or no more of them come.
 
         Its result is how many there are; its exception is a `ServingError` if the speech came to nothing.
         """
-        future: Future = Future()
+        future: Future[int] = Future()
         with self._lock:
             self._watchers.append((num_tokens, future))
             self._tell()
@@ -87,7 +88,7 @@ class Speaker:
         max_waiting (`int`): speeches that may wait for a place.
     """
 
-    def __init__(self, model, max_batch_size: int = 16, max_waiting: int = 64):
+    def __init__(self, model: T5GemmaTTSForConditionalGeneration, max_batch_size: int = 16, max_waiting: int = 64):
         if max_waiting < 1:
             raise ValueError(f"`max_waiting` must be at least 1, got {max_waiting}.")
         self.model, self.max_batch_size, self.max_waiting = model, max_batch_size, max_waiting

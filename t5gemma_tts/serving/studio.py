@@ -9,20 +9,24 @@ import math
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..duration_t5gemma_tts import MAXIMUM_SECONDS
 from ..engine_t5gemma_tts import SpeechRequest, speech_requests
+from ..modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
+from ..processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..streaming_t5gemma_tts import StreamDecoder, StreamWindows
 from .errors import BadRequest, Closed, QueueFull
 from .speaker import Speaker, Speech
 
 
+Result = TypeVar("Result")
 WHOLE_SECONDS = 30.0  # longer speech is decoded in windows: the memory of a whole clip grows with its square
 WARM_UP_TEXT = "Hello."
 ARGUMENT_FIELDS = {"text": "input"}  # where the field of a request is not called as the processor's argument
@@ -66,7 +70,7 @@ class Job:
     speed: float = 1.0
     reference: Reference | None = None
     seed: int | None = None
-    sampling: dict = field(default_factory=dict)
+    sampling: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,8 @@ class Studio:
 
     def __init__(
         self,
-        model,
-        processor,
+        model: T5GemmaTTSForConditionalGeneration,
+        processor: T5GemmaTTSProcessor,
         max_batch_size: int = 16,
         queue_size: int = 64,
         deadline_seconds: float | None = None,
@@ -175,11 +179,11 @@ class Studio:
         )
         return Reference(tuple(codes), text, seconds)
 
-    async def on_text_thread(self, function: Callable, *arguments):
+    async def on_text_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """The result of something short that would hold up the event loop, such as reading files."""
         return await asyncio.get_running_loop().run_in_executor(self._text_worker, function, *arguments)
 
-    async def on_codec_thread(self, function: Callable, *arguments):
+    async def on_codec_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """The result of work on sound."""
         return await asyncio.get_running_loop().run_in_executor(self._codec_worker, function, *arguments)
 
@@ -197,7 +201,7 @@ class Studio:
             sound = await self.on_codec_thread(self._decode, codes)
             return Spoken(sound, request.seed, len(codes), len(request.input_ids), tuple(codes))
 
-    async def stream(self, job: Job, windows: StreamWindows | None = None) -> AsyncIterator[Spoken]:
+    async def stream(self, job: Job, windows: StreamWindows | None = None) -> AsyncGenerator[Spoken, None]:
         """
         The sound of a job piece by piece while it is spoken; close the iterator to free its place.
 
@@ -239,7 +243,7 @@ class Studio:
             self.speaker.cancel(speech)
             self._ended(speech)
 
-    async def _work(self, worker: ThreadPoolExecutor, function: Callable, *arguments):
+    async def _work(self, worker: ThreadPoolExecutor, function: Callable[..., Result], *arguments: Any) -> Result:
         """As the processor's refusals are `ValueError`s, whoever sent the input is told of them."""
         try:
             return await asyncio.get_running_loop().run_in_executor(worker, function, *arguments)
@@ -249,7 +253,7 @@ class Studio:
             raise BadRequest(str(error), param=param) from error
 
     def _prepare(self, job: Job) -> SpeechRequest:
-        voice = {}
+        voice: dict[str, Any] = {}
         if job.reference is not None:
             voice = {"reference_audio": {"codes": job.reference.codes}, "reference_text": job.reference.text}
         inputs = self.processor(
@@ -267,7 +271,7 @@ class Studio:
         return sound
 
     def _ended(self, speech: Speech) -> None:
-        if speech.started_at is not None and speech.request.finished:
+        if speech.started_at is not None and speech.ended_at is not None and speech.request.finished:
             self._seconds_each += 0.1 * (speech.ended_at - speech.started_at - self._seconds_each)
             if self.on_spoken is not None:
                 self.on_spoken(speech)

@@ -9,12 +9,14 @@ import shutil
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ..numbers_t5gemma_tts import is_finite_number
+from ..xcodec2_t5gemma_tts import XCodec2
 from .errors import BadRequest, Conflict, NotFound
 
 
@@ -44,7 +46,7 @@ class Voice:
     duration_seconds: float
     created: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """ValueError for fields of other types, which a file can have."""
         for field in fields(self):
             accepted = {"codes": tuple, "duration_seconds": int | float, "consent": bool}.get(field.name, str)
@@ -53,7 +55,7 @@ class Voice:
         if not self.codes or not self.reference_text.strip() or not is_finite_number(self.duration_seconds):
             raise ValueError("a voice has codes, a text and a duration.")
 
-    def record(self) -> dict:
+    def record(self) -> dict[str, Any]:
         """All but the codes."""
         record = asdict(self)
         del record["codes"]
@@ -74,7 +76,7 @@ def check_name(name: str) -> str:
     return name
 
 
-def codec_fingerprint(codec) -> str:
+def codec_fingerprint(codec: XCodec2) -> str:
     """16 hex digits for the meaning of a codec's codes: two codecs that share a quantiser have the same."""
     digest = hashlib.sha256()
     for name, tensor in sorted(codec.model.quantizer.state_dict().items()):
@@ -93,7 +95,7 @@ class VoiceStore:
         max_voices (`int`): that may be kept.
     """
 
-    def __init__(self, folder: str | os.PathLike, codec: str, max_voices: int = 1000):
+    def __init__(self, folder: str | os.PathLike[str], codec: str, max_voices: int = 1000):
         self.folder, self.codec, self.max_voices = Path(folder), codec, max_voices
         self.folder.mkdir(parents=True, exist_ok=True)
 
