@@ -12,7 +12,7 @@ import numpy as np
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import StreamingResponse
 
-from ..serving.formats import content_type, open_encoder
+from ..serving.formats import CompressingEncoder, PCMEncoder, content_type, open_encoder
 from ..serving.studio import Studio
 
 
@@ -27,7 +27,7 @@ class LiveSound:
         self.address = f"live/{token}.{FORMAT}"  # below that of the page
         self.ended = False
         self._studio = studio
-        self._encoder = None
+        self._encoder: PCMEncoder | CompressingEncoder | None = None
         self._pieces: list[bytes] = []
         self._more = asyncio.Event()
 
@@ -92,7 +92,7 @@ class LiveSounds:
         router = APIRouter()
 
         @router.get(f"/live/{{token}}.{FORMAT}")
-        async def live(token: str):
+        async def live(token: str) -> StreamingResponse:
             if token not in self._sounds:
                 raise HTTPException(404, "There is no such sound, or no longer.")
             kind = content_type(FORMAT, self.studio.sampling_rate)

@@ -5,7 +5,7 @@ As `narration` does it with an engine of its own: without a reference, the first
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 import numpy as np
@@ -36,7 +36,7 @@ def split_job(job: Job) -> list[Piece]:
     )
 
 
-async def narrate(studio: Studio, job: Job, max_ahead: int = 1) -> AsyncIterator[np.ndarray]:
+async def narrate(studio: Studio, job: Job, max_ahead: int = 1) -> AsyncGenerator[np.ndarray, None]:
     """
     Args:
         studio ([`Studio`]): with room for `max_ahead` jobs.
@@ -47,8 +47,11 @@ async def narrate(studio: Studio, job: Job, max_ahead: int = 1) -> AsyncIterator
         float32 `(num_samples,)`: the sound of a piece and the pause after it.
 
     Raises:
+        ValueError: for a job without a seed.
         as `Studio.speak`, at any piece.
     """
+    if job.seed is None:
+        raise ValueError("`job` must have a seed: it is the first piece's.")
     pieces = await studio.on_text_thread(split_job, job)
     reference = job.reference
     following = 0

@@ -2,13 +2,17 @@
 
 import html
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, contextmanager, nullcontext
+from copy import copy
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.processing_utils import save_bytes_to_cache
 from gradio.utils import get_upload_folder
+from transformers import GenerationConfig
 
 from ..serving.errors import BadRequest, ServingError
 from ..serving.formats import encode_sound
@@ -18,7 +22,8 @@ from .wishes import MAX_SPEED, MIN_SPEED, Wish
 
 
 LANGUAGES = [("Detect", ""), ("English", "en"), ("日本語", "ja"), ("中文", "zh")]
-EXAMPLES = [  # text, language, recording and transcript
+Example = tuple[str, str, str | None, str]  # text, language, recording and transcript
+EXAMPLES: list[Example] = [
     ("Good morning! The train to London leaves at seven o'clock.", "en", None, ""),
     ("Thirteen buttons cost forty-one dollars and fifty-one cents.", "en", None, ""),
     ("おはようございます。今日はいい天気ですね。", "ja", None, ""),
@@ -42,7 +47,7 @@ CSS = """
 
 
 @contextmanager
-def told():
+def told() -> Iterator[None]:
     """What whoever presses can do something about becomes a message on the page; all else is for the log only."""
     try:
         yield
@@ -50,7 +55,7 @@ def told():
         raise gr.Error(html.escape(str(error)), duration=MESSAGE_SECONDS, print_exception=False) from error
 
 
-def uploaded(path: str | None) -> Path | None:
+def uploaded(path: str | Path | None) -> Path | None:
     """
     A recording that somebody sent here.
 
@@ -68,12 +73,12 @@ def only_uploads(recording: gr.Audio) -> gr.Audio:
     """Gradio itself would copy files of this machine to where uploads are, and fetch addresses, for who names them."""
     move = recording.async_move_resource_to_block_cache
 
-    async def move_upload(path: str | None) -> str | None:
+    async def move_upload(path: str | Path | None) -> str | None:
         with told():
             uploaded(path)
         return await move(path)
 
-    recording.async_move_resource_to_block_cache = move_upload
+    recording.async_move_resource_to_block_cache = move_upload  # type: ignore[method-assign]  # of this one alone
     return recording
 
 
@@ -101,22 +106,25 @@ class Page:
         live_sounds ([`LiveSounds`]): whose router is beside the page.
     """
 
+    status: gr.Markdown  # `build_page` puts these on the page
+    player: gr.HTML
+    seed: gr.Number
+
     def __init__(self, desk: Desk, live_sounds: LiveSounds):
         self.desk, self.live_sounds = desk, live_sounds
-        self.status = self.player = self.seed = None
-        self.slots: list[tuple] = []  # of column, player and picture
+        self.slots: list[tuple[gr.Column, gr.Audio, gr.HTML]] = []
 
     async def estimate(
         self,
-        text,
-        language="",
-        reference=None,
-        reference_text="",
-        speed=1.0,
-        long_text=False,
-        choose_length=False,
-        length=None,
-    ):
+        text: str | None,
+        language: str | None = "",
+        reference: str | None = None,
+        reference_text: str | None = "",
+        speed: float = 1.0,
+        long_text: bool = False,
+        choose_length: bool = False,
+        length: float | None = None,
+    ) -> tuple[str, dict[str, Any]]:
         """How long the text will take, in words, and where the slider stands, in seconds."""
         try:
             wish = self._wish(text, language, reference, reference_text, long_text, speed=speed)
@@ -128,30 +136,30 @@ class Page:
         shown = length if choose_length else round(min(max(seconds, MIN_SECONDS), self.desk.max_seconds), 1)
         return f"Estimated length: **{seconds:.1f} s**", gr.update(value=shown, interactive=choose_length)
 
-    async def transcribe(self, reference):
+    async def transcribe(self, reference: str | None) -> str:
         """What is said in a recording."""
         with told():
             return await self.desk.transcribe(uploaded(reference))
 
     async def speak(
         self,
-        text,
-        language="",
-        reference=None,
-        reference_text="",
-        choose_length=False,
-        length=None,
-        speed=1.0,
-        long_text=False,
-        live=False,
-        temperature=None,
-        top_k=None,
-        top_p=None,
-        min_p=None,
-        new_seed=True,
-        seed=None,
-        num_samples=1,
-    ) -> AsyncIterator[dict]:
+        text: str | None,
+        language: str | None = "",
+        reference: str | None = None,
+        reference_text: str | None = "",
+        choose_length: bool = False,
+        length: float | None = None,
+        speed: float = 1.0,
+        long_text: bool = False,
+        live: bool = False,
+        temperature: float | None = None,
+        top_k: float | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        new_seed: bool = True,
+        seed: float | None = None,
+        num_samples: float | None = 1,
+    ) -> AsyncIterator[dict[Block, Any]]:
         """Speak a text. The seed that was used is in each sample's name."""
         with told():
             wish = self._wish(
@@ -173,21 +181,29 @@ class Page:
         with self.live_sounds.open() if live else nullcontext() as sound, told():
             async with aclosing(self.desk.speak(wish, live)) as all_news:
                 async for news in all_news:
-                    if news.piece is not None:
+                    if sound is not None and news.piece is not None:
                         if not heard:
                             yield self._cleared(live_player(sound))
                         heard += len(news.piece)
                         await sound.push(news.piece)
                         yield {self.status: f"Speaking … {heard / self.desk.studio.sampling_rate:.1f} s"}
                     else:
-                        if live and not sound.ended:
+                        if sound is not None and not sound.ended:
                             await sound.finish()
                         latest = await self._shown(news.takes, wish.num_samples, live)
-                        shown |= latest
+                        shown |= {part: copy(value) for part, value in latest.items()}  # Gradio empties what it gets
                         # all of it again at the end: a busy browser may have left out what came in quick succession
                         yield shown if len(news.takes) == wish.num_samples else latest
 
-    def _wish(self, text, language, reference, reference_text, long_text, **options) -> Wish:
+    def _wish(
+        self,
+        text: str | None,
+        language: str | None,
+        reference: str | None,
+        reference_text: str | None,
+        long_text: bool,
+        **options: Any,
+    ) -> Wish:
         return Wish(
             text=text or "",
             language=language or None,
@@ -197,11 +213,11 @@ class Page:
             **options,
         )
 
-    def _cleared(self, player: str = "") -> dict:
+    def _cleared(self, player: str = "") -> dict[Block, Any]:
         """Nothing of the last speech is left."""
         return {self.player: player} | {column: gr.update(visible=False) for column, _, _ in self.slots}
 
-    async def _shown(self, takes: tuple[Take, ...], num_wanted: int, live: bool) -> dict:
+    async def _shown(self, takes: tuple[Take, ...], num_wanted: int, live: bool) -> dict[Block, Any]:
         """The newest of the takes in its place, and how far the rest is."""
         number, take = len(takes), takes[-1]
         column, player, picture = self.slots[number - 1]
@@ -209,7 +225,7 @@ class Page:
         data = await self.desk.studio.on_codec_thread(encode_sound, take.sound, take.sampling_rate, "wav")
         path = save_bytes_to_cache(data, file_name, get_upload_folder())
         done = f"{number} of {num_wanted} samples" if num_wanted > 1 else "Done"
-        shown = {
+        shown: dict[Block, Any] = {
             self.status: f"{done} · seed {takes[0].seed}",
             self.seed: takes[0].seed,
             column: gr.update(visible=True),
@@ -219,7 +235,7 @@ class Page:
         return shown if live or number > 1 else self._cleared() | shown
 
 
-def sampling_sliders(defaults) -> list[gr.Slider]:
+def sampling_sliders(defaults: GenerationConfig) -> list[gr.Slider]:
     """
     Temperature, top k, top p and min p, where the model has them.
 
@@ -250,7 +266,9 @@ def sample_slot(number: int) -> tuple[gr.Column, gr.Audio, gr.HTML]:
     return column, player, picture
 
 
-def build_page(desk: Desk, live_sounds: LiveSounds, about: str, people: int, queue_size: int, examples=()) -> gr.Blocks:
+def build_page(
+    desk: Desk, live_sounds: LiveSounds, about: str, people: int, queue_size: int, examples: Sequence[Example] = ()
+) -> gr.Blocks:
     """
     Args:
         desk ([`Desk`]), live_sounds ([`LiveSounds`])
@@ -309,9 +327,9 @@ def build_page(desk: Desk, live_sounds: LiveSounds, about: str, people: int, que
                 example_labels=[f"Clone {Path(row[2]).stem}: {row[0]}" if row[2] else row[0] for row in examples],
             )
 
-        what = [text, language, reference, reference_text]
+        what: list[Any] = [text, language, reference, reference_text]
         gr.on(
-            [*(field.change for field in (*what, speed, long_text, choose_length)), blocks.load],
+            [*(field.change for field in [*what, speed, long_text, choose_length]), blocks.load],
             page.estimate,
             [*what, speed, long_text, choose_length, length],
             [estimate, length],
@@ -331,4 +349,4 @@ def build_page(desk: Desk, live_sounds: LiveSounds, about: str, people: int, que
     return blocks.queue(max_size=people + queue_size)
 
 
-__all__ = ["CSS", "EXAMPLES", "THEME", "build_page"]
+__all__ = ["CSS", "EXAMPLES", "THEME", "Example", "build_page"]

@@ -3,20 +3,23 @@
 import os
 import socket
 import tempfile
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
 
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 
 from .live import LiveSounds
-from .page import CSS, THEME, build_page
+from .page import CSS, THEME, Example, build_page
 from .speaking import Desk
 
 
 HANG_UP_SECONDS = 2  # that browsers have for letting go
 
 
-def create_app(desk: Desk, about: str, people: int, queue_size: int, examples=()) -> FastAPI:
+def create_app(desk: Desk, about: str, people: int, queue_size: int, examples: Sequence[Example] = ()) -> FastAPI:
     """The ASGI application of a page, as [`build_page`] makes it."""
     live_sounds = LiveSounds(desk.studio)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -40,7 +43,7 @@ def create_app(desk: Desk, about: str, people: int, queue_size: int, examples=()
 
 
 class PageServer(uvicorn.Server):
-    def __init__(self, app: FastAPI, desk: Desk, **options):
+    def __init__(self, app: FastAPI, desk: Desk, **options: Any):
         super().__init__(uvicorn.Config(app, timeout_graceful_shutdown=HANG_UP_SECONDS, **options))
         self.desk = desk
 
@@ -51,13 +54,21 @@ class PageServer(uvicorn.Server):
             host, port = listener.getsockname()[:2]
             print(f"open http://{f'[{host}]' if ':' in host else host}:{port} in a browser", flush=True)
 
-    def handle_exit(self, sig, frame) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # not raised again at the end, as uvicorn does: the folder with what people sent has to go
         self.force_exit = self.should_exit
         self.should_exit = True
 
 
-def serve(desk: Desk, listener: socket.socket, about: str, people: int, queue_size: int, examples=(), **options):
+def serve(
+    desk: Desk,
+    listener: socket.socket,
+    about: str,
+    people: int,
+    queue_size: int,
+    examples: Sequence[Example] = (),
+    **options: Any,
+) -> None:
     """
     Serves the page at a bound socket until a signal comes. What people send and hear is kept in a folder that is gone
     then.

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -93,11 +94,11 @@ class Desk:
         if wish.in_pieces:
             reference = None if wish.reference is None else Reference((), "", 0.0)
             pieces = split_job(Job(wish.text, wish.language, speed=wish.speed, reference=reference))
-            spoken = sum(
+            seconds = sum(
                 estimate_duration(piece.text, language=wish.language) + piece.pause_seconds for piece in pieces
             )
-            return spoken / wish.speed
-        known = {}
+            return seconds / wish.speed
+        known: dict[str, Any] = {}
         if wish.reference is not None and wish.reference_text.strip():
             waveform, rate = self._read(wish.reference)
             known = {"reference_text": wish.reference_text, "reference_duration_seconds": len(waveform) / rate}
@@ -137,7 +138,7 @@ class Desk:
         except ServingError as error:
             raise type(error)(f"The recording cannot be used: {error.message}", "reference_audio") from error
 
-    async def speak(self, wish: Wish, live: bool = False) -> AsyncIterator[News]:
+    async def speak(self, wish: Wish, live: bool = False) -> AsyncGenerator[News, None]:
         """
         Speaks; close the iterator to stop.
 
@@ -150,14 +151,15 @@ class Desk:
             QueueFull, DeadlineExceeded, SpeechFailed, Closed: if it came to nothing.
         """
         wish.check(self.limits, self.max_seconds, self.max_samples)
-        first = await self._job(wish)
-        jobs = [replace(first, seed=first.seed + number) for number in range(wish.num_samples)]
+        seed = secrets.randbelow(2**31) if wish.seed is None else wish.seed
+        first = await self._job(wish, seed)
+        seeds = range(seed, seed + wish.num_samples)
         ahead = min(self.max_samples, self.studio.speaker.max_batch_size)
         pieces: list[np.ndarray] = []
         takes: list[Take] = []
         in_turns = live or wish.in_pieces
-        with self.studio.admit(max(len(jobs), ahead) if wish.in_pieces else len(jobs)):
-            others = [asyncio.create_task(self._whole(job)) for job in jobs[in_turns:]]
+        with self.studio.admit(max(len(seeds), ahead) if wish.in_pieces else len(seeds)):
+            others = [asyncio.create_task(self._whole(replace(first, seed=one), one)) for one in seeds[in_turns:]]
             try:
                 if in_turns:
                     sounds = narrate(self.studio, first, ahead) if wish.in_pieces else self._stream(first)
@@ -166,7 +168,7 @@ class Desk:
                             pieces.append(piece)
                             if live:
                                 yield News(piece, ())
-                    takes.append(self._take(np.concatenate(pieces), first))
+                    takes.append(self._take(np.concatenate(pieces), seed))
                     yield News(None, tuple(takes))
                 for task in others:
                     takes.append(await task)
@@ -176,7 +178,7 @@ class Desk:
                     task.cancel()
                 await asyncio.gather(*others, return_exceptions=True)
 
-    async def _job(self, wish: Wish) -> Job:
+    async def _job(self, wish: Wish, seed: int) -> Job:
         reference = None
         if wish.reference is not None:
             waveform, rate = await self.studio.on_codec_thread(self._read, wish.reference)
@@ -187,7 +189,7 @@ class Desk:
             duration_seconds=wish.duration_seconds,
             speed=1.0 if wish.duration_seconds is not None else wish.speed,
             reference=reference,
-            seed=secrets.randbelow(2**31) if wish.seed is None else wish.seed,
+            seed=seed,
             sampling=wish.sampling(),
         )
 
@@ -197,21 +199,21 @@ class Desk:
             self._painter, picture_html, take.sound, take.sampling_rate, name
         )
 
-    async def _whole(self, job: Job) -> Take:
+    async def _whole(self, job: Job, seed: int) -> Take:
         if self.in_windows:
-            return self._take(np.concatenate([sound async for sound in self._stream(job)]), job)
-        return self._take((await self.studio.speak(job)).sound, job)
+            return self._take(np.concatenate([sound async for sound in self._stream(job)]), seed)
+        return self._take((await self.studio.speak(job)).sound, seed)
 
-    async def _stream(self, job: Job) -> AsyncIterator[np.ndarray]:
+    async def _stream(self, job: Job) -> AsyncGenerator[np.ndarray, None]:
         stream = self.studio.stream(job)
         async with aclosing(stream):
             async for spoken in stream:
                 yield spoken.sound
 
-    def _take(self, sound: np.ndarray, job: Job) -> Take:
+    def _take(self, sound: np.ndarray, seed: int) -> Take:
         if not len(sound):
             raise BadRequest("The model ended before it said anything: try another seed or text.", "seed")
-        return Take(sound, self.studio.sampling_rate, job.seed)
+        return Take(sound, self.studio.sampling_rate, seed)
 
     def close(self) -> None:
         for worker in (self._listener, self._painter):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..serving.errors import BadRequest
 from ..serving.limits import Limits
@@ -90,7 +91,7 @@ class Wish:
             hint = "shorten it" if self.in_pieces else "shorten it, or tick “Long text”"
             raise BadRequest(f"The text has {len(self.text):,} characters, {most:,} are possible: {hint}.", "text")
 
-    def sampling(self) -> dict:
+    def sampling(self) -> dict[str, Any]:
         """
         As [`speech_requests`] takes it; what is not given stays with the model's generation config.
 
