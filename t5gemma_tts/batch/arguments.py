@@ -1,6 +1,7 @@
 """The options of a batch."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..loading import ModelOptions
 
@@ -51,7 +52,7 @@ class BatchArguments:
     reference_audio: str | None = None
     reference_text: str | None = None
     asr: str | None = None
-    sampling: dict = field(default_factory=dict)
+    sampling: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     contents: tuple[str, ...] = CONTENTS
     rows_per_shard: int = 64
@@ -61,7 +62,7 @@ class BatchArguments:
     gpus_per_worker: float | None = None
     overwrite: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.engine not in ENGINES:
             raise ValueError(f"`engine` must be one of {', '.join(ENGINES)}, got {self.engine!r}.")
         if not self.contents or not set(self.contents) <= set(CONTENTS):

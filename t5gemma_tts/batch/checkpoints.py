@@ -10,9 +10,9 @@ from ..sharded.fingerprint import file_fingerprint, fingerprint
 SUFFIXES = (".bin", ".json", ".model", ".pt", ".pth", ".safetensors", ".txt")
 
 
-def checkpoint_fingerprint(name: str) -> str:
+def checkpoint_fingerprint(name: str) -> str | None:
     """
-    Of a folder's weights, configuration and tokenizer, wherever it is; of a Hub repository, its commit.
+    Of a folder's weights, configuration and tokenizer, wherever it is; of a Hub repository, its commit, if it is known.
 
     Raises:
         OSError: if there is no checkpoint called `name`.

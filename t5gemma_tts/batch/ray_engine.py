@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from ..checkpoints import NANO
 from ..sharded.ray_pool import absolute, work_with_ray
@@ -36,11 +37,9 @@ def speak_with_ray(arguments: BatchArguments, shards: list[int]) -> Iterator[int
     """
     model = arguments.model
     name = PACKAGED if model.model == NANO else absolute(model.model)
-    options = dataclasses.replace(
-        arguments,
-        model=dataclasses.replace(model, model=name, codec=absolute(model.codec)),
-        **{path: absolute(getattr(arguments, path)) for path in PATHS},
-    )
+    codec = None if model.codec is None else absolute(model.codec)
+    paths: dict[str, Any] = {path: absolute(getattr(arguments, path)) for path in PATHS}
+    options = dataclasses.replace(arguments, model=dataclasses.replace(model, model=name, codec=codec), **paths)
     yield from work_with_ray(
         open_work, options, shards, arguments.num_workers, arguments.gpus_per_worker, use_gpus=model.device != "cpu"
     )

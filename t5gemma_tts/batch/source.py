@@ -1,9 +1,11 @@
 """What is to be said: rows of a text file, of JSON Lines, or of a dataset."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ..sharded import columns
 from ..sharded.columns import optional_string, pick_column
@@ -24,11 +26,11 @@ class BatchRow:
     """
 
     id: str
-    text: object
+    text: Any
     language: str | None = None
-    duration_seconds: object = None
+    duration_seconds: Any = None
     speaker: str | None = None
-    reference_audio: object = None
+    reference_audio: Any = None
     reference_text: str | None = None
 
 
@@ -110,7 +112,7 @@ class BatchSource:
             parts.append([self._of_audio(cell) for cell in self._cells("reference_audio")])
         return fingerprint([[fingerprint(part) for part in parts], self.optional])
 
-    def _of_audio(self, cell) -> str | None:
+    def _of_audio(self, cell: object) -> str | None:
         if cell is None:
             return None
         try:
@@ -124,7 +126,7 @@ class BatchSource:
         path = Path(audio["file"])
         return file_fingerprint(path) if path.is_file() else None
 
-    def _cells(self, column: str):
+    def _cells(self, column: str) -> Iterable[Any]:
         """A column, in the order of the rows."""
         if isinstance(self._rows, list):
             return (row.get(column) for row in self._rows)
@@ -142,7 +144,7 @@ def read_text(path: Path) -> str:
         raise ValueError(f"{str(path)!r} is not UTF-8: {error}") from error
 
 
-def read_json_lines(path: Path) -> list[dict]:
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """
     Raises:
         ValueError: for a line that is no JSON object; names it.

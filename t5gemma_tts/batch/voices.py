@@ -4,8 +4,12 @@ import hashlib
 import io
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ..audio_t5gemma_tts import load_audio
+from ..processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..serving.voices import DEFAULT_VOICE, VoiceStore, codec_fingerprint
 from ..sharded.opening import audio_cell
 from .source import BatchRow
@@ -30,7 +34,7 @@ class Voices:
 
     def __init__(
         self,
-        processor,
+        processor: T5GemmaTTSProcessor,
         folder: Path | None = None,
         voices_dir: str | None = None,
         reference_audio: str | None = None,
@@ -40,9 +44,9 @@ class Voices:
         self.processor, self.folder, self.asr = processor, folder, asr
         self.store = None if voices_dir is None else VoiceStore(voices_dir, codec_fingerprint(processor.codec))
         self.common = None if reference_audio is None else ({"file": reference_audio}, reference_text)
-        self._remembered: OrderedDict[tuple, tuple[list[int], str]] = OrderedDict()
+        self._remembered: OrderedDict[tuple[object, ...], tuple[list[int], str]] = OrderedDict()
 
-    def of(self, row: BatchRow) -> dict:
+    def of(self, row: BatchRow) -> dict[str, Any]:
         """
         `reference_audio`, as codes, and `reference_text` for the processor; empty for the model's own voice.
 
@@ -66,7 +70,7 @@ class Voices:
             return {"reference_audio": {"codes": voice.codes}, "reference_text": voice.reference_text}
         return {} if self.common is None else self._recorded(*self.common)
 
-    def _recorded(self, audio: dict, text: str | None) -> dict:
+    def _recorded(self, audio: dict[str, Any], text: str | None) -> dict[str, Any]:
         key = (*_key(audio), text)
         if key not in self._remembered:
             waveform, sampling_rate = _samples(audio)
@@ -79,13 +83,13 @@ class Voices:
         return {"reference_audio": {"codes": codes}, "reference_text": said}
 
 
-def _samples(audio: dict) -> tuple:
+def _samples(audio: dict[str, Any]) -> tuple[np.ndarray, int]:
     if "waveform" in audio:
         return audio["waveform"], audio["sampling_rate"]
     return load_audio(io.BytesIO(audio["audio_bytes"]) if "audio_bytes" in audio else audio["file"])
 
 
-def _key(audio: dict) -> tuple:
+def _key(audio: dict[str, Any]) -> tuple[object, ...]:
     if "waveform" in audio:
         return hashlib.sha256(audio["waveform"].tobytes()).digest(), audio["sampling_rate"]
     if "audio_bytes" in audio:

@@ -5,10 +5,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from datasets import Features, List, Value
 
 from ..engine_t5gemma_tts import SpeechEngine, SpeechRequest, speech_requests
+from ..modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
+from ..processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..serving.errors import NotFound
 from ..serving.formats import encode_sound
 from ..serving.studio import WHOLE_SECONDS, check_estimate
@@ -59,7 +62,7 @@ class Work:
         self.store = ShardStore(arguments.output, len(self.source), arguments.rows_per_shard, features)
 
     @cached_property
-    def _loaded(self) -> tuple:
+    def _loaded(self) -> tuple[T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor]:
         return self.arguments.model.load()
 
     @cached_property
@@ -75,7 +78,7 @@ class Work:
             arguments.asr,
         )
 
-    def settings(self) -> dict:
+    def settings(self) -> dict[str, Any]:
         """
         What the output depends on: source, model, voices and options.
 
@@ -97,7 +100,7 @@ class Work:
             "voices_fingerprint": self._voices_fingerprint(),
         }
 
-    def _voices_fingerprint(self) -> dict | None:
+    def _voices_fingerprint(self) -> dict[str, list[str]] | None:
         """Of the voices that rows ask for, by speaker."""
         if self.arguments.voices_dir is None:
             return None
@@ -127,8 +130,8 @@ class Work:
         """
         model, processor = self._loaded
         indices = self.store.rows(shard)
-        rows: dict[int, dict] = {}
-        requests: dict[SpeechRequest, dict] = {}
+        rows: dict[int, dict[str, Any]] = {}
+        requests: dict[SpeechRequest, dict[str, Any]] = {}
         for index in indices:
             row = self.source[index]
             text = row.text if isinstance(row.text, str) else None
@@ -145,9 +148,9 @@ class Work:
                 codes = processor.speech_codes(request.token_ids)
                 made.append((requests[request], codes, codec.submit(self._sound, codes)))
                 on_row()
-            for row, codes, future in made:
-                sound, row["seconds"] = future.result()
-                row |= {"codes": codes, "audio": {"bytes": sound, "path": f"{row['id']}.flac"}}
+            for cells, codes, future in made:
+                sound, cells["seconds"] = future.result()
+                cells |= {"codes": codes, "audio": {"bytes": sound, "path": f"{cells['id']}.flac"}}
         self.store.write(shard, [rows[index] for index in indices])
         return len(requests), len(rows) - len(requests)
 

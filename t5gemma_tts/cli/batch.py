@@ -1,6 +1,7 @@
 """`t5gemma-tts batch`."""
 
 import sys
+from argparse import Namespace
 
 from tqdm import tqdm
 from transformers.utils import logging
@@ -9,7 +10,7 @@ from ..loading import ModelOptions
 from .speak import sampling_options
 
 
-def run(arguments) -> None:
+def run(arguments: Namespace) -> None:
     try:
         import datasets
 

@@ -1,12 +1,13 @@
 """`t5gemma-tts evaluate`: a model against a test list, or two evaluations side by side."""
 
+from argparse import Namespace
 from pathlib import Path
 
 from ..loading import pick_device
 from .serve import load
 
 
-def run(arguments) -> None:
+def run(arguments: Namespace) -> None:
     try:
         from training.evaluation.compare import as_markdown, write_comparison
     except ImportError as error:
@@ -14,7 +15,8 @@ def run(arguments) -> None:
     if arguments.compare:
         if arguments.list is not None:
             raise ValueError("--compare takes two evaluations and no test list.")
-        print(as_markdown(write_comparison(*arguments.compare, arguments.output)), end="")
+        first, second = arguments.compare
+        print(as_markdown(write_comparison(first, second, arguments.output)), end="")
         return
     if arguments.list is None:
         raise ValueError("name a test list, or two evaluations with --compare.")
@@ -23,7 +25,7 @@ def run(arguments) -> None:
     print((Path(evaluate(arguments)) / "evaluation.md").read_text(encoding="utf-8"), end="")
 
 
-def evaluate(arguments) -> str:
+def evaluate(arguments: Namespace) -> str:
     """Runs or finishes the evaluation and returns its folder."""
     from model_card.build import public_name
     from training.evaluation.dnsmos import load_dnsmos

@@ -2,7 +2,6 @@
 
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +116,7 @@ def speak_in_pieces(
 ) -> None:
     """Writes one sound while it is spoken: a line as a stream, or all lines as one long text."""
     rate = processor.codec.sampling_rate  # a processor of the original's checkpoints has it from there
-    pieces: Iterator[Any]
+    pieces: Any  # of one line they are waveforms
     if arguments.long:
         pieces = narrate(
             model,

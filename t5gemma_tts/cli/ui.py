@@ -1,10 +1,16 @@
 """`t5gemma-tts ui`."""
 
+from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..checkpoints import NANO
 from ..loading import pick_device
 from .serve import load, read_limits
+
+
+if TYPE_CHECKING:
+    from ..ui.page import Example
 
 
 NANO_CLONES = [  # recordings that come with nano, and what is said in them
@@ -13,7 +19,7 @@ NANO_CLONES = [  # recordings that come with nano, and what is said in them
 ]
 
 
-def run(arguments) -> None:
+def run(arguments: Namespace) -> None:
     try:
         from ..serving.server import bind
         from ..serving.studio import Studio
@@ -46,7 +52,7 @@ def run(arguments) -> None:
         )
 
 
-def spare_memory(arguments) -> None:
+def spare_memory(arguments: Namespace) -> None:
     """Weights in eight bits on the CPU, or what --low-vram does elsewhere, unless options say otherwise."""
     if pick_device(arguments.device).type == "cpu":
         arguments.quantization = arguments.quantization or "int8"
@@ -64,7 +70,7 @@ def about(model: str) -> str:
     return f"Text to speech with voice cloning and a length of your choice, by `{name}`."
 
 
-def nano_examples() -> list[tuple]:
+def nano_examples() -> "list[Example]":
     """English ones, and clones of the recordings that come with it."""
     from ..ui.page import EXAMPLES
 

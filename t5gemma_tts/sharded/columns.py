@@ -1,6 +1,7 @@
 """Finding the columns of a source by their usual names."""
 
 import math
+from typing import Literal, overload
 
 
 AUDIO = ("audio", "file_name", "audio_path", "path", "file", "wav", "mp3", "flac")
@@ -10,6 +11,23 @@ LANGUAGE = ("language", "locale", "lang")
 START = ("start_seconds", "start", "start_time")
 ID = ("id", "_id", "utterance_id")
 SPLIT = ("split",)
+
+
+@overload
+def pick_column(
+    columns: list[str], wanted: str | None, usual: tuple[str, ...], argument: str, origin: str, required: Literal[True]
+) -> str: ...
+
+
+@overload
+def pick_column(
+    columns: list[str],
+    wanted: str | None,
+    usual: tuple[str, ...],
+    argument: str,
+    origin: str,
+    required: bool = False,
+) -> str | None: ...
 
 
 def pick_column(
@@ -33,14 +51,14 @@ def pick_column(
     return found
 
 
-def optional_string(value) -> str | None:
+def optional_string(value: object) -> str | None:
     """A cell as a string; None where it is empty."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     return str(value).strip() or None
 
 
-def optional_seconds(value) -> float | None:
+def optional_seconds(value: object) -> float | None:
     """
     A cell as seconds; None where it is empty.
 

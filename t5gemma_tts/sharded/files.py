@@ -17,7 +17,7 @@ def read_utf8(path: Path) -> str:
         raise ValueError(f"{str(path)!r} must be UTF-8: {error}.") from error
 
 
-def is_within(path: str | os.PathLike, folder: str | os.PathLike) -> bool:
+def is_within(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool:
     """Whether a path leads into `folder`, as it is written: links that the folder's owner made are followed."""
     return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
 

@@ -9,7 +9,7 @@ BLOCK_BYTES = 1 << 16
 MOST_BLOCKS = 128  # of a file: enough to tell one set of weights from another, read in no time
 
 
-def fingerprint(value) -> str:
+def fingerprint(value: object) -> str:
     """SHA-256 in hexadecimal of anything that JSON can write; the order of keys does not count."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()

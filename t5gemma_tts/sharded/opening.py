@@ -1,6 +1,7 @@
 """A `datasets` dataset, from the Hub, from a local folder, or as it was saved by `save_to_disk`."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from datasets import Audio, Dataset, DatasetDict, config, load_dataset, load_from_disk
@@ -40,7 +41,7 @@ def is_saved_to_disk(name: str) -> bool:
     return any((Path(name) / file).is_file() for file in ("dataset_dict.json", "state.json"))
 
 
-def audio_cell(cell, folder: Path | None = None) -> dict:
+def audio_cell(cell: object, folder: Path | None = None) -> dict[str, Any]:
     """
     What a cell of audio holds.
 

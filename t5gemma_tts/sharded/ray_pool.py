@@ -4,13 +4,16 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar, overload
 
 
+Options = TypeVar("Options")
 MOST_TASKS = 4096  # of one or more shards each: all of them are known from the beginning
 logger = logging.getLogger(__name__)
 
 
-def import_ray():
+def import_ray() -> ModuleType:
     """
     Raises:
         ImportError: if Ray Data is missing.
@@ -26,10 +29,10 @@ def import_ray():
 class ShardActor:
     """Works on the shards it is given; what it needs is opened once."""
 
-    def __init__(self, open_work: Callable, options):
+    def __init__(self, open_work: Callable[[Options], Callable[[int], object]], options: Options):
         self.work_on = open_work(options)
 
-    def __call__(self, batch: dict) -> dict:
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         # returned, as Ray hides what an actor raises behind an error of its own
         return {"shard": batch["shard"], "problem": [self._problem(int(shard)) for shard in batch["shard"]]}
 
@@ -43,8 +46,8 @@ class ShardActor:
 
 
 def work_with_ray(
-    open_work: Callable[[object], Callable[[int], object]],
-    options,
+    open_work: Callable[[Options], Callable[[int], object]],
+    options: Options,
     shards: list[int],
     num_workers: int | None = None,
     gpus_per_worker: float | None = None,
@@ -104,6 +107,14 @@ def work_with_ray(
             ray.shutdown()
     if problems:
         raise OSError(f"{len(problems)} of {len(shards)} shards have failed, first shard {problems[0]}")
+
+
+@overload
+def absolute(name: str) -> str: ...
+
+
+@overload
+def absolute(name: None) -> None: ...
 
 
 def absolute(name: str | None) -> str | None:

@@ -4,7 +4,9 @@ import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -19,7 +21,7 @@ class FolderState:
         settings (`dict`): Of this run; anything that JSON can write.
     """
 
-    def __init__(self, output, kind: str, settings: dict):
+    def __init__(self, output: str | os.PathLike[str], kind: str, settings: dict[str, Any]):
         self.output, self.kind = Path(output), kind
         self.settings = json.loads(json.dumps(settings, default=str))
 
@@ -31,7 +33,7 @@ class FolderState:
     def _draft(self) -> Path:
         return self.path.with_suffix(".tmp")
 
-    def stored(self) -> dict | None:
+    def stored(self) -> dict[str, Any] | None:
         """
         Raises:
             ValueError: if the file is damaged.
@@ -101,7 +103,7 @@ def lock_file(kind: str) -> str:
 
 
 @contextlib.contextmanager
-def exclusive(output, kind: str):
+def exclusive(output: str | os.PathLike[str], kind: str) -> Iterator[None]:
     """
     Keeps a second run of this kind of work out of the folder. The system takes the lock from a process that is killed.
 

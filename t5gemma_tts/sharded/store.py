@@ -8,6 +8,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset, Features
@@ -31,7 +32,7 @@ class ShardStore:
         features (`datasets.Features`): Columns of a shard.
     """
 
-    def __init__(self, output, num_rows: int, rows_per_shard: int, features: Features):
+    def __init__(self, output: str | os.PathLike[str], num_rows: int, rows_per_shard: int, features: Features):
         self.output, self.folder = Path(output), Path(output) / SHARDS_FOLDER
         self.num_rows, self.rows_per_shard, self.features = num_rows, rows_per_shard, features
 
@@ -66,7 +67,7 @@ class ShardStore:
         for path in self.folder.glob("*.tmp"):
             path.unlink(missing_ok=True)
 
-    def write(self, shard: int, rows: list[dict], notes: Sequence[dict] = ()) -> None:
+    def write(self, shard: int, rows: list[dict[str, Any]], notes: Sequence[dict[str, Any]] = ()) -> None:
         """
         Writes a shard: to a temporary file, which is renamed when it is safely on disk.
 
@@ -97,7 +98,7 @@ class ShardStore:
             file.flush()
             os.fsync(file.fileno())
 
-    def datasets(self) -> Iterator[tuple[Dataset, list[dict]]]:
+    def datasets(self) -> Iterator[tuple[Dataset, list[dict[str, Any]]]]:
         """All shards in order, memory-mapped, with their notes. All must have been written."""
         for shard in range(len(self)):
             path = self.path(shard)
@@ -107,7 +108,7 @@ class ShardStore:
 
 
 @contextlib.contextmanager
-def explain_full_disk(output: Path):
+def explain_full_disk(output: Path) -> Iterator[None]:
     """Turns "no space left" into a message that says what is kept and how to continue."""
     try:
         yield

@@ -78,7 +78,7 @@ def only_uploads(recording: gr.Audio) -> gr.Audio:
             uploaded(path)
         return await move(path)
 
-    recording.async_move_resource_to_block_cache = move_upload  # type: ignore[method-assign]  # of this one alone
+    recording.async_move_resource_to_block_cache = move_upload  # type: ignore[method-assign, assignment]  # of this one
     return recording
 
 
@@ -177,7 +177,7 @@ class Page:
                 seed=None if new_seed else whole("Seed", seed),
                 num_samples=whole("Samples", num_samples),
             )
-        heard, shown = 0, {}
+        heard, shown = 0, dict[Block, Any]()
         with self.live_sounds.open() if live else nullcontext() as sound, told():
             async with aclosing(self.desk.speak(wish, live)) as all_news:
                 async for news in all_news:
