@@ -9,17 +9,19 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from pages import close_desk, live_page, open_desk
 from serving import live_server
 from tiny import tiny_backbone
 from transformers import T5GemmaForConditionalGeneration
 
 from t5gemma_tts.checkpoints import NANO
-from t5gemma_tts.cli.main import main
+from t5gemma_tts.cli.main import build_parser, main
 
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-ADDRESS = "http://127.0.0.1:8000"
+ADDRESS, PAGE_ADDRESS = "http://127.0.0.1:8000", "http://127.0.0.1:7860"
+CLIENTS = ("from openai", "from gradio_client")  # examples that talk to something that runs
 STANDS_FOR_THE_HUB = '"backbone", {"text_separator_token_id": 127}'
 COMMANDS = [
     line.split("  #")[0].strip()
@@ -28,6 +30,14 @@ COMMANDS = [
     for line in block.splitlines()
     if "t5gemma-tts speak" in line and not re.search(r"--model |MODEL", line)
 ]
+PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+TYPED = sorted(
+    {
+        line
+        for page in PAGES
+        for line in re.findall(r"^(?:echo .* \| )?t5gemma-tts .*", page.read_text("utf-8"), re.MULTILINE)
+    }
+)
 
 
 @pytest.fixture
@@ -43,7 +53,7 @@ def here(tmp_path, monkeypatch):
 
 def test_python_examples(here):
     names: dict = {}
-    examples = [block for kind, block in BLOCKS if kind == "python" and "from openai" not in block]
+    examples = [block for kind, block in BLOCKS if kind == "python" and not block.startswith(CLIENTS)]
     T5GemmaForConditionalGeneration(tiny_backbone()).save_pretrained(here / "backbone")
     for block in examples:
         block = block.replace('"google/t5gemma-2b-2b-ul2"', STANDS_FOR_THE_HUB)
@@ -69,6 +79,28 @@ def test_server_examples(here):
     assert soundfile.info("hello.wav").duration == pytest.approx(1.2, abs=0.2)
     assert soundfile.info("hello.mp3").duration > 0.3
     assert len(names["heard"]) > 16000 * 2 * 0.3
+
+
+def test_page_example(here, monkeypatch):
+    (client,) = [block for kind, block in BLOCKS if kind == "python" and "from gradio_client" in block]
+    desk = open_desk(NANO)
+    names: dict = {}
+    try:
+        with live_page(desk, monkeypatch, here / "gradio") as url:
+            lines = client.replace(PAGE_ADDRESS, url).replace("page.predict", "answer = page.predict")
+            exec(compile(lines, "README.md", "exec"), names)
+            assert names["answer"]
+    finally:
+        close_desk(desk)
+
+
+@pytest.mark.parametrize("line", TYPED)
+def test_options_exist(line):
+    """Those of commands that other tests run, or that need what is not here."""
+    command = line.split("  #")[0].split(" && ")[0]
+    arguments = shlex.split(command.split("| t5gemma-tts")[-1].split(" | ")[0].removeprefix("t5gemma-tts"))
+    parsed = build_parser().parse_args(arguments)
+    assert parsed.verb == arguments[0]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
