@@ -1,7 +1,7 @@
 """Where weights come from: our checkpoints, the original project's, or a text backbone to train from."""
 
 import os
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import GenerationConfig, T5GemmaConfig
@@ -44,28 +44,6 @@ def default_generation_config(config: T5GemmaTTSConfig) -> GenerationConfig:
 class T5GemmaTTSWeightsMixin:
     """`from_pretrained` and `from_backbone` of [`T5GemmaTTSForConditionalGeneration`]."""
 
-    @overload
-    @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | os.PathLike[str] | None,
-        *model_args: Any,
-        quantization: str | None = None,
-        output_loading_info: Literal[False] = False,
-        **kwargs: Any,
-    ) -> "T5GemmaTTSForConditionalGeneration": ...
-
-    @overload
-    @classmethod
-    def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | os.PathLike[str] | None,
-        *model_args: Any,
-        quantization: str | None = None,
-        output_loading_info: Literal[True],
-        **kwargs: Any,
-    ) -> tuple["T5GemmaTTSForConditionalGeneration", dict[str, Any]]: ...
-
     @classmethod
     def from_pretrained(
         cls,
@@ -74,7 +52,7 @@ class T5GemmaTTSWeightsMixin:
         quantization: str | None = None,
         output_loading_info: bool = False,
         **kwargs: Any,
-    ) -> Any:
+    ) -> "T5GemmaTTSForConditionalGeneration":
         """
         As in transformers, and stricter: weights that are missing, left over or of another shape are an error, since a
         model with random parts still makes sound. Checkpoints in the original project's layout load as they are.
@@ -110,7 +88,8 @@ class T5GemmaTTSWeightsMixin:
         ]
         if model.generation_config._from_model_config:  # made from a config.json, also by the original: not chosen
             model.generation_config = default_generation_config(model.config)
-        return (model, info) if output_loading_info else model
+        result: Any = (model, info) if output_loading_info else model
+        return result
 
     @classmethod
     def from_backbone(
@@ -137,7 +116,8 @@ class T5GemmaTTSWeightsMixin:
         backbone_config.decoder.attn_logit_softcapping = softcapping
         config = T5GemmaTTSConfig(backbone=backbone_config, **config_kwargs)
         kwargs.update(config=config, ignore_mismatched_sizes=True)
-        model, info = cls.from_pretrained(backbone, output_loading_info=True, **kwargs)
+        loaded: Any = cls.from_pretrained(backbone, output_loading_info=True, **kwargs)
+        model, info = loaded
         embedding = model.get_decoder().embed_tokens
         audio_keys = ("model.decoder.embed_tokens.", "audio_head.")
         missing = sorted(key for key in info["missing_keys"] if not key.startswith(audio_keys))

@@ -50,7 +50,7 @@ class SourceCheckpoint:
         else:
             if dtype is None:
                 dtype = next((value.dtype for value in self.state_dict.values() if value.is_floating_point()), None)
-            model, info = model_class.from_pretrained(
+            loaded: Any = model_class.from_pretrained(
                 None,
                 config=self.config,
                 state_dict=self.state_dict,
@@ -58,6 +58,7 @@ class SourceCheckpoint:
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
+            model, info = loaded
             for problem in ("missing", "unexpected", "mismatched"):
                 if names := info[f"{problem}_keys"]:
                     raise ValueError(f"{len(names)} {problem} weights in {self.path!r}: {shorten(names)}.")

@@ -11,6 +11,15 @@ LANGUAGE = ("language", "locale", "lang")
 START = ("start_seconds", "start", "start_time")
 ID = ("id", "_id", "utterance_id")
 SPLIT = ("split",)
+# by the argument that names another one
+USUAL = {
+    "audio_column": AUDIO,
+    "text_column": TEXT,
+    "speaker_column": SPEAKER,
+    "language_column": LANGUAGE,
+    "start_column": START,
+    "id_column": ID,
+}
 
 
 @overload

@@ -1,6 +1,5 @@
 """A `datasets` dataset, from the Hub, from a local folder, or as it was saved by `save_to_disk`."""
 
-import functools
 from pathlib import Path
 
 from datasets import Audio
@@ -34,25 +33,27 @@ class DatasetsSource:
         name: str,
         config_name: str | None = None,
         split: str = "train",
-        audio_column: str | None = None,
-        text_column: str | None = None,
-        speaker_column: str | None = None,
-        language_column: str | None = None,
-        start_column: str | None = None,
-        id_column: str | None = None,
+        **wanted: str | None,
     ):
+        if unknown := set(wanted) - set(columns.USUAL):
+            raise TypeError(f"{sorted(unknown)[0]!r} is no argument; there are {', '.join(columns.USUAL)}.")
         self.name, self.split = name, split
         dataset = open_split(name, config_name, split)
         found = dataset.column_names
-        pick = functools.partial(pick_column, found, origin=repr(name))
+
+        def pick(argument: str, first: tuple[str, ...] = (), required: bool = False) -> str | None:
+            return pick_column(
+                found, wanted.get(argument), first + columns.USUAL[argument], argument, repr(name), required
+            )
+
         of_audio = tuple(key for key, feature in dataset.features.items() if isinstance(feature, Audio))
-        self.audio_column = pick(audio_column, of_audio + columns.AUDIO, "audio_column", required=True)
-        self.text_column = pick(text_column, columns.TEXT, "text_column", required=True)
-        self.speaker_column = pick(speaker_column, columns.SPEAKER, "speaker_column")
-        self.language_column = pick(language_column, columns.LANGUAGE, "language_column")
-        self.start_column = pick(start_column, columns.START, "start_column")
+        self.audio_column = pick("audio_column", of_audio, required=True)
+        self.text_column = pick("text_column", required=True)
+        self.speaker_column = pick("speaker_column")
+        self.language_column = pick("language_column")
+        self.start_column = pick("start_column")
         self.dataset = dataset
-        id_column = pick(id_column, columns.ID, "id_column")
+        id_column = pick("id_column")
         if id_column is None:
             self.ids = [f"{split}-{index:08d}" for index in range(len(dataset))]
         else:

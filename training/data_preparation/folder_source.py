@@ -39,25 +39,14 @@ class FolderSource:
 
     def __init__(
         self,
-        folder,
-        audio_column: str | None = None,
-        text_column: str | None = None,
-        speaker_column: str | None = None,
-        language_column: str | None = None,
-        start_column: str | None = None,
-        id_column: str | None = None,
-        split_column: str | None = None,
+        folder: str | os.PathLike,
+        **wanted: str | None,
     ):
         self.folder = Path(folder)
-        self._wanted = {
-            "audio": (audio_column, columns.AUDIO),
-            "text": (text_column, columns.TEXT),
-            "speaker": (speaker_column, columns.SPEAKER),
-            "language": (language_column, columns.LANGUAGE),
-            "start": (start_column, columns.START),
-            "id": (id_column, columns.ID),
-            "split": (split_column, columns.SPLIT),
-        }
+        usual = columns.USUAL | {"split_column": columns.SPLIT}
+        if unknown := set(wanted) - set(usual):
+            raise TypeError(f"{sorted(unknown)[0]!r} is no argument; there are {', '.join(usual)}.")
+        self._wanted = {name.removesuffix("_column"): (wanted.get(name), names) for name, names in usual.items()}
         # of each row, what `_read_row` makes a SourceRow of: cells by their role, or the error of its line
         self._rows: list[dict | BadRow] = []
         self.ids: list[str] = []

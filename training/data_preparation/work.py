@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from t5gemma_tts.loading import load_codec
+from t5gemma_tts.sharded.columns import USUAL
 from t5gemma_tts.sharded.opening import is_saved_to_disk
 from t5gemma_tts.sharded.store import ShardStore
 from training.data_preparation.arguments import (
@@ -61,11 +62,10 @@ def open_source(arguments: PrepareDatasetArguments):
         ValueError: if it cannot be understood, or options do not belong to its format.
     """
     kind = source_format(arguments)
-    roles = ("audio_column", "text_column", "speaker_column", "language_column", "start_column", "id_column")
-    columns = {name: getattr(arguments, name) for name in roles}
+    columns = {name: getattr(arguments, name) for name in USUAL}
     if kind == "original":
         of_audio = ("split_column", "config_name", "speed_factors", "validation_count")
-        _refuse(arguments, "an import of codes", *roles, *of_audio)
+        _refuse(arguments, "an import of codes", *USUAL, *of_audio)
         return OriginalSource(
             arguments.source,
             arguments.text_folder,
