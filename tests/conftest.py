@@ -14,7 +14,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-# for `training`, which is not installed; behind an installed package
+# for a clone that is not installed; behind an installed package
 sys.path.append(str(Path(__file__).parents[1]))
 
 

@@ -3,6 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
+from ..batch.checkpoints import checkpoint_fingerprint
 from ..loading import pick_device
 from .serve import load
 
@@ -30,7 +31,7 @@ def evaluate(arguments: Namespace) -> str:
     from model_card.build import public_name
     from training.evaluation.dnsmos import load_dnsmos
     from training.evaluation.measuring import Measures
-    from training.evaluation.run import evaluate_speech, weights_fingerprint
+    from training.evaluation.run import evaluate_speech
     from training.evaluation.similarity import load_speaker_encoder
     from training.evaluation.speech import Speaker
     from training.evaluation.test_lists import read_test_list
@@ -46,9 +47,10 @@ def evaluate(arguments: Namespace) -> str:
         reference_seconds=tuple(arguments.reference_seconds),
         recorded_lengths=arguments.recorded_lengths,
     )
+    weights = checkpoint_fingerprint(arguments.model)
     about = {
         "model": public_name(arguments.model),
-        "weights": weights_fingerprint(arguments.model),
+        "weights": weights and weights[:12],
         "codec": public_name(arguments.codec),
         "dtype": arguments.dtype,
         "quantization": arguments.quantization,

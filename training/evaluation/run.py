@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from t5gemma_tts.audio_t5gemma_tts import save_audio
-from t5gemma_tts.sharded.fingerprint import file_fingerprint, fingerprint
+from t5gemma_tts.sharded.fingerprint import fingerprint
 from t5gemma_tts.sharded.state import FolderState, exclusive
 from training.evaluation.measuring import Measures
 from training.evaluation.report import write_report
@@ -17,16 +17,6 @@ from training.evaluation.test_lists import TestItem
 
 KIND = "run"  # its settings are in run.json
 ROWS_FILE, AUDIO_FOLDER = "items.jsonl", "audio"
-
-
-def weights_fingerprint(model: str) -> str | None:
-    """Twelve hexadecimal digits that stand for weights and configurations of a folder; None for a name on the Hub."""
-    folder = Path(model)
-    if not folder.is_dir():
-        return None
-    patterns = ("*.safetensors", "*config.json", "tokenizer.json", "codec/*.safetensors", "codec/*.json")
-    paths = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
-    return fingerprint([(path.relative_to(folder).as_posix(), file_fingerprint(path)) for path in paths])[:12]
 
 
 def audio_names(items: list[TestItem]) -> dict[str, str]:
@@ -155,4 +145,4 @@ def _kept_rows(path: Path, at_once: int, count: int) -> list[dict]:
     return rows
 
 
-__all__ = ["evaluate_speech", "read_rows", "weights_fingerprint"]
+__all__ = ["evaluate_speech", "read_rows"]
