@@ -7,8 +7,19 @@ that off until a class is needed, so that `--help` does not wait for torch.
 import importlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+
+if TYPE_CHECKING:  # the same names as below, for those who check types
+    from .configuration_t5gemma_tts import T5GemmaTTSCodecConfig as T5GemmaTTSCodecConfig
+    from .configuration_t5gemma_tts import T5GemmaTTSConfig as T5GemmaTTSConfig
+    from .engine_t5gemma_tts import SpeechEngine as SpeechEngine
+    from .engine_t5gemma_tts import speech_requests as speech_requests
+    from .modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration as T5GemmaTTSForConditionalGeneration
+    from .processing_t5gemma_tts import T5GemmaTTSProcessor as T5GemmaTTSProcessor
+    from .streaming_t5gemma_tts import StreamWindows as StreamWindows
+    from .xcodec2_t5gemma_tts import T5GemmaTTSCodecModel as T5GemmaTTSCodecModel
+    from .xcodec2_t5gemma_tts import XCodec2 as XCodec2
 
 __version__ = "0.1.0"
 

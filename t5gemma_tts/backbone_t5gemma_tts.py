@@ -287,7 +287,7 @@ class T5GemmaTTSModel(T5GemmaTTSPreTrainedModel):
     def set_input_embeddings(self, new_embeddings: nn.Module) -> None:
         self.encoder.set_input_embeddings(new_embeddings)
 
-    @can_return_tuple
+    @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
         self,
         input_ids: torch.Tensor | None = None,

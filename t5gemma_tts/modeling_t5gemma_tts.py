@@ -105,7 +105,7 @@ class T5GemmaTTSForConditionalGeneration(T5GemmaTTSWeightsMixin, T5GemmaTTSPreTr
         shifted[:, 0] = self.config.decoder_start_token_id
         return shifted.masked_fill(shifted == IGNORE_INDEX, self.config.pad_token_id)
 
-    @can_return_tuple
+    @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
         self,
         input_ids: torch.Tensor | None = None,
