@@ -1,6 +1,8 @@
 """`t5gemma-tts speak`: says the same as processor and model in Python."""
 
 import io
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +158,18 @@ def test_sampling_options(speak_with, loaded):
 def test_quantization(speak_with, loaded):
     speak_with("One.", "--duration", 0.4, "--quantization", "int8")
     assert type(loaded["model"].audio_head.out_proj) is Int8Linear
+
+
+def test_stream_has_the_rate_of_the_codec_where_the_processor_knows_none(run, checkpoint):
+    folder = shutil.copytree(checkpoint, "unknown-rate")  # as the original project's checkpoints are read
+    path = Path(folder, "processor_config.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sampling_rate": None}))
+    common = ("--model", folder, "--duration", 0.9, "--seed", 3)
+    for way in ((), ("--stream",), ("--long",)):
+        speech = common if way != ("--long",) else ("--model", folder, "--seed", 3)
+        code, _, err = run("speak", "One.", "-o", "sound.wav", "--overwrite", *speech, *way)
+        assert (code, err) == (0, "")
+        assert soundfile.info("sound.wav").samplerate == 16000
 
 
 def test_stream_writes_what_speaking_at_once_does(speak_with, run, checkpoint, monkeypatch):

@@ -54,6 +54,12 @@ def test_flex_attention_applies_soft_capping():
         torch.testing.assert_close(model(**inputs).logits[valid], eager[valid], rtol=0, atol=1e-3)
 
 
+def test_a_decoder_without_a_text_says_so():
+    config = tiny_config()
+    with pytest.raises(ValueError, match="`encoder_hidden_states` are needed"):
+        tiny_model(config).get_decoder()(input_ids=torch.tensor([[config.bos_token_id]]))
+
+
 def test_output_fields():
     config = tiny_config()
     config._attn_implementation = "eager"
