@@ -75,7 +75,9 @@ def test_measuring(text, language, reference_text, seconds):
     try:
         estimate = estimate_duration(text, language, reference_text, seconds)
     except ValueError as error:
-        assert any(name in str(error) for name in ("language", "reference_text", "reference_duration_seconds"))
+        half = halves_in(text) and str(error).startswith("text must not have half of a surrogate pair")
+        named = ("language", "reference_text", "reference_duration_seconds")
+        assert half or any(name in str(error) for name in named)
         return
     assert MINIMUM_SECONDS <= estimate <= MAXIMUM_SECONDS
 
