@@ -30,7 +30,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --cov
 
 test-slow: $(VENV)/.installed-slow
 	$(BIN)/python -m pytest -m slow
@@ -63,4 +63,4 @@ $(VENV)/.installed-slow: setup.py constraints.txt | $(VENV)/.installed-dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo.wav data/smoke runs/smoke-start runs/smoke smoke.wav build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo.wav data/smoke runs/smoke-start runs/smoke smoke.wav build *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage

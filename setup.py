@@ -105,6 +105,7 @@ setup(
             "openai>=1.60",
             "playwright>=1.50",
             "pytest>=8.0",
+            "pytest-cov>=6.0",
             "pytest-xdist>=3.6",
             "ruff>=0.15",
             "schemathesis>=4.0",

@@ -18,6 +18,7 @@ from training.nano.ablate_pm_rope import ablate, as_markdown, held_out_sentences
 RESULTS = Path(__file__).parents[1] / "model_card" / "nano"
 
 
+@pytest.mark.slow
 def test_lengths_follow_what_is_asked_with_pm_rope_only():
     results = ablate(NANO, None, lambda waveform, rate: "", "hibari", limit=3, ratios=(0.8, 1.6))
     assert results["sentences"] == 3 and results["lengths"] == "estimated"
@@ -63,6 +64,7 @@ def test_figures():
     assert figures["spoken_ratio_quartiles"] == pytest.approx([1.5375, 1.575, 1.6125])
 
 
+@pytest.mark.slow
 def test_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ablate_pm_rope, "load_recogniser", lambda name, language: lambda waveform, rate: "good")
     options = ["--asr", "ear", "--output", str(tmp_path / "out"), "--limit", "1"]
