@@ -106,6 +106,7 @@ def step_speed(model, lengths: tuple[int, ...], steps: int) -> dict:
             slots = SpeechSlots(config.num_hidden_layers)
             texts = [(torch.randn(shape), torch.randn(shape))] * config.num_hidden_layers
             slots.add(texts, cache, room=length + steps + 2)
+            slots.show(1)
             seconds = []
             for _ in range(steps):
                 start = time.perf_counter()
@@ -199,7 +200,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    repeats, frames, layers = (1, 15, 12) if arguments.quick else (5, 60, 12)
+    repeats, frames, layers = (1, 15, 12) if arguments.quick else (5, 150, 12)
     found = models(layers)
     text = requests_of(found["plain"], [frames])[0].input_ids.unsqueeze(0)
     with torch.no_grad():
