@@ -64,7 +64,7 @@ class DecodeStep:
         attention = decoder.layers[0].self_attn
         self.head_dim, self.scaling = attention.head_dim, attention.scaling
         self.softcap = config.attn_logit_softcapping
-        self.eps, self.hidden_size = config.rms_norm_eps, config.hidden_size
+        self.floor = torch.tensor((config.hidden_size * config.rms_norm_eps) ** 0.5, device=decoder.norm.weight.device)
         self.rotate_cross = decoder.use_pm_rope
         self.scale = torch.tensor(config.hidden_size**0.5, dtype=decoder.embed_tokens.weight.dtype)
         self.norm = _gain(decoder.norm)
@@ -168,8 +168,13 @@ class DecodeStep:
         return self.out_proj(self.act_fn(self.dense(hidden)))
 
     def _normalised(self, hidden: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
-        """RMSNorm in float32, as in transformers; `gain` is one plus the weight."""
-        return nn.functional.rms_norm(hidden.float(), (self.hidden_size,), gain, self.eps).to(hidden.dtype)
+        """
+        RMSNorm in float32, as in transformers: x / sqrt(mean(x^2) + eps) is x sqrt(n) / hypot(|x|, sqrt(n eps)), which
+        takes half the calls. `gain` has the root of n.
+        """
+        states = hidden.float()
+        length = torch.linalg.vector_norm(states, dim=-1, keepdim=True)  # (batch_size, 1)
+        return (states * gain / torch.hypot(length, self.floor)).to(hidden.dtype)
 
     def _attend(
         self,
@@ -213,7 +218,8 @@ class DecodeStep:
 
 
 def _gain(norm: T5GemmaRMSNorm) -> torch.Tensor:
-    return (1.0 + norm.weight.float()).detach()
+    """One plus the weight, times the root of its size."""
+    return ((1.0 + norm.weight.float()) * len(norm.weight) ** 0.5).detach()
 
 
 def _rotate(states: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
