@@ -11,12 +11,9 @@ from dataclasses import replace
 import numpy as np
 
 from ..duration_t5gemma_tts import estimate_duration
-from ..narration import trim_edges
+from ..narration import CHUNK_SECONDS, FIRST_CHUNK_SECONDS, trim_edges
 from ..sentences import Piece, split_text
 from ..serving.studio import Job, Reference, Spoken, Studio
-
-
-CHUNK_SECONDS, FIRST_CHUNK_SECONDS = 10.0, 5.0  # longest pieces, by the estimate; the first one may become the voice
 
 
 def split_job(job: Job) -> list[Piece]:
