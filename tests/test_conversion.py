@@ -171,6 +171,9 @@ def break_lora(weights: dict, how: str) -> dict:
         del weights[a.replace("lora_A", "lora_B")]
     elif how == "missing base":
         del weights[a.replace("lora_A.default", "base_layer")]
+    elif how == "flat base":
+        base = a.replace("lora_A.default", "base_layer")
+        weights[base] = weights[base].flatten()
     elif how == "rank":
         weights[a] = weights[a][:2]
     elif how == "DoRA":
@@ -185,6 +188,7 @@ def break_lora(weights: dict, how: str) -> dict:
     [
         ("missing B", {}, "q_proj must have lora_A, lora_B and base_layer, got only lora_A, base_layer"),
         ("missing base", {}, "q_proj must have lora_A, lora_B and base_layer, got only lora_A, lora_B"),
+        ("flat base", {}, r"base_layer of .*q_proj must have two axes, got shape \(4096,\)"),
         ("rank", {}, r"must have shapes \(4, 64\) and \(64, 4\) at `lora_r` 4, got \(2, 64\)"),
         ("DoRA", {}, "1 unexpected weights in .*lora_magnitude_vector"),
         ("other adapter", {}, "1 unexpected weights in .*lora_A.mine"),

@@ -49,13 +49,14 @@ def test_corrupt_clips_are_skipped(codec, tmp_path):
 def test_missing_audio_and_double_ids(codec, tmp_path):
     soundfile.write(tmp_path / "x.wav", clip(0), 16000)
     lines = [{"id": "a", "file_name": "x.wav"}, {"id": "a", "file_name": "x.wav"}, {"id": "b", "file_name": "no.wav"}]
+    lines += [{"file_name": "."}, {"file_name": "/"}]  # have no name to make an id of
     text = "\n".join(json.dumps(line | {"text": "Hello you."}) for line in lines) + '\n{"id": "c"}\nno json\n'
     (tmp_path / "metadata.jsonl").write_text(text)
     summary = prepare(tmp_path, tmp_path / "out", codec)
     assert summary.num_rows == {"train": 1}
-    assert summary.skipped == {"metadata": 2, "duplicate_id": 1, "audio": 1}
+    assert summary.skipped == {"metadata": 3, "duplicate_id": 1, "audio": 2}
     messages = (tmp_path / "out" / "skipped.jsonl").read_text()
-    assert "no audio file at" in messages and "that of row 0 already" in messages and "line 5 is not JSON" in messages
+    assert "no audio file at" in messages and "that of row 0 already" in messages and "line 7 is not JSON" in messages
 
 
 def test_nothing_left_is_an_error(codec, tmp_path):

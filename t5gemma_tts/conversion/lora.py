@@ -66,6 +66,8 @@ def split_lora(
         if len(pair) != 2 or weight is None:
             present = [f"lora_{side}" for side in sorted(pair)] + ["base_layer"] * (weight is not None)
             raise ValueError(f"{module} must have lora_A, lora_B and base_layer, got only {', '.join(present)}.")
+        if weight.ndim != 2:
+            raise ValueError(f"base_layer of {module} must have two axes, got shape {tuple(weight.shape)}.")
         expected = (rank, weight.shape[1]), (weight.shape[0], rank)
         found = tuple(pair["A"].shape), tuple(pair["B"].shape)
         if found != expected:

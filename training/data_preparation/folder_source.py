@@ -205,4 +205,5 @@ class FolderSource:
             return
         text = row.get("text")
         row["audio"], row["text"] = audio, text.strip() if isinstance(text, str) else optional_string(text)
-        self._add(row_id or Path(audio).with_suffix("").as_posix(), row)
+        # not `Path.with_suffix`, which refuses "." and "/"
+        self._add(row_id or os.path.splitext(Path(audio).as_posix())[0], row)
