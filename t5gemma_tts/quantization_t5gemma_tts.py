@@ -52,25 +52,12 @@ class Int8Linear(nn.Module):
             quantized.bias = nn.Parameter(layer.bias.detach().float(), requires_grad=False)
         return quantized
 
-    def _pack(self) -> Any:
-        zero_points = torch.zeros(self.out_features, dtype=torch.long)
-        weight = torch._make_per_channel_quantized_tensor(
-            self.weight.detach(), self.weight_scale.detach().double(), zero_points, 0
-        )
-        return torch.ops.quantized.linear_prepack(weight, None)
-
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """(..., in_features) -> (..., out_features), of the same dtype."""
-        return int8_products([self], states)
-
-    def product(self, rows: torch.Tensor) -> torch.Tensor:
-        """Of float32 rows `(num_rows, in_features)` whose entries are from -1 to 1, without the bias."""
         version = self.weight.data_ptr(), self.weight_scale.data_ptr()
         if self._packed is None or self._packed[0] != version:
-            self._packed = version, self._pack()
-        return torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
-            rows, 1 / LARGEST_INPUT, INPUT_ZERO_POINT, self._packed[1]
-        )
+            self._packed = version, _packed([self])
+        return _product(states, self._packed[1], self.bias)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_packed": None}  # copies and pickles pack anew
@@ -79,16 +66,45 @@ class Int8Linear(nn.Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
-def int8_products(layers: Sequence[Int8Linear], states: torch.Tensor) -> torch.Tensor:
-    """What all `layers` make of one input, concatenated: (..., in_features) -> (..., sum of out_features)."""
+class FusedInt8Linear:
+    """
+    What several layers make of one input, concatenated, as one product: the same bits.
+
+    Args:
+        layers (sequence of `Int8Linear`): their weights are copied, packed.
+    """
+
+    def __init__(self, layers: Sequence[Int8Linear]):
+        self.packed = _packed(layers)
+        biases = [
+            layer.weight_scale.new_zeros(layer.out_features) if layer.bias is None else layer.bias for layer in layers
+        ]
+        self.bias = torch.cat(biases).detach() if any(layer.bias is not None for layer in layers) else None
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        """(..., in_features) -> (..., sum of out_features)"""
+        return _product(states, self.packed, self.bias)
+
+
+def _packed(layers: Sequence[Int8Linear]) -> Any:
+    """The weights of `layers` below each other, for fbgemm."""
+    weight = torch.cat([layer.weight.detach() for layer in layers])
+    scale = torch.cat([layer.weight_scale.detach() for layer in layers]).double()
+    zero_points = torch.zeros(len(weight), dtype=torch.long)
+    return torch.ops.quantized.linear_prepack(
+        torch._make_per_channel_quantized_tensor(weight, scale, zero_points, 0), None
+    )
+
+
+def _product(states: torch.Tensor, packed: Any, bias: torch.Tensor | None) -> torch.Tensor:
+    """(..., in_features) -> (..., out_features), of the same dtype."""
     rows = states.reshape(-1, states.shape[-1]).float()
     largest = rows.abs().amax(-1, keepdim=True).clamp_(min=torch.finfo(torch.float32).tiny)
-    rows = rows / largest
-    products = [layer.product(rows).mul_(largest) for layer in layers]
-    products = [
-        one if layer.bias is None else one.add_(layer.bias) for one, layer in zip(products, layers, strict=True)
-    ]
-    product = products[0] if len(products) == 1 else torch.cat(products, dim=-1)
+    product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
+        rows / largest, 1 / LARGEST_INPUT, INPUT_ZERO_POINT, packed
+    ).mul_(largest)
+    if bias is not None:
+        product.add_(bias)
     return product.view(*states.shape[:-1], -1).to(states.dtype)
 
 
@@ -184,4 +200,4 @@ def quantization_config(name: str) -> QuantizationConfigMixin:
     return QUANTIZATIONS[name]()
 
 
-__all__ = ["QUANTIZATIONS", "Int8Config", "Int8Linear", "int8_products", "quantization_config", "quantize_linears"]
+__all__ = ["QUANTIZATIONS", "FusedInt8Linear", "Int8Config", "Int8Linear", "quantization_config", "quantize_linears"]

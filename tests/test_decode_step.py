@@ -10,6 +10,7 @@ from t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from t5gemma_tts.cache_t5gemma_tts import RoomyLayer, SpeechCache
 from t5gemma_tts.decode_step_t5gemma_tts import DecodeStep
 from t5gemma_tts.linear_t5gemma_tts import fuse_linears, packing_works
+from t5gemma_tts.quantization_t5gemma_tts import FusedInt8Linear, Int8Linear
 
 
 KINDS = {
@@ -187,12 +188,26 @@ def test_cache_that_is_too_small_grows_while_speaking(monkeypatch):
 
 @pytest.mark.parametrize("pack_weights", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
-def test_fused_linears(pack_weights, bias):
+@pytest.mark.parametrize("num_rows", [1, 3, 5])
+def test_fused_linears(pack_weights, bias, num_rows):
     layers = [torch.nn.Linear(32, width, bias=bias) for width in (16, 8)]
-    states = torch.randn(3, 32)
+    states = torch.randn(num_rows, 32)
     expected = torch.cat([layer(states) for layer in layers], dim=-1)
     fused = fuse_linears(layers, pack_weights)
     with torch.no_grad():
         torch.testing.assert_close(fused(states), expected.detach())
         torch.testing.assert_close(layers[1](states), expected[:, 16:].detach())
     assert packing_works()  # with the torch that tests run on
+
+
+@pytest.mark.parametrize("biases", [(True, True), (True, False), (False, False)])
+@pytest.mark.parametrize("num_rows", [1, 16])
+def test_fused_int8_linears_give_the_same_bits(biases, num_rows):
+    layers = [
+        Int8Linear.from_linear(torch.nn.Linear(96, width, bias=bias))
+        for width, bias in zip((64, 200), biases, strict=True)
+    ]
+    states = torch.randn(num_rows, 96)
+    fused = fuse_linears(layers)
+    assert isinstance(fused, FusedInt8Linear)
+    assert torch.equal(fused(states), torch.cat([layer(states) for layer in layers], dim=-1))

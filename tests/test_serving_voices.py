@@ -121,6 +121,16 @@ def test_only_one_of_many_wins(store, monkeypatch):
     assert [path.name for path in store.folder.iterdir()] == ["anna"]
 
 
+def test_texts_that_cannot_be_sent(store):
+    """JSON can name halves of surrogate pairs, UTF-8 has none."""
+    store.add("anna", **VOICE)
+    record = store.folder / "anna" / "voice.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"reference_text": "\ud800"}))
+    with pytest.raises(BadRequest, match="'anna' is damaged"):
+        store.get("anna")
+    assert store.voices() == []
+
+
 @pytest.mark.parametrize("file", ["codes.safetensors", "voice.json"])
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff\xfe", b"[1]"])
 def test_damaged_voices(store, file, content):

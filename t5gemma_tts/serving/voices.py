@@ -52,6 +52,8 @@ class Voice:
             accepted = {"codes": tuple, "duration_seconds": int | float, "consent": bool}.get(field.name, str)
             if not isinstance(value := getattr(self, field.name), accepted):
                 raise ValueError(f"`{field.name}` of a voice cannot be {value!r:.100}.")
+            if isinstance(value, str):
+                value.encode("utf-8")  # halves of surrogate pairs cannot be sent
         if not self.codes or not self.reference_text.strip() or not is_finite_number(self.duration_seconds):
             raise ValueError("a voice has codes, a text and a duration.")
 
