@@ -59,7 +59,7 @@ $(VENV)/.installed-dev: setup.py constraints.txt | $(BIN)/python
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-slow: setup.py constraints.txt | $(VENV)/.installed-dev
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,ray]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,quantization,ray]"
 	touch $@
 
 clean:

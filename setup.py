@@ -78,6 +78,8 @@ setup(
             "jiwer>=3.1",
             "matplotlib>=3.8",
         ],
+        # not in dev: transformers imports it in every process, for seconds
+        "quantization": ["torchao>=0.17"],
         "serve": serve,
         "ui": ui,
         "speed": ["av>=14"],

@@ -92,7 +92,8 @@ class T5GemmaTTSForConditionalGeneration(T5GemmaTTSWeightsMixin, T5GemmaTTSPreTr
         made = self._decode_step
         if made is None or (made.pack_weights, made.version) != (self.pack_weights, DecodeStep.version_of(*parts)):
             made = self._decode_step = None  # its memory goes before the new one's comes
-            self._decode_step = DecodeStep(*parts, self.pack_weights)
+            with torch.inference_mode(False):  # parameters may become views of what is fused
+                self._decode_step = DecodeStep(*parts, self.pack_weights)
         return self._decode_step
 
     def get_output_embeddings(self) -> None:

@@ -13,11 +13,12 @@ import torch
 from torch import nn
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING, AUTO_QUANTIZER_MAPPING
 from transformers.quantizers.base import HfQuantizer
-from transformers.utils.quantization_config import BitsAndBytesConfig, QuantizationConfigMixin
+from transformers.utils.quantization_config import BitsAndBytesConfig, QuantizationConfigMixin, TorchAoConfig
 
 
 METHOD = "t5gemma_tts_int8"
 LARGEST_WEIGHT = 127
+SMALLEST = torch.finfo(torch.float32).tiny
 LARGEST_INPUT, INPUT_ZERO_POINT = 63, 64  # 1 to 127 of an unsigned byte
 
 
@@ -44,7 +45,7 @@ class Int8Linear(nn.Module):
         """Rounds the weights of a float layer on the CPU to the nearest of 255 values per output."""
         quantized = cls(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
         weight = layer.weight.detach().float()
-        scale = weight.abs().amax(-1).clamp(min=torch.finfo(torch.float32).tiny) / LARGEST_WEIGHT
+        scale = weight.abs().amax(-1).clamp(min=SMALLEST) / LARGEST_WEIGHT
         rounded = (weight / scale.unsqueeze(-1)).round_().to(torch.int8)
         quantized.weight = nn.Parameter(rounded, requires_grad=False)
         quantized.weight_scale = nn.Parameter(scale, requires_grad=False)
@@ -57,7 +58,8 @@ class Int8Linear(nn.Module):
         version = self.weight.data_ptr(), self.weight_scale.data_ptr()
         if self._packed is None or self._packed[0] != version:
             self._packed = version, _packed([self])
-        return _product(states, self._packed[1], self.bias)
+        product = _product(states.reshape(-1, self.in_features), self._packed[1], self.bias)
+        return product.view(*states.shape[:-1], self.out_features)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_packed": None}  # copies and pickles pack anew
@@ -82,7 +84,7 @@ class FusedInt8Linear:
         self.bias = torch.cat(biases).detach() if any(layer.bias is not None for layer in layers) else None
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
-        """(..., in_features) -> (..., sum of out_features)"""
+        """(num_rows, in_features) -> (num_rows, sum of out_features)"""
         return _product(states, self.packed, self.bias)
 
 
@@ -97,15 +99,15 @@ def _packed(layers: Sequence[Int8Linear]) -> Any:
 
 
 def _product(states: torch.Tensor, packed: Any, bias: torch.Tensor | None) -> torch.Tensor:
-    """(..., in_features) -> (..., out_features), of the same dtype."""
-    rows = states.reshape(-1, states.shape[-1]).float()
-    largest = rows.abs().amax(-1, keepdim=True).clamp_(min=torch.finfo(torch.float32).tiny)
+    """(num_rows, in_features) -> (num_rows, out_features), of the same dtype."""
+    rows = states.float()
+    largest = rows.abs().amax(-1, keepdim=True).clamp_(min=SMALLEST)
     product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
         rows / largest, 1 / LARGEST_INPUT, INPUT_ZERO_POINT, packed
     ).mul_(largest)
     if bias is not None:
         product.add_(bias)
-    return product.view(*states.shape[:-1], -1).to(states.dtype)
+    return product.to(states.dtype)
 
 
 @dataclass
@@ -175,9 +177,18 @@ AUTO_QUANTIZATION_CONFIG_MAPPING.setdefault(METHOD, Int8Config)
 AUTO_QUANTIZER_MAPPING.setdefault(METHOD, Int8Quantizer)
 
 
+def _torchao_int8() -> QuantizationConfigMixin:
+    try:
+        from torchao.quantization import Int8WeightOnlyConfig
+    except ImportError as error:
+        raise ImportError("`quantization` 'torchao-int8' needs torchao: pip install torchao.") from error
+    return TorchAoConfig(Int8WeightOnlyConfig())
+
+
 DECODER_PARTS = ["model.decoder", "audio_head"]
 QUANTIZATIONS: dict[str, Callable[[], QuantizationConfigMixin]] = {
     "int8": Int8Config,
+    "torchao-int8": _torchao_int8,
     "bnb-8bit": lambda: BitsAndBytesConfig(load_in_8bit=True),
     "bnb-4bit": lambda: BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16),
     # the original's way: what reads the text in few bits, what speaks as it is
@@ -190,10 +201,12 @@ QUANTIZATIONS: dict[str, Callable[[], QuantizationConfigMixin]] = {
 
 def quantization_config(name: str) -> QuantizationConfigMixin:
     """
-    The configuration called `name`: "int8" is ours for the CPU, "bnb-..." those of bitsandbytes for CUDA.
+    The configuration called `name`: "int8" is ours for the CPU, "torchao-int8" (weights alone) runs wherever torchao
+    does, "bnb-..." are those of bitsandbytes for CUDA.
 
     Raises:
         ValueError: for another name.
+        ImportError: for torchao's, if it is not installed.
     """
     if name not in QUANTIZATIONS:
         raise ValueError(f"`quantization` must be one of {', '.join(QUANTIZATIONS)}, got {name!r}.")

@@ -205,7 +205,7 @@ def test_long_text_becomes_one_file(speak_with, run, checkpoint):
         (("One.\nTwo.", "-o", "x.wav", "--stream"), "--stream speaks one line, got 2"),
         (("One.", "-o", "x.wav", "--long", "--duration", 3), "--duration cannot be used with --long"),
         (("One.", "-o", "x.wav", "--stream", "--num-samples", 2), "--num-samples and --tokens cannot be used"),
-        (("One.", "-o", "x.wav", "--quantization", "int2"), "`quantization` must be one of int8, bnb-8bit"),
+        (("One.", "-o", "x.wav", "--quantization", "int2"), "`quantization` must be one of int8, torchao-int8"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(run, checkpoint, arguments, message):

@@ -243,3 +243,17 @@ def test_soonest_first_says_the_same_and_ends_short_ones_sooner(quantization):
     assert ends[True] == ends[False] == spoken(model, batch, seed=5, temperature=1.5)
     short = [number for number, length in enumerate(lengths) if length < 20]
     assert all(ends[number, True] < ends[number, False] for number in short)
+
+
+@pytest.mark.parametrize("pack_weights", [True, False])
+def test_a_model_that_has_spoken_can_be_trained(pack_weights):
+    """Speaking happens in inference mode, and may put weights into new tensors: nothing of that stays."""
+    model = tiny_model()
+    model.pack_weights = pack_weights
+    batch = collate(mixed_samples(model.config, count=2), model.config)
+    expected = spoken(model, batch, do_sample=False)
+    assert not any(parameter.is_inference() for parameter in model.parameters())
+    del batch["num_frames"]
+    model(**batch).logits.sum().backward()
+    assert all(parameter.grad is not None for parameter in model.audio_head.parameters())
+    assert spoken(model, collate(mixed_samples(model.config, count=2), model.config), do_sample=False) == expected

@@ -1,6 +1,7 @@
 """Weights in int8: close to the float model, the same in any batch to the bit, saved and loaded again."""
 
 import copy
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -88,6 +89,31 @@ def test_sampled_tokens_are_the_same_alone_and_together(folder):
     assert together == [spoken(model, collate([sample], model.config), **options)[0] for sample in samples]
 
 
+@pytest.mark.slow
+def test_torchao(folder, tmp_path):
+    """Its weights are tensors of its own in plain layers: the fast step calls those, and says what the layers say."""
+    pytest.importorskip("torchao")
+    model = load_model(folder, "cpu", quantization="torchao-int8")
+    assert type(model.audio_head.out_proj) is torch.nn.Linear
+    assert type(model.audio_head.out_proj.weight).__module__.startswith("torchao")
+    batch = collate(mixed_samples(model.config, count=3), model.config)
+    tokens = model.generate(**batch, do_sample=False)
+    assert tokens.tolist() == model.generate(**batch, do_sample=False, output_attentions=True).tolist()
+    model.save_pretrained(tmp_path)
+    again = T5GemmaTTSForConditionalGeneration.from_pretrained(tmp_path)
+    assert again.generate(**batch, do_sample=False).tolist() == tokens.tolist()
+    del batch["num_frames"]
+    with torch.no_grad():
+        logits, rounded = (one(**batch).logits[:, -1] for one in (load_model(folder, "cpu"), model))
+    assert 0 < (rounded - logits).std() < 0.05 * logits.std()
+
+
+def test_torchao_that_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    with pytest.raises(ImportError, match="'torchao-int8' needs torchao"):
+        quantization_config("torchao-int8")
+
+
 @pytest.mark.parametrize(
     ("name", "bits", "skipped"),
     [
@@ -104,7 +130,7 @@ def test_names_of_bitsandbytes(name, bits, skipped):
 
 
 def test_bad_names_and_places_are_refused(folder, monkeypatch):
-    with pytest.raises(ValueError, match="`quantization` must be one of int8, bnb-8bit.*, got 'int4'"):
+    with pytest.raises(ValueError, match="`quantization` must be one of int8, torchao-int8, bnb-8bit.*, got 'int4'"):
         load_model(folder, "cpu", quantization="int4")
     with pytest.raises(ValueError, match="either `quantization` or `quantization_config`"):
         T5GemmaTTSForConditionalGeneration.from_pretrained(

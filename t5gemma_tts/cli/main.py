@@ -373,7 +373,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--dtype", choices=["float32", "bfloat16", "float16", "auto"], default="auto", help="of the model"
     )
     group.add_argument(
-        "--quantization", metavar="NAME", help="weights in fewer bits: int8 on the CPU, bnb-8bit and others on CUDA"
+        "--quantization",
+        metavar="NAME",
+        help="weights in fewer bits: int8 on the CPU, torchao-int8 anywhere, bnb-8bit and others on CUDA",
     )
     group.add_argument("--encoder-device", help="device of the text encoder (default: the model's)")
     group.add_argument("--codec-device", help="device of the codec and of speech recognition (default: the model's)")
