@@ -143,8 +143,8 @@ class DecodeStep:
             part = layer.self_attention
             states = part.project(self._normalised(hidden, part.before))
             states = states.view(len(states), -1, self.head_dim)
-            turned, value = states.split([self.num_heads + self.num_key_heads, self.num_key_heads], dim=1)
-            query, key = _rotate(turned, rotation).split([self.num_heads, self.num_key_heads], dim=1)
+            turned, value = states.split_with_sizes((self.num_heads + self.num_key_heads, self.num_key_heads), dim=1)
+            query, key = _rotate(turned, rotation).split_with_sizes((self.num_heads, self.num_key_heads), dim=1)
             keys, values = state.append(index, key, value)
             spans = state.spans(part.window) if self.by_row else None
             attended = self._attend(query, keys, values, window_biases.get(part.window, bias), spans)
@@ -159,7 +159,8 @@ class DecodeStep:
             attended = self._attend(query, text.keys, text.values, state.text_bias, spans)
             hidden = hidden + self._normalised(part.output(attended), part.after)
 
-            gate, up = layer.gate_up(self._normalised(hidden, layer.before)).chunk(2, dim=-1)
+            both = layer.gate_up(self._normalised(hidden, layer.before))
+            gate, up = both.split_with_sizes((both.shape[-1] // 2,) * 2, dim=-1)
             hidden = hidden + self._normalised(layer.down(layer.act_fn(gate) * up), layer.after)
         return self._normalised(hidden, self.norm)
 
@@ -225,7 +226,7 @@ def _gain(norm: T5GemmaRMSNorm) -> torch.Tensor:
 def _rotate(states: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
     """As `apply_rotation`, of (batch_size, num_heads, head_dim), with the sign of `rotate_half` in the sines."""
     cos, signed_sin = rotation
-    return states * cos + states.roll(states.shape[-1] // 2, dims=-1) * signed_sin
+    return torch.addcmul(states * cos, states.roll(states.shape[-1] // 2, dims=-1), signed_sin)
 
 
 __all__ = ["DecodeStep"]

@@ -338,7 +338,8 @@ class SpeechEngine:
         """The next token of each: rules first, then sampling, as `generate` does it."""
         eos = self.eos_token_id
         early = [row for row, request in enumerate(requests) if len(request.token_ids) < self.min_frames]
-        scores[early, eos] = -torch.inf
+        if early:
+            scores[early, eos] = -torch.inf
         runs = [request.silence_run() if request.options.silence_token_ids else 0 for request in requests]
         if any(runs):
             device = scores.device

@@ -57,6 +57,7 @@ class RowSampler:
         self.top_k = column([one.top_k or torch.inf for one in options])
         self.top_p = column([one.top_p for one in options])
         self.min_p = column([one.min_p for one in options])
+        self.any_min_p = any(one.min_p for one in options)
         self.greedy = torch.tensor([not one.do_sample for one in options], device=device)
         self.all_greedy = not any(one.do_sample for one in options)
         # candidates that any row may need: at most one over `min_p` tokens are that likely
@@ -103,7 +104,7 @@ class RowSampler:
         filtered = values.masked_fill(values < kth_best, -torch.inf)
         mass_before = torch.nn.functional.pad(filtered.softmax(-1).cumsum(-1)[:, :-1], (1, 0))
         filtered = filtered.masked_fill((mass_before > self.top_p) & (self.top_p < 1), -torch.inf)
-        if self.min_p.any():
+        if self.any_min_p:
             total = (scores / self.temperature).logsumexp(-1, keepdim=True)
             likely = (values - total).exp() >= self.min_p
             applies = (self.min_p > 0) & likely.any(-1, keepdim=True)

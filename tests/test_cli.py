@@ -12,7 +12,13 @@ import torch
 from tiny_checkpoint import tiny_codec
 from voices import CUTOFF_FRAMES, write_voice
 
-from t5gemma_tts import T5GemmaTTSCodecConfig, T5GemmaTTSCodecModel, T5GemmaTTSForConditionalGeneration, XCodec2
+from t5gemma_tts import (
+    T5GemmaTTSCodecConfig,
+    T5GemmaTTSCodecModel,
+    T5GemmaTTSForConditionalGeneration,
+    XCodec2,
+    loading,
+)
 from t5gemma_tts.cli import speak
 from t5gemma_tts.quantization_t5gemma_tts import Int8Linear
 
@@ -55,7 +61,7 @@ def loaded(monkeypatch) -> dict:
     were spoken at a time in each of its "steps".
     """
     found = {"calls": [], "steps": []}
-    load_model, load_processor, speech_requests = speak.load_model, speak.load_processor, speak.speech_requests
+    load_model, load_processor, speech_requests = loading.load_model, loading.load_processor, speak.speech_requests
 
     def recording_load_model(*args, **kwargs):
         found["model"] = load_model(*args, **kwargs)
@@ -75,8 +81,8 @@ def loaded(monkeypatch) -> dict:
             found["steps"].append(len(served))
             return served
 
-    monkeypatch.setattr(speak, "load_model", recording_load_model)
-    monkeypatch.setattr(speak, "load_processor", recording_load_processor)
+    monkeypatch.setattr(loading, "load_model", recording_load_model)
+    monkeypatch.setattr(loading, "load_processor", recording_load_processor)
     monkeypatch.setattr(speak, "speech_requests", recording_speech_requests)
     monkeypatch.setattr(speak, "SpeechEngine", RecordingEngine)
     return found
@@ -259,14 +265,15 @@ def test_low_vram(speak_with, loaded):
 @pytest.mark.parametrize(
     ("options", "codec_device"), [([], "meta"), (["--low-vram"], "cpu"), (["--low-vram", "--codec-device", "x"], "x")]
 )
-def test_device_of_the_codec(run, checkpoint, monkeypatch, options, codec_device):
+def test_device_of_the_codec(run, checkpoint, model, monkeypatch, options, codec_device):
     asked = []
 
     def load_nothing(*args, codec_device, **kwargs):
         asked.append(str(codec_device))
         raise ValueError("that is all")
 
-    monkeypatch.setattr(speak, "load_processor", load_nothing)
+    monkeypatch.setattr(loading, "load_model", lambda *args, **kwargs: model)
+    monkeypatch.setattr(loading, "load_processor", load_nothing)
     code, _, err = run("speak", "One.", "--model", checkpoint, "-o", "out.wav", "--device", "meta", *options)
     assert (code, err, asked) == (1, "t5gemma-tts speak: that is all\n", [codec_device])
 

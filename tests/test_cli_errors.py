@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from voices import CUTOFF_FRAMES, write_voice
 
-from t5gemma_tts import __version__
+from t5gemma_tts import __version__, loading
 from t5gemma_tts.cli import main as cli
 from t5gemma_tts.cli import speak
 
@@ -21,8 +21,8 @@ def test_existing_output_is_refused_before_anything_is_loaded(run, checkpoint, m
     Path(existing).write_bytes(b"precious")
     options = ("--model", checkpoint, "-o", "out.wav", "--tokens", "tokens.txt", "--duration", 0.3)
     with monkeypatch.context() as patch:
-        patch.setattr(speak, "load_processor", load_nothing)
-        patch.setattr(speak, "load_model", load_nothing)
+        patch.setattr(loading, "load_processor", load_nothing)
+        patch.setattr(loading, "load_model", load_nothing)
         code, out, err = run("speak", "One.", *options)
     assert (code, out) == (1, "")
     assert err == f"t5gemma-tts speak: '{existing}' exists; pass --overwrite to replace it.\n"

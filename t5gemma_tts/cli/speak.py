@@ -10,7 +10,7 @@ from transformers.utils import logging
 
 from ..audio_t5gemma_tts import WRITABLE_FORMATS
 from ..engine_t5gemma_tts import SpeechEngine, speech_requests
-from ..loading import load_model, load_processor, pick_device
+from ..loading import ModelOptions
 from ..modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from ..narration import narrate
 from ..processing_t5gemma_tts import T5GemmaTTSProcessor
@@ -38,14 +38,8 @@ def run(arguments: Namespace) -> None:
     logging.disable_progress_bar()
 
     if arguments.low_vram:
-        arguments.dtype, arguments.batch_size = "bfloat16", 1
-        arguments.codec_device = arguments.codec_device or "cpu"
-        arguments.encoder_device = arguments.encoder_device or "cpu"
-    device = pick_device(arguments.device)
-    processor = load_processor(arguments.model, codec=arguments.codec, codec_device=arguments.codec_device or device)
-    model = load_model(arguments.model, device=device, dtype=arguments.dtype, quantization=arguments.quantization)
-    if arguments.encoder_device:
-        model.get_encoder().to(pick_device(arguments.encoder_device))
+        arguments.batch_size = 1
+    model, processor = ModelOptions.of(arguments).load()
     voice = {"reference_audio": arguments.reference, "reference_text": arguments.reference_text, "asr": arguments.asr}
     sampling = sampling_options(arguments) | {"seed": arguments.seed}
     if in_pieces:

@@ -1,0 +1,111 @@
+"""Options that several verbs of `t5gemma-tts` share, group by group."""
+
+import argparse
+from collections.abc import Callable
+from typing import TypeVar
+
+from ..checkpoints import NANO
+
+
+Number = TypeVar("Number", int, float)
+
+DEFAULT_ASR = "openai/whisper-large-v3-turbo"
+
+
+def positive(kind: type[Number]) -> Callable[[str], Number]:
+    def parse(text: str) -> Number:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+        return value
+
+    parse.__name__ = f"{kind.__name__} above 0"
+    return parse
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("model and devices")
+    group.add_argument(
+        "--model",
+        metavar="NAME",
+        default=NANO,
+        help="Hub name or folder; the original project's work too (default: nano, the small English voice within)",
+    )
+    group.add_argument("--codec", metavar="NAME", help="codec to use instead of the checkpoint's own")
+    group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps; default: the best there is")
+    group.add_argument(
+        "--dtype", choices=["float32", "bfloat16", "float16", "auto"], default="auto", help="of the model"
+    )
+    group.add_argument(
+        "--quantization",
+        metavar="NAME",
+        help="weights in fewer bits: int8 on the CPU, torchao-int8 anywhere, bnb-8bit and others on CUDA",
+    )
+    group.add_argument("--encoder-device", help="device of the text encoder (default: the model's)")
+    group.add_argument("--codec-device", help="device of the codec and of speech recognition (default: the model's)")
+    group.add_argument(
+        "--low-vram",
+        action="store_true",
+        help="short for --dtype bfloat16 --codec-device cpu --encoder-device cpu --batch-size 1",
+    )
+
+
+def add_voice(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    group = parser.add_argument_group("voice")
+    group.add_argument("--reference", metavar="AUDIO", help="recording of the voice to clone, best 3 to 10 seconds")
+    group.add_argument("--reference-text", metavar="TEXT", help="what is said in it")
+    group.add_argument(
+        "--asr",
+        metavar="MODEL",
+        nargs="?",
+        const=DEFAULT_ASR,
+        help=f"transcribe the reference with this speech recognition model (without a name: {DEFAULT_ASR})",
+    )
+    return group
+
+
+def add_sampling(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--temperature", type=float, help="0 takes the best token always")
+    group.add_argument("--top-k", type=int)
+    group.add_argument("--top-p", type=float)
+    group.add_argument("--min-p", type=float)
+
+
+def add_codec(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--codec", metavar="NAME", required=True, help="Hub name or folder of a codec, or a checkpoint with one"
+    )
+    parser.add_argument("--device", default="cpu", help="default cpu")
+
+
+def add_address(parser: argparse.ArgumentParser, port: int) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1: this machine's)")
+    parser.add_argument("--port", type=int, default=port, help=f"default {port}; 0 takes any that is free")
+    parser.add_argument(
+        "--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default info"
+    )
+
+
+def add_limits(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Limits of whatever speaks for many people at once; returns their group."""
+    limits = parser.add_argument_group("limits")
+    limits.add_argument(
+        "--max-batch-size", type=positive(int), default=16, metavar="N", help="texts spoken at once (default 16)"
+    )
+    limits.add_argument(
+        "--queue-size", type=int, default=64, metavar="N", help="further ones that may wait (default 64)"
+    )
+    limits.add_argument(
+        "--deadline", type=positive(float), default=300.0, metavar="SECONDS", help="for a text (default 300)"
+    )
+    limits.add_argument(
+        "--max-characters", type=positive(int), default=4096, metavar="N", help="of a text (default 4096)"
+    )
+    limits.add_argument(
+        "--max-reference-seconds",
+        type=positive(float),
+        default=30.0,
+        metavar="SECONDS",
+        help="of a recorded voice (default 30)",
+    )
+    return limits
