@@ -130,10 +130,11 @@ class ModelOptions:
         device = pick_device(self.device)
         away = "cpu" if self.low_vram else str(device)
         dtype = "bfloat16" if self.low_vram else self.dtype
+        processor = load_processor(self.model, self.codec, self.codec_device or away)  # fails sooner than the model
         model = load_model(self.model, device=device, dtype=dtype, quantization=self.quantization)
         if self.encoder_device or self.low_vram:
             model.get_encoder().to(pick_device(self.encoder_device or away))
-        return model, load_processor(self.model, self.codec, self.codec_device or away)
+        return model, processor
 
 
 __all__ = ["ModelOptions", "load_codec", "load_model", "load_processor", "pick_device"]
