@@ -49,6 +49,8 @@ RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin speaker \
 COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH \
     HF_HOME=/models \
+    # weights on huge pages are read faster
+    GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \
     PYTHONUNBUFFERED=1
 USER 10001:10001
 WORKDIR /home/speaker

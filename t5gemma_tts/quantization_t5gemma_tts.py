@@ -104,9 +104,8 @@ def _product(states: torch.Tensor, packed: Any, bias: torch.Tensor | None) -> to
     largest = rows.abs().amax(-1, keepdim=True).clamp_(min=SMALLEST)
     product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
         rows / largest, 1 / LARGEST_INPUT, INPUT_ZERO_POINT, packed
-    ).mul_(largest)
-    if bias is not None:
-        product.add_(bias)
+    )
+    product = product.mul_(largest) if bias is None else torch.addcmul(bias, product, largest)
     return product.to(states.dtype)
 
 

@@ -91,15 +91,14 @@ class RowSampler:
         vocab_size = scores.shape[-1]
         width = vocab_size if self.width is None else min(self.width, vocab_size)
         values, candidates = scores.topk(min(width + 1, vocab_size))
-        if width < vocab_size:
-            if (values[:, -1] == values[:, -2]).any():  # ties with the last one stay
+        if (values[:, 1:] == values[:, :-1]).any():
+            if width < vocab_size:  # ties with the last one stay
                 width = int((scores >= values[:, width - 1 : width]).sum(-1).max())
                 values, candidates = scores.topk(width)
-            values, candidates = values[:, :width], candidates[:, :width]
-        # equal ones by index
-        candidates, order = candidates.sort(-1)
-        values, order = values.gather(1, order).sort(dim=-1, descending=True, stable=True)
-        candidates, values = candidates.gather(1, order), values / self.temperature
+            candidates, order = candidates.sort(-1)  # equal ones by index
+            values, order = values.gather(1, order).sort(dim=-1, descending=True, stable=True)
+            candidates = candidates.gather(1, order)
+        values, candidates = values[:, :width] / self.temperature, candidates[:, :width]
         kth_best = values.gather(1, (self.top_k.clamp(max=width) - 1).long())
         filtered = values.masked_fill(values < kth_best, -torch.inf)
         mass_before = torch.nn.functional.pad(filtered.softmax(-1).cumsum(-1)[:, :-1], (1, 0))
