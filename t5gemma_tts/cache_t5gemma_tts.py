@@ -86,8 +86,9 @@ class RoomyLayer(DynamicLayer):
 
     def set_length(self, length: int) -> None:
         """Shows the first `length` tokens of the first `num_rows` rows."""
-        self.keys = self.key_buffer[: self.num_rows, :, :length]
-        self.values = self.value_buffer[: self.num_rows, :, :length]
+        self.keys, self.values = self.key_buffer.narrow(2, 0, length), self.value_buffer.narrow(2, 0, length)
+        if self.num_rows is not None:
+            self.keys, self.values = self.keys[: self.num_rows], self.values[: self.num_rows]
 
     def crop(self, tokens_to_remove: int) -> None:
         self.set_length(self.get_seq_length() - abs(tokens_to_remove))

@@ -148,7 +148,7 @@ class DecodeStep:
             keys, values = state.append(index, key, value)
             spans = state.spans(part.window) if self.by_row else None
             attended = self._attend(query, keys, values, window_biases.get(part.window, bias), spans)
-            hidden = hidden + self._normalised(part.output(attended), part.after)
+            hidden = self._added(hidden, part.output(attended), part.after)
 
             part = layer.cross_attention
             query = part.project(self._normalised(hidden, part.before)).view(len(states), -1, self.head_dim)
@@ -157,11 +157,11 @@ class DecodeStep:
             text = state.text_layers[index]
             spans = state.text_spans() if self.by_row else None
             attended = self._attend(query, text.keys, text.values, state.text_bias, spans)
-            hidden = hidden + self._normalised(part.output(attended), part.after)
+            hidden = self._added(hidden, part.output(attended), part.after)
 
             both = layer.gate_up(self._normalised(hidden, layer.before))
             gate, up = both.split_with_sizes((both.shape[-1] // 2,) * 2, dim=-1)
-            hidden = hidden + self._normalised(layer.down(layer.act_fn(gate) * up), layer.after)
+            hidden = self._added(hidden, layer.down(layer.act_fn(gate) * up), layer.after)
         return self._normalised(hidden, self.norm)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -173,9 +173,20 @@ class DecodeStep:
         RMSNorm in float32, as in transformers: x / sqrt(mean(x^2) + eps) is x sqrt(n) / hypot(|x|, sqrt(n eps)), which
         takes half the calls. `gain` has the root of n.
         """
+        scaled, length = self._scaled(hidden, gain)
+        return (scaled / length).to(hidden.dtype)
+
+    def _added(self, hidden: torch.Tensor, states: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+        """`hidden` and the normalised `states`."""
+        scaled, length = self._scaled(states, gain)
+        if hidden.dtype == torch.float32:
+            return torch.addcdiv(hidden, scaled, length)
+        return hidden + (scaled / length).to(hidden.dtype)
+
+    def _scaled(self, hidden: torch.Tensor, gain: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         states = hidden.float()
         length = torch.linalg.vector_norm(states, dim=-1, keepdim=True)  # (batch_size, 1)
-        return (states * gain / torch.hypot(length, self.floor)).to(hidden.dtype)
+        return states * gain, torch.hypot(length, self.floor)
 
     def _attend(
         self,

@@ -55,7 +55,7 @@ class RowSampler:
 
         self.temperature = column([one.temperature for one in options])
         self.top_k = column([one.top_k or torch.inf for one in options])
-        self.top_p = column([one.top_p for one in options])
+        self.top_p = column([one.top_p if one.top_p < 1 else torch.inf for one in options])
         self.min_p = column([one.min_p for one in options])
         self.any_min_p = any(one.min_p for one in options)
         self.greedy = torch.tensor([not one.do_sample for one in options], device=device)
@@ -64,6 +64,7 @@ class RowSampler:
         needs = [max(one.top_k, math.ceil(1 / one.min_p) if one.min_p else 0) for one in options if one.do_sample]
         unfiltered = any(one.do_sample and not one.top_k for one in options)
         self.width = None if unfiltered else max(needs, default=1)
+        self.all_take_width = all(one.top_k == self.width for one in options)
 
     def __call__(self, scores: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
@@ -99,10 +100,12 @@ class RowSampler:
             values, order = values.gather(1, order).sort(dim=-1, descending=True, stable=True)
             candidates = candidates.gather(1, order)
         values, candidates = values[:, :width] / self.temperature, candidates[:, :width]
-        kth_best = values.gather(1, (self.top_k.clamp(max=width) - 1).long())
-        filtered = values.masked_fill(values < kth_best, -torch.inf)
+        filtered = values
+        if width != self.width or not self.all_take_width:
+            kth_best = values.gather(1, (self.top_k.clamp(max=width) - 1).long())
+            filtered = values.masked_fill(values < kth_best, -torch.inf)
         mass_before = torch.nn.functional.pad(filtered.softmax(-1).cumsum(-1)[:, :-1], (1, 0))
-        filtered = filtered.masked_fill((mass_before > self.top_p) & (self.top_p < 1), -torch.inf)
+        filtered = filtered.masked_fill(mass_before > self.top_p, -torch.inf)
         if self.any_min_p:
             total = (scores / self.temperature).logsumexp(-1, keepdim=True)
             likely = (values - total).exp() >= self.min_p
