@@ -201,7 +201,7 @@ QUANTIZATIONS: dict[str, Callable[[], QuantizationConfigMixin]] = {
 def quantization_config(name: str) -> QuantizationConfigMixin:
     """
     The configuration called `name`: "int8" is ours for the CPU, "torchao-int8" (weights alone) runs wherever torchao
-    does, "bnb-..." are those of bitsandbytes for CUDA.
+    does, on the CPU slowly, "bnb-..." are those of bitsandbytes for CUDA.
 
     Raises:
         ValueError: for another name.

@@ -39,7 +39,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--quantization",
         metavar="NAME",
-        help="weights in fewer bits: int8 on the CPU, torchao-int8 anywhere, bnb-8bit and others on CUDA",
+        help="weights in fewer bits: int8 on the CPU, torchao-int8, bnb-8bit and others elsewhere",
     )
     group.add_argument("--encoder-device", help="device of the text encoder (default: the model's)")
     group.add_argument("--codec-device", help="device of the codec and of speech recognition (default: the model's)")
