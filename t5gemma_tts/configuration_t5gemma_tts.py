@@ -5,21 +5,14 @@ follow. The text backbone is an ordinary `T5GemmaConfig`; its decoder is made to
 configuration cannot say two different things about it.
 """
 
-import contextlib
 import dataclasses
-import math
 import os
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError
 from transformers import AutoConfig, T5GemmaConfig, T5GemmaModuleConfig, Xcodec2Config
-from transformers.activations import ACT2FN
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
-from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from .numbers_t5gemma_tts import is_finite_number
+from .configuration_checks_t5gemma_tts import check_configuration, output_sampling_rate, readable
 
 
 AUTO_MAP = {
@@ -32,41 +25,6 @@ AUTO_MAP = {
 
 
 LARGEST_CODEBOOK_SIZE = 2**31
-LAYER_TYPES = ("full_attention", "sliding_attention")
-BACKBONE_SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "max_position_embeddings",
-    "query_pre_attn_scalar",
-)
-
-
-@contextlib.contextmanager
-def readable(what: str) -> Iterator[None]:
-    """Turns what Python and transformers trip over in values of wrong types into a `ValueError` about `what`."""
-    try:
-        yield
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as error:
-        raise ValueError(f"{what} has a value of a wrong type: {type(error).__name__}: {error}") from error
-
-
-@contextlib.contextmanager
-def readable_weights(name_or_path: object) -> Iterator[None]:
-    """Turns what safetensors says of a damaged file into a `ValueError` that names the checkpoint."""
-    try:
-        yield
-    except SafetensorError as error:
-        raise ValueError(f"the weights in {str(name_or_path)!r} are damaged: {error}.") from error
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    """Whether it is a number that JSON keeps as it is."""
-    return isinstance(value, int | float) and is_finite_number(value)
 
 
 class _ReadableConfig(PreTrainedConfig):
@@ -233,9 +191,9 @@ class T5GemmaTTSConfig(_ReadableConfig):
             if self.eos_token_id is None:
                 self.eos_token_id = self.codebook_size + 3
             if self.sampling_rate is None:
-                self.sampling_rate = 16000 if self.codec_config is None else _output_sampling_rate(self.codec_config)
+                self.sampling_rate = 16000 if self.codec_config is None else output_sampling_rate(self.codec_config)
             self._fit_backbone_to_audio()
-            self._validate()
+            check_configuration(self)
 
     def _fit_backbone_to_audio(self) -> None:
         backbone: Any = self.backbone
@@ -250,90 +208,6 @@ class T5GemmaTTSConfig(_ReadableConfig):
                 self.eos_token_id,
                 self.pad_token_id,
             )
-
-    def _validate(self) -> None:
-        def refuse(argument: str, value: object, accepted: str) -> NoReturn:
-            raise ValueError(f"`{argument}` must be {accepted}, got {value!r}.")
-
-        for name in ("frame_rate", "progress_scale", "max_duration_seconds", "progress_lookahead_seconds"):
-            value = getattr(self, name)
-            if not _is_number(value) or value <= 0:
-                refuse(name, value, "a finite number above 0")
-        for name in ("eos_loss_weight", "text_guard_frames_per_token"):
-            value = getattr(self, name)
-            if not _is_number(value) or value < 0:
-                refuse(name, value, "a finite number of at least 0")
-        if not _is_number(self.extra_cutoff_seconds):
-            refuse("extra_cutoff_seconds", self.extra_cutoff_seconds, "a finite number")
-        for name in ("use_pm_rope", "no_loss_on_prefix", "is_encoder_decoder", "tie_word_embeddings"):
-            if not isinstance(value := getattr(self, name), bool):
-                refuse(name, value, "True or False")
-        backbone: Any = self.backbone
-        encoder, decoder = self.get_text_config(encoder=True), self.get_text_config(decoder=True)
-        for part in (self, backbone, encoder, decoder):
-            if not isinstance(part.dtype, torch.dtype | None):
-                refuse("dtype", part.dtype, "a dtype of torch, or None")
-        if not isinstance(self.codec_name_or_path, str | None):
-            refuse("codec_name_or_path", self.codec_name_or_path, "a string or None")
-        if type(self.sampling_rate) is not int or self.sampling_rate < 1:
-            refuse("sampling_rate", self.sampling_rate, "an integer of at least 1 Hz")
-        if self.eos_token_id not in (self.codebook_size + 1, self.codebook_size + 3):
-            refuse("eos_token_id", self.eos_token_id, f"{self.codebook_size + 3} or {self.codebook_size + 1}")
-        text_vocab_size = encoder.vocab_size
-        for name in ("text_separator_token_id", "text_bos_token_id", "text_eos_token_id"):
-            value = getattr(self, name)
-            if value is None and name != "text_separator_token_id":
-                continue
-            if type(value) is not int or not 0 <= value < text_vocab_size:
-                refuse(name, value, f"an integer in [0, {text_vocab_size}), the text vocabulary of `backbone.encoder`")
-        if encoder.hidden_size != decoder.cross_attention_hidden_size:
-            refuse(
-                "backbone.decoder.cross_attention_hidden_size",
-                decoder.cross_attention_hidden_size,
-                f"the encoder's hidden size, {encoder.hidden_size}",
-            )
-        for side, module in (("encoder", encoder), ("decoder", decoder)):
-            for name in BACKBONE_SIZES:
-                if not (_is_number(value := getattr(module, name)) and value > 0):
-                    refuse(f"backbone.{side}.{name}", value, "a number above 0")
-            for name in ("dropout_rate", "attention_dropout"):
-                if not (_is_number(value := getattr(module, name)) and 0 <= value <= 1):
-                    refuse(f"backbone.{side}.{name}", value, "from 0 to 1")
-            if module.hidden_activation not in ACT2FN:
-                refuse(f"backbone.{side}.hidden_activation", module.hidden_activation, "one that transformers knows")
-            types = module.layer_types or []
-            if len(types) != module.num_hidden_layers or not set(types) <= set(LAYER_TYPES):
-                refuse(f"backbone.{side}.layer_types", types, f"{' or '.join(LAYER_TYPES)} for each layer")
-            if module.pad_token_id is not None and not 0 <= module.pad_token_id < module.vocab_size:
-                refuse(f"backbone.{side}.pad_token_id", module.pad_token_id, f"in [0, {module.vocab_size}), or None")
-            rope_parameters: Any = module.rope_parameters
-            rope_type = rope_parameters["rope_type"]
-            if rope_type != "default" and rope_type not in ROPE_INIT_FUNCTIONS:
-                refuse(f"backbone.{side}.rope_parameters", rope_type, "of a `rope_type` that transformers knows")
-            theta = rope_parameters.get("rope_theta")
-            if not (_is_number(theta) and theta > 0):
-                refuse(f"backbone.{side}.rope_parameters", theta, "of a `rope_theta` above 0")
-            if module.head_dim % 2:
-                refuse(f"backbone.{side}.head_dim", module.head_dim, "even (RoPE turns pairs)")
-            if module.num_attention_heads % module.num_key_value_heads:
-                refuse(
-                    f"backbone.{side}.num_key_value_heads",
-                    module.num_key_value_heads,
-                    f"a divisor of the {module.num_attention_heads} attention heads",
-                )
-        self._validate_codec(refuse)
-
-    def _validate_codec(self, refuse: Callable[[str, object, str], NoReturn]) -> None:
-        codec: Any = self.codec_config
-        if codec is None:
-            return
-        codec_entries = math.prod(codec.quantization_levels)
-        if codec_entries != self.codebook_size:
-            refuse("codebook_size", self.codebook_size, f"{codec_entries}, the codec's number of entries")
-        if not math.isclose(codec.sampling_rate / codec.hop_length, self.frame_rate):
-            refuse("frame_rate", self.frame_rate, f"{codec.sampling_rate / codec.hop_length}, the codec's")
-        if self.sampling_rate != _output_sampling_rate(codec):
-            refuse("sampling_rate", self.sampling_rate, f"{_output_sampling_rate(codec)}, the codec's")
 
     @property
     def vocab_size(self) -> int:
@@ -456,10 +330,6 @@ class T5GemmaTTSConfig(_ReadableConfig):
             no_loss_on_prefix=bool(original.get("no_loss_on_prefix", 1)),
             **{name: value for name, value in optional.items() if value is not None},
         )
-
-
-def _output_sampling_rate(codec: Any) -> int:
-    return getattr(codec, "output_sampling_rate", None) or codec.sampling_rate
 
 
 def _backbone_from_original(backbone: T5GemmaConfig | dict[str, Any]) -> T5GemmaConfig:

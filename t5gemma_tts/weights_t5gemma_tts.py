@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GenerationConfig, T5GemmaConfig
 
-from .configuration_t5gemma_tts import T5GemmaTTSConfig, readable_weights
+from .configuration_checks_t5gemma_tts import readable_weights
+from .configuration_t5gemma_tts import T5GemmaTTSConfig
 from .quantization_t5gemma_tts import quantization_config
 
 

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from transformers import Wav2Vec2BertConfig, Xcodec2Config
 from transformers.utils.hub import cached_file
 
-from .configuration_t5gemma_tts import T5GemmaTTSCodecConfig, readable
+from .configuration_checks_t5gemma_tts import readable
+from .configuration_t5gemma_tts import T5GemmaTTSCodecConfig
 
 
 # the semantic encoder's hidden state 16 is used: later layers are stored, but never run

@@ -21,7 +21,8 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.xcodec2.modeling_xcodec2 import Xcodec2ISTFTHead, Xcodec2ResNetBlock
 
 from .audio_t5gemma_tts import Waveform, check_waveform, resample, to_mono
-from .configuration_t5gemma_tts import T5GemmaTTSCodecConfig, readable_weights
+from .configuration_checks_t5gemma_tts import readable_weights
+from .configuration_t5gemma_tts import T5GemmaTTSCodecConfig
 from .xcodec2_original_t5gemma_tts import (
     config_from_original,
     convert_original_state_dict,

@@ -1,0 +1,1 @@
+../../configuration_checks_t5gemma_tts.py
