@@ -4,8 +4,6 @@
 different lengths, each adding its next column where it is.
 """
 
-import math
-import mmap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
@@ -13,18 +11,14 @@ import torch
 from torch import nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, EncoderDecoderCache
 
+from .pages_t5gemma_tts import untouched_zeros
+
 
 if TYPE_CHECKING:
     from .decode_step_t5gemma_tts import DecodeStep
 
 
-def untouched_zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
-    """Zeros of the kind of `like`; on the CPU, in pages that take memory and time only when they are first used."""
-    size = math.prod(shape) * like.element_size()
-    if like.device.type != "cpu" or not size:
-        return like.new_zeros(shape)
-    pages = mmap.mmap(-1, size, access=mmap.ACCESS_COPY)
-    return torch.frombuffer(pages, dtype=like.dtype).view(shape)
+LONG_SPEECH = 2048  # tokens
 
 
 class RoomyLayer(DynamicLayer):
@@ -45,9 +39,9 @@ class RoomyLayer(DynamicLayer):
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         super().lazy_initialization(key_states, value_states)
+        rows, num_heads = key_states.shape[:2]
         self.key_buffer, self.value_buffer = (
-            untouched_zeros((*states.shape[:2], self.capacity, states.shape[-1]), states)
-            for states in (key_states, value_states)
+            self._buffer(rows, num_heads, self.capacity, states) for states in (key_states, value_states)
         )
         self.set_length(0)
 
@@ -72,9 +66,14 @@ class RoomyLayer(DynamicLayer):
         room = room if length <= room else max(length, 2 * room)
         larger = []
         for buffer, used in ((self.key_buffer, self.keys), (self.value_buffer, self.values)):
-            larger.append(untouched_zeros((rows, buffer.shape[1], room, buffer.shape[3]), buffer))
+            larger.append(self._buffer(rows, buffer.shape[1], room, buffer))
             larger[-1][: used.shape[0], :, : used.shape[2]] = used
         self.key_buffer, self.value_buffer = larger
+
+    @staticmethod
+    def _buffer(rows: int, num_heads: int, room: int, like: torch.Tensor) -> torch.Tensor:
+        # huge pages make all of them take memory at once, which pays where reading them takes most of the time
+        return untouched_zeros((rows, num_heads, room, like.shape[-1]), like, huge=room >= LONG_SPEECH)
 
     def reserve_rows(self, num_rows: int, length: int, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Room for `num_rows` rows of `length` tokens like those of `keys` and `values`."""
@@ -87,7 +86,7 @@ class RoomyLayer(DynamicLayer):
     def set_length(self, length: int) -> None:
         """Shows the first `length` tokens of the first `num_rows` rows."""
         self.keys, self.values = self.key_buffer.narrow(2, 0, length), self.value_buffer.narrow(2, 0, length)
-        if self.num_rows is not None:
+        if self.num_rows is not None and self.num_rows < len(self.key_buffer):
             self.keys, self.values = self.keys[: self.num_rows], self.values[: self.num_rows]
 
     def crop(self, tokens_to_remove: int) -> None:

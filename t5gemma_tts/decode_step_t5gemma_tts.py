@@ -174,7 +174,8 @@ class DecodeStep:
         takes half the calls. `gain` has the root of n.
         """
         scaled, length = self._scaled(hidden, gain)
-        return (scaled / length).to(hidden.dtype)
+        normalised = scaled / length
+        return normalised if normalised.dtype == hidden.dtype else normalised.to(hidden.dtype)
 
     def _added(self, hidden: torch.Tensor, states: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
         """`hidden` and the normalised `states`."""

@@ -12,6 +12,7 @@ from functools import cache
 import torch
 from torch import nn
 
+from .pages_t5gemma_tts import untouched_zeros
 from .quantization_t5gemma_tts import FusedInt8Linear, Int8Linear
 
 
@@ -63,15 +64,26 @@ class _SharedLinear:
 
 
 class _PackedLinear:
-    """What `torch.compile` does with the weights of a frozen model on the CPU, without compiling."""
+    """
+    What `torch.compile` does with the weights of a frozen model on the CPU, without compiling.
+
+    One row is not enough work for that: where there are many outputs, columns side by side are read a third faster.
+    """
 
     TYPICAL_ROWS = 16
+    MANY_OUTPUTS = 4096
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None):
         self.weight, self.bias = torch.ops.mkldnn._reorder_linear_weight(weight, self.TYPICAL_ROWS), bias
+        self.columns = None
+        if len(weight) >= self.MANY_OUTPUTS:
+            self.columns = untouched_zeros((weight.shape[1], len(weight)), weight, huge=True).copy_(weight.t())
         self.least_rows = 6 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 1
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        if self.columns is not None and len(states) == 1:
+            product = torch.mm(states, self.columns)
+            return product if self.bias is None else product + self.bias
         missing = self.least_rows - len(states)
         if missing <= 0:
             return torch.ops.mkldnn._linear_pointwise(states, self.weight, self.bias, "none", [], "")

@@ -110,7 +110,7 @@ def _product(states: torch.Tensor, packed: Any, bias: torch.Tensor | None) -> to
         rows / largest, 1 / LARGEST_INPUT, INPUT_ZERO_POINT, packed
     )
     product = product.mul_(largest) if bias is None else torch.addcmul(bias, product, largest)
-    return product.to(states.dtype)
+    return product if product.dtype == states.dtype else product.to(states.dtype)
 
 
 @dataclass

@@ -13,6 +13,9 @@ import torch
 from .logits_process_t5gemma_tts import SpeechSamplingWarper
 
 
+BLOCK = 64
+
+
 @dataclass
 class SamplingOptions:
     """
@@ -91,7 +94,7 @@ class RowSampler:
         """Probabilities of the candidates of each row, best first, and which these are: `(batch_size, width)` each."""
         vocab_size = scores.shape[-1]
         width = vocab_size if self.width is None else min(self.width, vocab_size)
-        values, candidates = scores.topk(min(width + 1, vocab_size))
+        values, candidates = best_of_blocks(scores, min(width + 1, vocab_size))
         if (values[:, 1:] == values[:, :-1]).any():
             if width < vocab_size:  # ties with the last one stay
                 width = int((scores >= values[:, width - 1 : width]).sum(-1).max())
@@ -114,4 +117,24 @@ class RowSampler:
         return filtered.softmax(-1), candidates
 
 
-__all__ = ["RowSampler", "SamplingOptions"]
+def best_of_blocks(scores: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    As `scores.topk(count)`, in half the time for large vocabularies: the best are in the blocks of the best maxima.
+    Which of several equal ones are found may differ.
+    """
+    num_rows, vocab_size = scores.shape
+    num_blocks = vocab_size // BLOCK
+    if num_blocks < 8 * count:
+        values, indices = scores.topk(count)
+        return values, indices
+    in_blocks = num_blocks * BLOCK
+    blocks = scores[:, :in_blocks].view(num_rows, num_blocks, BLOCK)
+    chosen = blocks.amax(-1).topk(count, sorted=False).indices  # (num_rows, count)
+    found = blocks.gather(1, chosen.unsqueeze(-1).expand(-1, -1, BLOCK)).flatten(1)
+    values, places = torch.cat([found, scores[:, in_blocks:]], dim=1).topk(count)
+    block = chosen.gather(1, (places // BLOCK).clamp(max=count - 1))
+    in_block = block * BLOCK + places % BLOCK
+    return values, torch.where(places < count * BLOCK, in_block, places + (in_blocks - count * BLOCK))
+
+
+__all__ = ["RowSampler", "SamplingOptions", "best_of_blocks"]

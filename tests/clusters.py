@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Iterator
 
@@ -31,6 +32,8 @@ def local_cluster(num_nodes: int = 2, cpus: int = 1) -> Iterator:
         ray.init(address=cluster.address, log_to_driver=False)
         yield cluster
     finally:
+        if "ray.serve" in sys.modules:  # what it knows of a cluster outlives the connection
+            sys.modules["ray.serve"].shutdown()
         ray.shutdown()
         cluster.shutdown()
         os.environ.clear()

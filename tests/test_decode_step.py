@@ -7,7 +7,7 @@ from test_generation import collate, mixed_samples
 from tiny import tiny_config, tiny_model
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration
-from t5gemma_tts.cache_t5gemma_tts import RoomyLayer, SpeechCache
+from t5gemma_tts.cache_t5gemma_tts import LONG_SPEECH, RoomyLayer, SpeechCache
 from t5gemma_tts.decode_step_t5gemma_tts import DecodeStep
 from t5gemma_tts.linear_t5gemma_tts import fuse_linears, packing_works
 from t5gemma_tts.quantization_t5gemma_tts import FusedInt8Linear, Int8Linear
@@ -176,6 +176,15 @@ def test_cache_grows():
     assert torch.equal(keys[2, :, :4], states[1, :, :4]) and torch.equal(keys[2, :, 4:], states[0, :, :1])
 
 
+def test_cache_of_long_speech():
+    layer = RoomyLayer(capacity=LONG_SPEECH)
+    states = torch.randn(2, 3, LONG_SPEECH + 1, 4)
+    keys, values = layer.update(states, -states)
+    assert layer.key_buffer.shape[2] == 2 * LONG_SPEECH
+    assert torch.equal(keys, states) and torch.equal(values, -states)
+    assert not layer.key_buffer[:, :, LONG_SPEECH + 1 :].any()
+
+
 def test_cache_that_is_too_small_grows_while_speaking(monkeypatch):
     model = tiny_model()
     batch = collate(mixed_samples(model.config), model.config)
@@ -189,14 +198,15 @@ def test_cache_that_is_too_small_grows_while_speaking(monkeypatch):
 @pytest.mark.parametrize("pack_weights", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("num_rows", [1, 3, 5])
-def test_fused_linears(pack_weights, bias, num_rows):
-    layers = [torch.nn.Linear(32, width, bias=bias) for width in (16, 8)]
+@pytest.mark.parametrize("first_width", [16, 4096])  # many outputs have one row to themselves
+def test_fused_linears(pack_weights, bias, num_rows, first_width):
+    layers = [torch.nn.Linear(32, width, bias=bias) for width in (first_width, 8)]
     states = torch.randn(num_rows, 32)
     expected = torch.cat([layer(states) for layer in layers], dim=-1)
     fused = fuse_linears(layers, pack_weights)
     with torch.no_grad():
         torch.testing.assert_close(fused(states), expected.detach())
-        torch.testing.assert_close(layers[1](states), expected[:, 16:].detach())
+        torch.testing.assert_close(layers[1](states), expected[:, first_width:].detach())
     assert packing_works()  # with the torch that tests run on
 
 

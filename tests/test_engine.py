@@ -8,7 +8,7 @@ from tiny import tiny_config, tiny_model
 from t5gemma_tts.engine_t5gemma_tts import SpeechEngine, SpeechRequest, speech_requests
 from t5gemma_tts.logits_process_t5gemma_tts import SpeechSamplingWarper
 from t5gemma_tts.quantization_t5gemma_tts import quantize_linears
-from t5gemma_tts.sampling_t5gemma_tts import RowSampler, SamplingOptions
+from t5gemma_tts.sampling_t5gemma_tts import BLOCK, RowSampler, SamplingOptions, best_of_blocks
 
 
 def spoken(model, batch, max_batch_size=16, **kwargs) -> list[list[int]]:
@@ -170,6 +170,23 @@ def test_distribution_is_that_of_the_filter(options):
             ]
         ),
     )
+
+
+@pytest.mark.parametrize("vocab_size", [640, 16 * BLOCK, 16 * BLOCK + 5, 40 * BLOCK + 63])
+def test_best_of_blocks(vocab_size):
+    scores = torch.stack(
+        [torch.randperm(vocab_size, generator=torch.Generator().manual_seed(row)) for row in range(50)]
+    )
+    scores = scores.float()
+    scores[0, -1] = scores[1, 0] = vocab_size  # the best are behind the last block, or in the first
+    for count in (1, 2, 5):
+        values, candidates = best_of_blocks(scores, count)
+        assert torch.equal(values, scores.topk(count).values)
+        assert torch.equal(candidates, scores.topk(count).indices)
+        values, candidates = best_of_blocks((scores / 7).round(), count)  # equal ones
+        assert torch.equal(values, (scores / 7).round().topk(count).values)
+        assert torch.equal((scores / 7).round().gather(1, candidates), values)
+        assert all(len(set(row)) == count for row in candidates.tolist())
 
 
 def test_noise_draws_by_probability():

@@ -1,0 +1,1 @@
+../../pages_t5gemma_tts.py
