@@ -351,12 +351,11 @@ class SpeechEngine:
             )
         if (sampler := self.samplers.get(len(requests))) is None:
             sampler = self.samplers[len(requests)] = RowSampler([one.options for one in requests], scores.device)
-        noise = torch.tensor([request.noise[len(request.token_ids)] for request in requests], dtype=torch.float64)
-        best, chosen = sampler(scores, noise)
+        best, chosen = sampler(scores, [request.noise[len(request.token_ids)] for request in requests])
         spent = [len(request.token_ids) >= request.max_frames for request in requests]
         return [
             eos if is_spent or one_best == eos else one
-            for is_spent, one_best, one in zip(spent, best.tolist(), chosen.tolist(), strict=True)
+            for is_spent, one_best, one in zip(spent, best, chosen, strict=True)
         ]
 
 

@@ -1,7 +1,9 @@
 """The next token of every row: the rules and the filter of `logits_process_t5gemma_tts`, for rows at different places.
 
 Rows bring their own settings and their own random numbers, so what one draws does not depend on the others. Nothing is
-sorted or normalised but the `top_k` best, which gives the distribution of the filter that sees the whole vocabulary.
+sorted or normalised but the `top_k` best, which gives the distribution of the filter that sees the whole vocabulary. A
+few of them are quicker looked at as plain numbers than by the thirty small operations that it takes with tensors, each
+of which finds the processor's caches full of weights.
 """
 
 import math
@@ -13,7 +15,7 @@ import torch
 from .logits_process_t5gemma_tts import SpeechSamplingWarper
 
 
-BLOCK = 64
+FEW = 128  # candidates
 
 
 @dataclass
@@ -44,11 +46,108 @@ class SamplingOptions:
         warper = SpeechSamplingWarper(self.top_k, self.top_p, self.min_p)
         self.top_k, self.top_p, self.min_p = warper.top_k, warper.top_p, warper.min_p
 
+    @property
+    def width(self) -> int:
+        """Candidates that are looked at, of those who look at few."""
+        return self.top_k if self.do_sample else 1
+
+    @property
+    def takes_few(self) -> bool:
+        return not self.do_sample or (0 < self.top_k <= FEW and not self.min_p)
+
 
 class RowSampler:
     """
     Args:
         options (`list[SamplingOptions]`): of each row.
+        device (`torch.device`): of the scores.
+    """
+
+    def __init__(self, options: list[SamplingOptions], device: torch.device):
+        self.options = options
+        self.all_greedy = not any(one.do_sample for one in options)
+        self.few = [row for row, one in enumerate(options) if one.takes_few]
+        self.many = [row for row, one in enumerate(options) if not one.takes_few]
+        self.width = max((options[row].width for row in self.few), default=0)
+        self.filter = CandidateFilter([options[row] for row in self.many], device)
+
+    def __call__(self, scores: torch.Tensor, noise: list[float]) -> tuple[list[int], list[int]]:
+        """
+        Args:
+            scores (`torch.FloatTensor` of shape `(batch_size, vocab_size)`): float32, after the rules.
+            noise (`list[float]`): of each row, from 0 to below 1.
+
+        Returns:
+            the best token and the chosen one of each row.
+        """
+        if self.all_greedy:
+            best = scores.argmax(-1).tolist()
+            return best, best
+        best, chosen = [0] * len(scores), [0] * len(scores)
+        if self.few:
+            found = scores.topk(min(self.width + 1, scores.shape[-1]))
+            lists = found.values.tolist(), found.indices.tolist()
+            for row in self.few:
+                candidates = best_of(scores[row], lists[0][row], lists[1][row], self.options[row].width)
+                best[row] = candidates[0][1]
+                chosen[row] = draw(candidates, self.options[row], noise[row])
+        if self.many:
+            drawn = self.filter.draw(scores[self.many], [noise[row] for row in self.many])
+            for row, one_best, one in zip(self.many, *drawn, strict=True):
+                best[row], chosen[row] = one_best, one
+        return best, chosen
+
+
+def best_of(scores: torch.Tensor, values: list[float], indices: list[int], width: int) -> list[tuple[float, int]]:
+    """
+    The `width` best values and their indices, equal ones by index, and those that equal the last one.
+
+    Args:
+        scores (`torch.FloatTensor` of shape `(vocab_size,)`)
+        values, indices (`list`): the best of them, one more than `width` unless that is all.
+    """
+    width = min(width, len(values))
+    if width < len(values) and values[width] == values[width - 1]:
+        width = int((scores >= values[width - 1]).sum())
+        found = scores.topk(width)
+        values, indices = found.values.tolist(), found.indices.tolist()
+    candidates = list(zip(values[:width], indices[:width], strict=True))
+    candidates.sort(key=lambda candidate: (-candidate[0], candidate[1]))
+    return candidates
+
+
+def draw(candidates: list[tuple[float, int]], options: SamplingOptions, noise: float) -> int:
+    """One of the best candidates, best first, as `top_p` leaves them."""
+    if not options.do_sample:
+        return candidates[0][1]
+    shares = shares_of(candidates, options)
+    rest = noise * sum(shares)
+    for share, (_, index) in zip(shares, candidates, strict=False):
+        rest -= share
+        if rest < 0:
+            return index
+    # rounding left nothing for the noise: the last one that has a share
+    return [index for share, (_, index) in zip(shares, candidates, strict=False) if share][-1]
+
+
+def shares_of(candidates: list[tuple[float, int]], options: SamplingOptions) -> list[float]:
+    """How likely the candidates are, best first, to a factor; those that `top_p` removes have none."""
+    highest = candidates[0][0]
+    shares = [math.exp((value - highest) / options.temperature) for value, _ in candidates]
+    mass, limit = 0.0, options.top_p * sum(shares) if options.top_p < 1 else math.inf
+    for place, share in enumerate(shares):
+        if mass > limit:
+            return shares[:place]
+        mass += share
+    return shares
+
+
+class CandidateFilter:
+    """
+    Rows of many candidates, or whose number is not known beforehand.
+
+    Args:
+        options (`list[SamplingOptions]`): of each row; all of them draw.
         device (`torch.device`): of the scores.
     """
 
@@ -61,40 +160,27 @@ class RowSampler:
         self.top_p = column([one.top_p if one.top_p < 1 else torch.inf for one in options])
         self.min_p = column([one.min_p for one in options])
         self.any_min_p = any(one.min_p for one in options)
-        self.greedy = torch.tensor([not one.do_sample for one in options], device=device)
-        self.all_greedy = not any(one.do_sample for one in options)
         # candidates that any row may need: at most one over `min_p` tokens are that likely
-        needs = [max(one.top_k, math.ceil(1 / one.min_p) if one.min_p else 0) for one in options if one.do_sample]
-        unfiltered = any(one.do_sample and not one.top_k for one in options)
-        self.width = None if unfiltered else max(needs, default=1)
+        needs = [max(one.top_k, math.ceil(1 / one.min_p) if one.min_p else 0) for one in options]
+        self.width = None if any(not one.top_k for one in options) else max(needs, default=1)
         self.all_take_width = all(one.top_k == self.width for one in options)
 
-    def __call__(self, scores: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """
-        Args:
-            scores (`torch.FloatTensor` of shape `(batch_size, vocab_size)`): float32, after the rules.
-            noise (`torch.DoubleTensor` of shape `(batch_size,)`): from 0 to below 1.
-
-        Returns:
-            the best token and the chosen one, each `torch.LongTensor` of shape `(batch_size,)`
-        """
-        if self.all_greedy:
-            best = scores.argmax(-1)
-            return best, best
+    def draw(self, scores: torch.Tensor, noise: list[float]) -> tuple[list[int], list[int]]:
+        """As `RowSampler`."""
         probabilities, candidates = self.distribution(scores)
-        best = candidates[:, 0]
         total = probabilities.double().cumsum(-1)
+        points = torch.tensor(noise, dtype=torch.float64, device=total.device).unsqueeze(-1) * total[:, -1:]
+        place = torch.searchsorted(total, points, right=True)
         # the last candidate that has a share is the last resort against rounding
-        place = torch.searchsorted(total, noise.to(total.device).unsqueeze(-1) * total[:, -1:], right=True)
         last = (probabilities > 0).sum(-1, keepdim=True) - 1
         drawn = candidates.gather(1, torch.minimum(place, last)).squeeze(1)
-        return best, torch.where(self.greedy, best, drawn)
+        return candidates[:, 0].tolist(), drawn.tolist()
 
     def distribution(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Probabilities of the candidates of each row, best first, and which these are: `(batch_size, width)` each."""
         vocab_size = scores.shape[-1]
         width = vocab_size if self.width is None else min(self.width, vocab_size)
-        values, candidates = best_of_blocks(scores, min(width + 1, vocab_size))
+        values, candidates = scores.topk(min(width + 1, vocab_size))
         if (values[:, 1:] == values[:, :-1]).any():
             if width < vocab_size:  # ties with the last one stay
                 width = int((scores >= values[:, width - 1 : width]).sum(-1).max())
@@ -117,24 +203,4 @@ class RowSampler:
         return filtered.softmax(-1), candidates
 
 
-def best_of_blocks(scores: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """
-    As `scores.topk(count)`, in half the time for large vocabularies: the best are in the blocks of the best maxima.
-    Which of several equal ones are found may differ.
-    """
-    num_rows, vocab_size = scores.shape
-    num_blocks = vocab_size // BLOCK
-    if num_blocks < 8 * count:
-        values, indices = scores.topk(count)
-        return values, indices
-    in_blocks = num_blocks * BLOCK
-    blocks = scores[:, :in_blocks].view(num_rows, num_blocks, BLOCK)
-    chosen = blocks.amax(-1).topk(count, sorted=False).indices  # (num_rows, count)
-    found = blocks.gather(1, chosen.unsqueeze(-1).expand(-1, -1, BLOCK)).flatten(1)
-    values, places = torch.cat([found, scores[:, in_blocks:]], dim=1).topk(count)
-    block = chosen.gather(1, (places // BLOCK).clamp(max=count - 1))
-    in_block = block * BLOCK + places % BLOCK
-    return values, torch.where(places < count * BLOCK, in_block, places + (in_blocks - count * BLOCK))
-
-
-__all__ = ["RowSampler", "SamplingOptions", "best_of_blocks"]
+__all__ = ["RowSampler", "SamplingOptions"]

@@ -21,14 +21,13 @@ class SpeechSlots(SpeechState):
 
     layers: list[RoomyLayer]
     text_layers: list[RoomyLayer]
-    bias: torch.Tensor  # of the rows that are shown
 
     def __init__(self, num_layers: int):
         self.layers = [RoomyLayer(0) for _ in range(num_layers)]
         self.text_layers = [RoomyLayer(0) for _ in range(num_layers)]
         self.lengths = torch.zeros(0, dtype=torch.long)
         self.text_lengths = torch.zeros(0, dtype=torch.long)
-        self.text_bias = None
+        self.bias = self.text_bias = None
         self.used = self.shown = 0
 
     @property
@@ -97,7 +96,9 @@ class SpeechSlots(SpeechState):
                 layer.set_length(used)
         keys = self.layers[0].key_buffer
         self.rows = torch.arange(num_rows, device=keys.device)
-        self.bias = attention_bias(torch.arange(keys.shape[2]) < lengths.unsqueeze(-1), keys)
+        self.bias = None  # one row sees all there is
+        if num_rows > 1:
+            self.bias = attention_bias(torch.arange(keys.shape[2]) < lengths.unsqueeze(-1), keys)
         text_allowed = torch.arange(text_used) < text_lengths.unsqueeze(-1)
         self.text_bias = None if text_allowed.all() else attention_bias(text_allowed, keys)
 
@@ -120,9 +121,9 @@ class SpeechSlots(SpeechState):
         self._use(self.column + 1)
         self.columns = lengths.to(self.rows.device, copy=True)
         lengths += 1
-        self.bias[self.rows, 0, 0, self.columns] = 0.0
-        bias, narrow = self._biases(windows, self.columns[:, None, None, None])
-        return (None if self.shown == 1 else bias), narrow  # one row sees all there is
+        if self.bias is not None:
+            self.bias[self.rows, 0, 0, self.columns] = 0.0
+        return self._biases(windows, self.columns[:, None, None, None])
 
     def spans(self, window: int | None) -> list[slice] | None:
         if self.shown == 1 and (window is None or self.used <= window):

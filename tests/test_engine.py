@@ -8,7 +8,7 @@ from tiny import tiny_config, tiny_model
 from t5gemma_tts.engine_t5gemma_tts import SpeechEngine, SpeechRequest, speech_requests
 from t5gemma_tts.logits_process_t5gemma_tts import SpeechSamplingWarper
 from t5gemma_tts.quantization_t5gemma_tts import quantize_linears
-from t5gemma_tts.sampling_t5gemma_tts import BLOCK, RowSampler, SamplingOptions, best_of_blocks
+from t5gemma_tts.sampling_t5gemma_tts import FEW, CandidateFilter, RowSampler, SamplingOptions, best_of, shares_of
 
 
 def spoken(model, batch, max_batch_size=16, **kwargs) -> list[list[int]]:
@@ -157,8 +157,7 @@ def test_distribution_is_that_of_the_filter(options):
     expected = SpeechSamplingWarper(**options)(None, scores / 0.7).softmax(-1)
     # beside rows of other options
     rows = [SamplingOptions(temperature=0.7, **options)] * 6 + [SamplingOptions(top_k=3), SamplingOptions(top_k=11)]
-    sampler = RowSampler(rows, scores.device)
-    probabilities, candidates = sampler.distribution(torch.cat([scores, scores[:2]]))
+    probabilities, candidates = CandidateFilter(rows, scores.device).distribution(torch.cat([scores, scores[:2]]))
     found = torch.zeros(8, 40).scatter(1, candidates, probabilities)
     torch.testing.assert_close(found[:6], expected)
     torch.testing.assert_close(
@@ -170,34 +169,54 @@ def test_distribution_is_that_of_the_filter(options):
             ]
         ),
     )
+    if rows[0].takes_few:
+        assert not options.get("min_p")
+        torch.testing.assert_close(torch.stack([shares_in(row, rows[0]) for row in scores]), expected)
 
 
-@pytest.mark.parametrize("vocab_size", [640, 16 * BLOCK, 16 * BLOCK + 5, 40 * BLOCK + 63])
-def test_best_of_blocks(vocab_size):
-    scores = torch.stack(
-        [torch.randperm(vocab_size, generator=torch.Generator().manual_seed(row)) for row in range(50)]
-    )
-    scores = scores.float()
-    scores[0, -1] = scores[1, 0] = vocab_size  # the best are behind the last block, or in the first
-    for count in (1, 2, 5):
-        values, candidates = best_of_blocks(scores, count)
-        assert torch.equal(values, scores.topk(count).values)
-        assert torch.equal(candidates, scores.topk(count).indices)
-        values, candidates = best_of_blocks((scores / 7).round(), count)  # equal ones
-        assert torch.equal(values, (scores / 7).round().topk(count).values)
-        assert torch.equal((scores / 7).round().gather(1, candidates), values)
-        assert all(len(set(row)) == count for row in candidates.tolist())
+def shares_in(scores: torch.Tensor, options: SamplingOptions) -> torch.Tensor:
+    """Probabilities as they are drawn from among few candidates, of all tokens."""
+    found = scores.topk(min(options.width + 1, len(scores)))
+    candidates = best_of(scores, found.values.tolist(), found.indices.tolist(), options.width)
+    shares = torch.zeros(len(scores))
+    for share, (value, index) in zip(shares_of(candidates, options), candidates, strict=False):
+        assert value == scores[index]
+        shares[index] = share
+    return shares / shares.sum()
 
 
-def test_noise_draws_by_probability():
-    scores = torch.tensor([[0.0, 1.0, 2.0, -1.0]]).log_softmax(-1)
-    noise = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
-    sampler = RowSampler([SamplingOptions(top_k=3)] * 1000, scores.device)
+@pytest.mark.parametrize("options", [{"top_k": 3}, {"top_k": FEW + 1}, {"top_k": 0}, {"top_k": 0, "top_p": 0.9}])
+def test_noise_draws_by_probability(options):
+    scores = torch.tensor([[0.0, 1.0, 2.0, -1.0, -torch.inf]]).log_softmax(-1)
+    noise = ((torch.arange(1000, dtype=torch.float64) + 0.5) / 1000).tolist()
+    sampler = RowSampler([SamplingOptions(**options)] * 1000, scores.device)
     best, drawn = sampler(scores.expand(1000, -1), noise)
-    assert set(best.tolist()) == {2}
-    expected = scores[0, :3].softmax(-1)
-    torch.testing.assert_close(drawn.bincount(minlength=4)[:3] / 1000, expected, rtol=0, atol=1e-3)
-    assert 3 not in drawn
+    assert set(best) == {2}
+    expected = SpeechSamplingWarper(**options)(None, scores).softmax(-1)[0]
+    found = torch.tensor(drawn).bincount(minlength=5) / 1000
+    torch.testing.assert_close(found, expected, rtol=0, atol=1.1e-3)
+    assert not found[expected == 0].any()
+    edges = RowSampler([SamplingOptions(**options)] * 2, scores.device)
+    assert edges(scores.expand(2, -1), [0.0, 1 - 2**-53])[1] == [2, 3 if expected[3] else 0]
+
+
+def test_rows_of_all_kinds_draw_as_they_do_alone():
+    scores = torch.randn(6, 300, generator=torch.Generator().manual_seed(0))
+    scores[3] = (scores[3] * 2).round()  # ties
+    options = [
+        SamplingOptions(top_k=4, top_p=0.8),
+        SamplingOptions(top_k=0),
+        SamplingOptions(do_sample=False),
+        SamplingOptions(top_k=20, temperature=2.0),
+        SamplingOptions(top_k=3, min_p=0.01),
+        SamplingOptions(do_sample=False, top_k=0),
+    ]
+    noise = [0.1, 0.3, 0.5, 0.7, 0.8, 0.9]
+    best, chosen = RowSampler(options, scores.device)(scores, noise)
+    for row, one in enumerate(options):
+        alone = RowSampler([one], scores.device)(scores[row : row + 1], noise[row : row + 1])
+        assert alone == ([best[row]], [chosen[row]])
+        assert scores[row, best[row]] == scores[row].max() and (one.do_sample or best[row] == chosen[row])
 
 
 def test_bad_requests_are_refused():
