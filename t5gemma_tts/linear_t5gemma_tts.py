@@ -1,13 +1,13 @@
 """Linear layers side by side as one: projections of the same input read it once and run as one product.
 
-On the CPU, float32 weights are also laid out for oneDNN's kernels once instead of at every call, which makes a step of
-one token up to twice as fast and one of sixteen up to three times. That layout is a copy of the weights;
-`pack_weights=False` saves its memory. Elsewhere the weights of the given layers become views of the fused ones, so that
+On the CPU, float32 weights are also laid out once instead of at every call, one way for one row and another one for
+more, which makes a step of one token up to twice as fast and one of sixteen up to three times. Each layout is a copy of
+the weights, made when it is first needed; `pack_weights=False` saves that memory. Elsewhere the weights of the given layers become views of the fused ones, so that
 nothing is held twice and saving sees the same tensors as before.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, cached_property
 
 import torch
 from torch import nn
@@ -23,7 +23,7 @@ def fuse_linears(layers: Sequence[nn.Module], pack_weights: bool = True) -> Call
     Args:
         layers (sequence of `nn.Module`): plain `nn.Linear`s are fused, `Int8Linear`s as well; others (adapters, other
             quantisers' layers) are called.
-        pack_weights (`bool`, *optional*, defaults to `True`): on the CPU in float32, keep a packed copy.
+        pack_weights (`bool`, *optional*, defaults to `True`): on the CPU in float32, keep packed copies.
     """
     quantized = [layer for layer in layers if type(layer) is Int8Linear]
     if len(quantized) == len(layers):
@@ -41,7 +41,7 @@ def fuse_linears(layers: Sequence[nn.Module], pack_weights: bool = True) -> Call
         ).detach()
     first = weights[0]
     if pack_weights and first.device.type == "cpu" and first.dtype == torch.float32 and packing_works():
-        return _PackedLinear(torch.cat(weights).detach() if len(weights) > 1 else first.detach(), bias)
+        return _PackedLinear(weights, bias)
     return _SharedLinear(_share(weights), bias)
 
 
@@ -67,29 +67,44 @@ class _PackedLinear:
     """
     What `torch.compile` does with the weights of a frozen model on the CPU, without compiling.
 
-    One row is not enough work for that: where there are many outputs, columns side by side are read a third faster.
+    One row is not enough work for that layout: its time is that of reading the weights, which goes up to a third faster
+    from columns side by side, unless there are few of them. Each copy is made when it is first needed.
     """
 
     TYPICAL_ROWS = 16
-    MANY_OUTPUTS = 4096
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None):
-        self.weight, self.bias = torch.ops.mkldnn._reorder_linear_weight(weight, self.TYPICAL_ROWS), bias
-        self.columns = None
-        if len(weight) >= self.MANY_OUTPUTS:
-            self.columns = untouched_zeros((weight.shape[1], len(weight)), weight, huge=True).copy_(weight.t())
+    def __init__(self, weights: Sequence[torch.Tensor], bias: torch.Tensor | None):
+        self.weights, self.bias = weights, bias
+        self.by_columns = sum(map(len, weights)) >= weights[0].shape[1]
         self.least_rows = 6 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 1
 
+    @cached_property
+    def packed(self) -> torch.Tensor:
+        weights = [weight.detach() for weight in self.weights]
+        whole = torch.cat(weights) if len(weights) > 1 else weights[0]
+        return torch.ops.mkldnn._reorder_linear_weight(whole, self.TYPICAL_ROWS)
+
+    @cached_property
+    def columns(self) -> torch.Tensor:
+        """(in_features, out_features)"""
+        first = self.weights[0].detach()
+        columns = untouched_zeros((first.shape[1], sum(map(len, self.weights))), first, huge=True)
+        for place, weight in zip(
+            columns.split([len(weight) for weight in self.weights], dim=1), self.weights, strict=True
+        ):
+            place.copy_(weight.detach().t())
+        return columns
+
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
-        if self.columns is not None and len(states) == 1:
+        if self.by_columns and len(states) == 1:
             product = torch.mm(states, self.columns)
             return product if self.bias is None else product + self.bias
         missing = self.least_rows - len(states)
         if missing <= 0:
-            return torch.ops.mkldnn._linear_pointwise(states, self.weight, self.bias, "none", [], "")
+            return torch.ops.mkldnn._linear_pointwise(states, self.packed, self.bias, "none", [], "")
         # oneDNN's kernel for AVX512 reads the weights a fifth faster for six rows than for one
         rows = nn.functional.pad(states, (0, 0, 0, missing))
-        return torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, "none", [], "")[: len(states)]
+        return torch.ops.mkldnn._linear_pointwise(rows, self.packed, self.bias, "none", [], "")[: len(states)]
 
 
 def _share(weights: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -106,8 +121,8 @@ def _share(weights: Sequence[torch.Tensor]) -> torch.Tensor:
 def packing_works() -> bool:
     """Whether this torch has oneDNN's operators as `_PackedLinear` calls them: they are no public interface."""
     try:
-        packed = _PackedLinear(torch.eye(16), None)
-        return torch.equal(packed(torch.ones(1, 16)), torch.ones(1, 16))
+        packed = _PackedLinear([torch.eye(16)], None)
+        return torch.equal(packed(torch.ones(2, 16)), torch.ones(2, 16))
     except (AttributeError, NotImplementedError, RuntimeError):  # torch without oneDNN, or whose operators changed
         return False
 

@@ -105,7 +105,7 @@ def _pack(layers: Sequence[Int8Linear]) -> Any:
 def _product(states: torch.Tensor, packed: Any, bias: torch.Tensor | None) -> torch.Tensor:
     """(num_rows, in_features) -> (num_rows, out_features), of the same dtype."""
     rows = states.float()
-    largest = rows.abs().amax(-1, keepdim=True).clamp_(min=SMALLEST)
+    largest = rows.abs().amax(-1, keepdim=True)  # where it is 0, what 0 / 0 is rounded to is multiplied by 0
     product = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
         rows / largest, 1 / LARGEST_INPUT, INPUT_ZERO_POINT, packed
     )

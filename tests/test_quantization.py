@@ -24,18 +24,20 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_linear_is_close(bias):
+@pytest.mark.parametrize("width", [256, 100, 7])
+def test_linear_is_close(bias, width):
     torch.manual_seed(0)
-    layer = torch.nn.Linear(256, 40, bias=bias)
+    layer = torch.nn.Linear(width, 40, bias=bias)
     with torch.no_grad():
         layer.weight[3] = 0
         layer.weight[4] *= 100
     quantized = Int8Linear.from_linear(layer)
-    states = torch.randn(2, 5, 256) * torch.tensor([[1e-3], [1.0], [1e3], [0.0], [10.0]])
+    states = torch.randn(2, 5, width) * torch.tensor([[1e-3], [1.0], [1e3], [0.0], [10.0]])
     expected = layer(states).detach()
     assert quantized(states).shape == expected.shape
     most = layer.weight.norm(dim=-1) * states.norm(dim=-1, keepdim=True)  # that a product can be
     assert ((quantized(states) - expected).abs() <= 0.005 * most + 1e-6).all()  # inputs have 7 bits
+    assert torch.equal(quantized(states)[:, 3], (layer.bias.detach() if bias else torch.zeros(40)).expand(2, -1))
     assert quantized(states.double()).dtype == torch.float64
 
 

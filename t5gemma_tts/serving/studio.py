@@ -124,10 +124,16 @@ class Studio:
         self._codec_worker = ThreadPoolExecutor(1, thread_name_prefix="codec")
 
     async def warm_up(self) -> None:
-        """Speaks a word to nobody: what is loaded or packed at first use shall not keep the first one waiting."""
+        """
+        Speaks a word to nobody, alone and in company: what is loaded or packed at first use shall not keep the first one
+        waiting.
+        """
         deadline_seconds, self.deadline_seconds = self.deadline_seconds, None  # loading takes what it takes
         try:
-            await self.speak(Job(WARM_UP_TEXT, language="en", seed=0))
+            job = Job(WARM_UP_TEXT, language="en", seed=0)
+            await self.speak(job)
+            if self.speaker.max_batch_size > 1:
+                await asyncio.gather(self.speak(job), self.speak(job))
         finally:
             self.deadline_seconds = deadline_seconds
 
