@@ -2,8 +2,8 @@
 
 On the CPU, float32 weights are also laid out once instead of at every call, one way for one row and another one for
 more, which makes a step of one token up to twice as fast and one of sixteen up to three times. Each layout is a copy of
-the weights, made when it is first needed; `pack_weights=False` saves that memory. Elsewhere the weights of the given layers become views of the fused ones, so that
-nothing is held twice and saving sees the same tensors as before.
+the weights, made when it is first needed; `pack_weights=False` saves that memory. Elsewhere the weights of the given
+layers become views of the fused ones, so that nothing is held twice and saving sees the same tensors as before.
 """
 
 from collections.abc import Callable, Sequence

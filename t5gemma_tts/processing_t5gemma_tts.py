@@ -1,7 +1,6 @@
 """Processor of T5Gemma-TTS: texts and reference recordings to tensors, audio tokens to waveforms."""
 
 import math
-import operator
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +18,7 @@ from transformers import (
 from .configuration_t5gemma_tts import T5GemmaTTSConfig
 from .duration_t5gemma_tts import estimate_duration
 from .numbers_t5gemma_tts import is_finite_number
-from .reference_t5gemma_tts import ReferenceAudio, Transcriber, load_transcriber, read_reference
+from .reference_t5gemma_tts import ReferenceAudio, Transcriber, load_transcriber, read_codes, read_reference
 from .speech_output_t5gemma_tts import SpeechOutputMixin
 from .text_t5gemma_tts import normalize_text
 from .xcodec2_t5gemma_tts import XCodec2
@@ -346,16 +345,7 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         `{"codes": codes}` as `reference_audio` stands for a voice that is encoded already.
         """
         if isinstance(audio, dict) and "codes" in audio:
-            try:
-                codes = [operator.index(code) for code in audio["codes"]]
-            except TypeError as error:
-                raise ValueError(
-                    f"`reference_audio['codes']` must be a list of integers, got {audio['codes']!r:.100}."
-                ) from error
-            if not codes or not all(0 <= code < self.codebook_size for code in codes):
-                raise ValueError(
-                    f"`reference_audio['codes']` must be one or more codes below {self.codebook_size}, got {codes[:8]}."
-                )
+            codes = read_codes(audio["codes"], self.codebook_size)
             if not isinstance(text, str) or not text.strip():
                 raise ValueError(f"`reference_text` must say what the codes of the reference say, got {text!r}.")
             return codes, len(codes) / self.frame_rate, text

@@ -1,5 +1,6 @@
 """Reference recordings as callers give them: reading the audio, and transcribing it where its words are not given."""
 
+import operator
 import os
 from collections.abc import Callable
 from typing import Any
@@ -78,4 +79,20 @@ def load_transcriber(asr: str | Transcriber, device: str | torch.device | None =
     return transcribe
 
 
-__all__ = ["ReferenceAudio", "Transcriber", "load_transcriber", "read_reference"]
+def read_codes(codes: Any, codebook_size: int) -> list[int]:
+    """
+    Codes of a reference, from a list, array or tensor of integers.
+
+    Raises:
+        ValueError: for other things, and codes that the codec has not.
+    """
+    try:
+        read = [operator.index(code) for code in codes]
+    except TypeError as error:
+        raise ValueError(f"`reference_audio['codes']` must be a list of integers, got {codes!r:.100}.") from error
+    if not read or not all(0 <= code < codebook_size for code in read):
+        raise ValueError(f"`reference_audio['codes']` must be one or more codes below {codebook_size}, got {read[:8]}.")
+    return read
+
+
+__all__ = ["ReferenceAudio", "Transcriber", "load_transcriber", "read_codes", "read_reference"]

@@ -125,8 +125,7 @@ class Studio:
 
     async def warm_up(self) -> None:
         """
-        Speaks a word to nobody, alone and in company: what is loaded or packed at first use shall not keep the first one
-        waiting.
+        Speaks a word to nobody, alone and in company: what is loaded or packed at first use shall keep no one waiting.
         """
         deadline_seconds, self.deadline_seconds = self.deadline_seconds, None  # loading takes what it takes
         try:
