@@ -11,6 +11,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from statistics import median as median_of
 
 import torch
 
@@ -89,31 +90,33 @@ def delay(model, short: int, count: int) -> dict:
 
 
 def step_speed(model, lengths: tuple[int, ...], steps: int) -> dict:
-    """Tokens per second of one row after so many frames."""
+    """Tokens per second of one row after so many frames, in turns."""
+    step = model.decode_step()
+    with torch.no_grad():
+        places = {length: place_after(model, length, steps) for length in lengths}
+        seconds: dict[int, list[float]] = {length: [] for length in lengths}
+        for _ in range(steps):
+            for length, slots in places.items():
+                start = time.perf_counter()
+                step.logits(step(torch.tensor([1]), torch.tensor([1.0]), slots))
+                seconds[length].append(time.perf_counter() - start)
+    return {"ratio": median_of(seconds[lengths[0]]) / median_of(seconds[lengths[1]])}
+
+
+def place_after(model, num_frames: int, room: int):
+    """One row that has said so much and has room for more."""
     from t5gemma_tts.cache_t5gemma_tts import SpeechCache
     from t5gemma_tts.slots_t5gemma_tts import SpeechSlots
 
     config = model.config.backbone.decoder
-    shape = (1, config.num_key_value_heads, TEXT_TOKENS, config.head_dim)
-    step = model.decode_step()
-    speeds = {}
-    with torch.no_grad():
-        for length in lengths:
-            cache = SpeechCache(config.num_hidden_layers, capacity=length)
-            for index in range(config.num_hidden_layers):
-                said = (1, config.num_key_value_heads, length, config.head_dim)
-                cache.self_attention_cache.update(torch.randn(said), torch.randn(said), index)
-            slots = SpeechSlots(config.num_hidden_layers)
-            texts = [(torch.randn(shape), torch.randn(shape))] * config.num_hidden_layers
-            slots.add(texts, cache, room=length + steps + 2)
-            slots.show(1)
-            seconds = []
-            for _ in range(steps):
-                start = time.perf_counter()
-                step.logits(step(torch.tensor([1]), torch.tensor([1.0]), slots))
-                seconds.append(time.perf_counter() - start)
-            speeds[length] = 1 / sorted(seconds)[steps // 2]
-    return {"ratio": speeds[lengths[1]] / speeds[lengths[0]]}
+    text, said = ((1, config.num_key_value_heads, length, config.head_dim) for length in (TEXT_TOKENS, num_frames))
+    cache = SpeechCache(config.num_hidden_layers, capacity=num_frames)
+    for index in range(config.num_hidden_layers):
+        cache.self_attention_cache.update(torch.randn(said), torch.randn(said), index)
+    slots = SpeechSlots(config.num_hidden_layers)
+    slots.add([(torch.randn(text), torch.randn(text))] * config.num_hidden_layers, cache, num_frames + room + 2)
+    slots.show(1)
+    return slots
 
 
 def timed(function, *arguments) -> dict:

@@ -16,7 +16,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ONE_VOICE = ("--speaker", "hibari")
 NO_SAMPLES = ("--samples", "0")
 VOICES = ("--speaker-encoder", "resemblyzer")
-CODEC_CLIPS = 120
 # folder: what it is called, and options of `t5gemma-tts evaluate`
 SETS = {
     "held_out": ("held-out sentences", (*ONE_VOICE, *VOICES, "--dnsmos")),
@@ -72,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     if again or not figures.is_file():
         summary, _ = evaluate_codec(
             load_codec(arguments.model, "cpu"),
-            select_recordings([str(arguments.corpus)], VALIDATION, arguments.limit or CODEC_CLIPS),
+            select_recordings([str(arguments.corpus)], VALIDATION, arguments.limit),
             recognise=load_recogniser(arguments.asr, "en"),
             rate=load_dnsmos(),
         )
