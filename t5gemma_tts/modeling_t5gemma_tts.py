@@ -62,7 +62,7 @@ class T5GemmaTTSForConditionalGeneration(T5GemmaTTSWeightsMixin, T5GemmaTTSPreTr
 
     Attributes:
         pack_weights (`bool`): as in `fuse_linears`: on the CPU in float32, a copy of the decoder's weights is made when
-            it first speaks, for speed. False saves its memory.
+            it first speaks one text, and another one when it first speaks several, for speed. False saves their memory.
     """
 
     main_input_name = "input_ids"
