@@ -7,6 +7,7 @@ left (8 could overflow where the processor adds pairs in 16 bits). Less than hal
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -19,7 +20,6 @@ from transformers.utils.quantization_config import BitsAndBytesConfig, Quantizat
 METHOD = "t5gemma_tts_int8"
 LARGEST_WEIGHT = 127
 SMALLEST = torch.finfo(torch.float32).tiny
-FBGEMM_LINEAR: Any = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
 LARGEST_INPUT, INPUT_ZERO_POINT = 63, 64  # 1 to 127 of an unsigned byte
 
 
@@ -103,12 +103,21 @@ def _pack(layers: Sequence[Int8Linear]) -> Any:
     )
 
 
+@cache
+def _direct_linear() -> Callable[..., torch.Tensor]:
+    """fbgemm's product without the look that `torch.ops` takes at every argument for tracers, which takes microseconds."""
+    operator = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
+    return getattr(operator, "_op", operator)  # no public name: where torch has another one, the look it is
+
+
 def _product(states: torch.Tensor, packed: Any, bias: torch.Tensor | None) -> torch.Tensor:
     """(num_rows, in_features) -> (num_rows, out_features), of the same dtype."""
     rows = states.float()
     largest = rows.abs().amax(-1, keepdim=True)  # where it is 0, what 0 / 0 is rounded to is multiplied by 0
-    # called directly: `torch.ops` looks at every argument first, for tracers, which takes longer than a small product
-    linear: Any = FBGEMM_LINEAR if torch.compiler.is_compiling() else FBGEMM_LINEAR._op
+    if torch.compiler.is_compiling():
+        linear: Any = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
+    else:
+        linear = _direct_linear()
     product = linear(rows / largest, 1 / LARGEST_INPUT, INPUT_ZERO_POINT, packed)
     product = product.mul_(largest) if bias is None else torch.addcmul(bias, product, largest)
     return product if product.dtype == states.dtype else product.to(states.dtype)

@@ -88,7 +88,7 @@ class RowSampler:
             found = scores.topk(min(self.width + 1, scores.shape[-1]))
             lists = found.values.tolist(), found.indices.tolist()
             for row in self.few:
-                candidates = best_of(scores[row], lists[0][row], lists[1][row], self.options[row].width)
+                candidates = best_of(scores, row, lists[0][row], lists[1][row], self.options[row].width)
                 best[row] = candidates[0][1]
                 chosen[row] = draw(candidates, self.options[row], noise[row])
         if self.many:
@@ -98,18 +98,20 @@ class RowSampler:
         return best, chosen
 
 
-def best_of(scores: torch.Tensor, values: list[float], indices: list[int], width: int) -> list[tuple[float, int]]:
+def best_of(
+    scores: torch.Tensor, row: int, values: list[float], indices: list[int], width: int
+) -> list[tuple[float, int]]:
     """
     The `width` best values and their indices, equal ones by index, and those that equal the last one.
 
     Args:
-        scores (`torch.FloatTensor` of shape `(vocab_size,)`)
-        values, indices (`list`): the best of them, one more than `width` unless that is all.
+        scores (`torch.FloatTensor` of shape `(batch_size, vocab_size)`)
+        values, indices (`list`): the best of `row`, one more than `width` unless that is all.
     """
     width = min(width, len(values))
     if width < len(values) and values[width] == values[width - 1]:
-        width = int((scores >= values[width - 1]).sum())
-        found = scores.topk(width)
+        width = int((scores[row] >= values[width - 1]).sum())
+        found = scores[row].topk(width)
         values, indices = found.values.tolist(), found.indices.tolist()
     candidates = list(zip(values[:width], indices[:width], strict=True))
     candidates.sort(key=lambda candidate: (-candidate[0], candidate[1]))

@@ -177,7 +177,7 @@ def test_distribution_is_that_of_the_filter(options):
 def shares_in(scores: torch.Tensor, options: SamplingOptions) -> torch.Tensor:
     """Probabilities as they are drawn from among few candidates, of all tokens."""
     found = scores.topk(min(options.width + 1, len(scores)))
-    candidates = best_of(scores, found.values.tolist(), found.indices.tolist(), options.width)
+    candidates = best_of(scores.unsqueeze(0), 0, found.values.tolist(), found.indices.tolist(), options.width)
     shares = torch.zeros(len(scores))
     for share, (value, index) in zip(shares_of(candidates, options), candidates, strict=False):
         assert value == scores[index]
