@@ -185,7 +185,7 @@ class DecodeStep:
         return hidden + (scaled / length).to(hidden.dtype)
 
     def _scaled(self, hidden: torch.Tensor, gain: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        states = hidden.float()
+        states = hidden if hidden.dtype == torch.float32 else hidden.float()
         length = torch.linalg.vector_norm(states, dim=-1, keepdim=True)  # (batch_size, 1)
         return states * gain, torch.hypot(length, self.floor)
 

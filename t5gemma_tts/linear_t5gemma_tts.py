@@ -23,11 +23,11 @@ def fuse_linears(layers: Sequence[nn.Module], pack_weights: bool = True) -> Call
     Args:
         layers (sequence of `nn.Module`): plain `nn.Linear`s are fused, `Int8Linear`s as well; others (adapters, other
             quantisers' layers) are called.
-        pack_weights (`bool`, *optional*, defaults to `True`): on the CPU in float32, keep packed copies.
+        pack_weights (`bool`, *optional*, defaults to `True`): on the CPU in float32 and int8, keep packed copies.
     """
     quantized = [layer for layer in layers if type(layer) is Int8Linear]
     if len(quantized) == len(layers):
-        return FusedInt8Linear(quantized)
+        return FusedInt8Linear(quantized, pack_weights)
     # quantisers such as torchao's leave the layer and replace its weight
     plain = [layer for layer in layers if type(layer) is nn.Linear and type(layer.weight) is nn.Parameter]
     if len(plain) < len(layers) or len({layer.weight.dtype for layer in plain}) > 1:

@@ -212,12 +212,30 @@ def test_fused_linears(pack_weights, bias, num_rows, first_width):
 
 @pytest.mark.parametrize("biases", [(True, True), (True, False), (False, False)])
 @pytest.mark.parametrize("num_rows", [1, 16])
-def test_fused_int8_linears_give_the_same_bits(biases, num_rows):
+@pytest.mark.parametrize(("in_features", "folds"), [(7, 4), (96, 4), (768, 2), (1024, 1)])
+@pytest.mark.parametrize("widths", [(64, 200), (33,), (5, 2, 1)])
+def test_fused_int8_linears_give_the_same_bits(biases, num_rows, in_features, folds, widths):
     layers = [
-        Int8Linear.from_linear(torch.nn.Linear(96, width, bias=bias))
-        for width, bias in zip((64, 200), biases, strict=True)
+        Int8Linear.from_linear(torch.nn.Linear(in_features, width, bias=bias))
+        for width, bias in zip(widths, biases, strict=False)
     ]
-    states = torch.randn(num_rows, 96)
+    states = torch.randn(num_rows, in_features) * torch.logspace(-3, 3, num_rows).unsqueeze(-1)
     fused = fuse_linears(layers)
-    assert isinstance(fused, FusedInt8Linear)
-    assert torch.equal(fused(states), torch.cat([layer(states) for layer in layers], dim=-1))
+    assert isinstance(fused, FusedInt8Linear) and fused.folds == folds
+    expected = torch.cat([layer(states) for layer in layers], dim=-1)
+    assert torch.equal(fused(states), expected)
+    assert torch.equal(fuse_linears(layers, pack_weights=False)(states), expected)
+    nothing = torch.zeros(1, in_features)
+    assert torch.equal(fused(nothing), torch.cat([layer(nothing) for layer in layers], dim=-1))
+
+
+def test_int8_layouts_are_made_when_they_are_needed():
+    layers = [Int8Linear.from_linear(torch.nn.Linear(96, 8)) for _ in range(2)]
+    fused = fuse_linears(layers)
+    fused(torch.randn(1, 96))
+    assert "folded" in vars(fused) and "packed" not in vars(fused)
+    fused(torch.randn(2, 96))
+    assert "packed" in vars(fused)
+    unpacked = fuse_linears(layers, pack_weights=False)
+    unpacked(torch.randn(1, 96))
+    assert "folded" not in vars(unpacked)
