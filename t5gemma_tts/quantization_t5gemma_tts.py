@@ -8,7 +8,7 @@ left (255 could overflow where the processor adds pairs in 16 bits). Less than h
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -123,7 +123,7 @@ class FusedInt8Linear:
             return _product(states, self.packed, self.bias)
         row, largest = _normalised(states)
         diagonal = torch.cat([row, self.nothing] * (self.folds - 1) + [row], dim=1).view(self.folds, -1)
-        product = _direct_linear()(diagonal, 1 / LARGEST_INPUT, INPUT_ZERO_POINT, self.folded).view(1, -1)
+        product = _fbgemm(diagonal, self.folded).view(1, -1)
         if product.shape[1] > self.out_features:
             product = product[:, : self.out_features]
         return _scaled(product.mul_(self.scale), largest, self.bias, states.dtype)
@@ -137,21 +137,23 @@ def _pack(weight: torch.Tensor, scale: torch.Tensor) -> Any:
     )
 
 
-@cache
-def _direct_linear() -> Callable[..., torch.Tensor]:
-    """fbgemm's product without the look that `torch.ops` takes at every argument for tracers: microseconds saved."""
-    operator = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
+def direct(operator: Any) -> Callable[..., torch.Tensor]:
+    """The same without the look that `torch.ops` takes at every argument for tracers: microseconds saved."""
     return getattr(operator, "_op", operator)  # no public name: where torch has another one, the look it is
 
 
 def _product(states: torch.Tensor, packed: Any, bias: torch.Tensor | None) -> torch.Tensor:
     """(num_rows, in_features) -> (num_rows, out_features), of the same dtype."""
     rows, largest = _normalised(states)
-    if torch.compiler.is_compiling():
-        linear: Any = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
-    else:
-        linear = _direct_linear()
-    return _scaled(linear(rows, 1 / LARGEST_INPUT, INPUT_ZERO_POINT, packed), largest, bias, states.dtype)
+    return _scaled(_fbgemm(rows, packed), largest, bias, states.dtype)
+
+
+def _fbgemm(rows: torch.Tensor, packed: Any) -> torch.Tensor:
+    """Of rows from -1 to 1."""
+    linear: Any = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
+    if not torch.compiler.is_compiling():
+        linear = direct(linear)
+    return linear(rows, 1 / LARGEST_INPUT, INPUT_ZERO_POINT, packed)
 
 
 def _normalised(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -271,4 +273,12 @@ def quantization_config(name: str) -> QuantizationConfigMixin:
     return QUANTIZATIONS[name]()
 
 
-__all__ = ["QUANTIZATIONS", "FusedInt8Linear", "Int8Config", "Int8Linear", "quantization_config", "quantize_linears"]
+__all__ = [
+    "QUANTIZATIONS",
+    "FusedInt8Linear",
+    "Int8Config",
+    "Int8Linear",
+    "direct",
+    "quantization_config",
+    "quantize_linears",
+]

@@ -83,6 +83,23 @@ def test_frozen_encoder_keeps_codes_while_the_decoder_learns(trained, recordings
     assert not np.allclose(old.decode(codes), new.decode(codes), atol=1e-4)
 
 
+def test_frozen_decoder_keeps_what_codes_sound_like_while_the_encoder_learns(trained, recordings, tmp_path):
+    before, _ = trained
+    train(recordings, tmp_path / "run", model=before, freeze_decoder=True, freeze_waveform_encoder=True, max_steps=8)
+    old, new = XCodec2.from_pretrained(before), XCodec2.from_pretrained(tmp_path / "run")
+    weights = new.model.state_dict()
+    changed = {name for name, tensor in old.model.state_dict().items() if not torch.equal(tensor, weights[name])}
+    assert {name.split(".")[0] for name in changed} == {
+        "semantic_encoder",
+        "semantic_adapter",
+        "fc_encoder",
+        "quantizer",
+    }
+    assert not any("project_out" in name for name in changed) and any("project_in" in name for name in changed)
+    codes = old.encode(tone(12000, seed=9), 16000)
+    np.testing.assert_array_equal(old.decode(codes), new.decode(codes))
+
+
 @pytest.mark.parametrize("freeze_encoder", [True, False])
 def test_decoder_of_a_higher_rate(tmp_path, freeze_encoder):
     """The community variant: 16 kHz in, 44.1 kHz out, from 44.1 kHz recordings."""
@@ -233,6 +250,8 @@ def test_schedule_and_perplexity():
         ({"learning_rat": 1}, "learning_rat"),
         ({"model": "somewhere", "hidden_size": 64}, "hidden_size"),
         ({"freeze_encoder": True}, "freeze_encoder"),
+        ({"freeze_decoder": True}, "`freeze_decoder` needs `model`"),
+        ({"model": "somewhere", "freeze_encoder": True, "freeze_decoder": True}, "not `freeze_encoder` as well"),
         ({"hidden_size": 48}, "48"),
         ({"segment_frames": [64]}, "segment_frames"),
         ({"mixed_precision": "fp16"}, "mixed_precision|invalid choice"),

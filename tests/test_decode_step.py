@@ -9,7 +9,7 @@ from tiny import tiny_config, tiny_model
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from t5gemma_tts.cache_t5gemma_tts import LONG_SPEECH, RoomyLayer, SpeechCache
 from t5gemma_tts.decode_step_t5gemma_tts import DecodeStep
-from t5gemma_tts.linear_t5gemma_tts import fuse_linears, packing_works
+from t5gemma_tts.linear_t5gemma_tts import fuse_linears, halves_work, packing_works
 from t5gemma_tts.quantization_t5gemma_tts import FusedInt8Linear, Int8Linear
 
 
@@ -199,15 +199,63 @@ def test_cache_that_is_too_small_grows_while_speaking(monkeypatch):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("num_rows", [1, 3, 5])
 @pytest.mark.parametrize("first_width", [16, 4096])  # many outputs have one row to themselves
-def test_fused_linears(pack_weights, bias, num_rows, first_width):
-    layers = [torch.nn.Linear(32, width, bias=bias) for width in (first_width, 8)]
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16, torch.float16])
+def test_fused_linears(pack_weights, bias, num_rows, first_width, stored):
+    layers = [torch.nn.Linear(32, width, bias=bias).to(stored).float() for width in (first_width, 8)]
     states = torch.randn(num_rows, 32)
     expected = torch.cat([layer(states) for layer in layers], dim=-1)
     fused = fuse_linears(layers, pack_weights)
     with torch.no_grad():
         torch.testing.assert_close(fused(states), expected.detach())
         torch.testing.assert_close(layers[1](states), expected[:, first_width:].detach())
-    assert packing_works()  # with the torch that tests run on
+    assert packing_works() and halves_work()  # with the torch that tests run on
+    if pack_weights:
+        assert (fused.halves is not None) == (stored != torch.float32)
+
+
+@pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16])
+def test_weights_of_half_checkpoints_lose_nothing_in_sixteen_bits(stored):
+    """Integers have sums without rounding: weights of very different sizes, and inputs that make one of them count."""
+    layer = torch.nn.Linear(64, 40, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_((torch.randint(-255, 256, (40, 64)) * torch.logspace(-20, 0, 64, base=2)).to(stored))
+    packed = fuse_linears([layer])
+    assert packed.halves is not None
+    assert torch.equal(packed(torch.eye(64)), layer.weight.t())
+    states = torch.randn(17, 64)
+    assert torch.equal(packed(states), torch.cat([packed(row) for row in states.split(1)]))
+
+
+@pytest.mark.parametrize(
+    ("weight", "fits"),
+    [
+        (torch.zeros(8, 16), True),
+        (torch.full((8, 16), 2.0**-60), True),
+        (torch.full((8, 16), 2.0**100), True),
+        (torch.cat([torch.full((8, 8), 2.0**-60), torch.ones(8, 8)], dim=1), False),
+        (torch.full((8, 16), 1 + 2.0**-12), False),
+        (torch.full((8, 16), torch.inf), False),
+        (torch.full((8, 16), torch.nan), False),
+    ],
+)
+def test_weights_that_sixteen_bits_cannot_hold(weight, fits):
+    layer = torch.nn.Linear(16, 8, bias=True)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+    packed = fuse_linears([layer])
+    assert (packed.halves is not None) == fits
+    for num_rows in (1, 5):
+        states = torch.rand(num_rows, 16)
+        torch.testing.assert_close(packed(states), layer(states).detach(), equal_nan=True)
+
+
+def test_trained_weights_are_packed_anew():
+    model = tiny_model()
+    model.to(torch.bfloat16).float()
+    assert model.decode_step().out_proj.halves is not None
+    with torch.no_grad():
+        model.audio_head.out_proj.weight.add_(1e-5)
+    assert model.decode_step().out_proj.halves is None
 
 
 @pytest.mark.parametrize("biases", [(True, True), (True, False), (False, False)])

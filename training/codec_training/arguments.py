@@ -28,6 +28,11 @@ class CodecModelArguments:
     freeze_encoder: bool = option(
         False, "Train `acoustic_decoder` alone: encoders and codebook stay, so that codes keep their meaning."
     )
+    freeze_decoder: bool = option(
+        False,
+        "Train the encoder alone, to choose codes better: what each code sounds like stays, so that a speech model of "
+        "these codes needs no training.",
+    )
     freeze_waveform_encoder: bool = option(
         False,
         "Leave the encoder of the waveform as it is, which saves 40 % of a small model's step: for those whose encoder "
@@ -60,12 +65,14 @@ class CodecModelArguments:
             )
         if self.freeze_encoder and self.model is None:
             raise ValueError("`freeze_encoder` needs `model`: the encoder of a new model knows nothing yet.")
+        if self.freeze_decoder and (self.freeze_encoder or self.model is None):
+            raise ValueError("`freeze_decoder` needs `model`, and something to train: not `freeze_encoder` as well.")
 
 
 NEW_MODEL_OPTIONS = tuple(
     name
     for name in CodecModelArguments.__dataclass_fields__
-    if name not in ("model", "freeze_encoder", "freeze_waveform_encoder")
+    if name != "model" and not name.startswith("freeze_")
 )
 
 

@@ -48,7 +48,7 @@ class CodecTrainer:
 
     Args:
         codec (`XCodec2`): Its model is trained in place.
-        freeze_encoder, freeze_waveform_encoder (`bool`): As in `CodecForTraining`.
+        freeze_encoder, freeze_waveform_encoder, freeze_decoder (`bool`): As in `CodecForTraining`.
         arguments (`CodecTrainingArguments`)
         cache (`ClipCache`): Clips for training and validation.
         settings (`dict`): All options of the run, to be kept with the codec and compared when a run goes on.
@@ -64,6 +64,7 @@ class CodecTrainer:
         codec: XCodec2,
         freeze_encoder: bool,
         freeze_waveform_encoder: bool,
+        freeze_decoder: bool,
         arguments: CodecTrainingArguments,
         cache: ClipCache,
         settings: dict,
@@ -74,7 +75,7 @@ class CodecTrainer:
         self.folder = Path(arguments.output_dir)
         device = accelerator.device
         codec.to(device)
-        self.codec = CodecForTraining(codec.model, freeze_encoder, freeze_waveform_encoder).train()
+        self.codec = CodecForTraining(codec.model, freeze_encoder, freeze_waveform_encoder, freeze_decoder).train()
         self.parameters = [parameter for parameter in self.codec.parameters() if parameter.requires_grad]
         self.text_loss = None
         if arguments.text_weight:

@@ -105,16 +105,25 @@ class CodecForTraining(nn.Module):
     Args:
         model (`Xcodec2Model`)
         freeze_encoder (`bool`, *optional*, defaults to `False`): Only `acoustic_decoder` gets gradients.
-        freeze_waveform_encoder (`bool`, *optional*, defaults to `False`): All but `acoustic_encoder` do.
+        freeze_waveform_encoder (`bool`, *optional*, defaults to `False`): `acoustic_encoder` gets none.
+        freeze_decoder (`bool`, *optional*, defaults to `False`): `acoustic_decoder` and the latents of codes get none.
     """
 
-    def __init__(self, model: Xcodec2Model, freeze_encoder: bool = False, freeze_waveform_encoder: bool = False):
+    def __init__(
+        self,
+        model: Xcodec2Model,
+        freeze_encoder: bool = False,
+        freeze_waveform_encoder: bool = False,
+        freeze_decoder: bool = False,
+    ):
         super().__init__()
-        self.model, self.freeze_encoder = model, freeze_encoder
+        self.model = model
         model.requires_grad_(not freeze_encoder)
         if freeze_waveform_encoder:
             model.acoustic_encoder.requires_grad_(False)
-        model.acoustic_decoder.requires_grad_(True)
+        model.acoustic_decoder.requires_grad_(not freeze_decoder)
+        if freeze_decoder:
+            model.quantizer.project_out.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "CodecForTraining":
         """Of the decoder only: encoders run without dropout and masks, as when they are used."""
