@@ -61,8 +61,9 @@ class T5GemmaTTSForConditionalGeneration(T5GemmaTTSWeightsMixin, T5GemmaTTSPreTr
     Text ids and a prompt of audio tokens in, logits over audio tokens out; `generate` speaks.
 
     Attributes:
-        pack_weights (`bool`): as in `fuse_linears`: on the CPU in float32 and int8, a copy of the decoder's weights is made
-            when it first speaks one text, and another one when it first speaks several, for speed. False saves memory.
+        pack_weights (`bool`): as in `fuse_linears`: on the CPU, for speed, a copy of the decoder's weights is made when
+            it first speaks one text, and where one layout does not suit both, another one when it first speaks several.
+            False saves their memory.
     """
 
     main_input_name = "input_ids"

@@ -80,7 +80,7 @@ class FusedInt8Linear:
     """
     What several layers make of one input, concatenated, as one product: the same bits.
 
-    The time of a product with one row is that of reading the weights, padding included: with 768 inputs a quarter of it.
+    The time of a product with one row is that of reading the weights, padding included: a quarter of it for 768 inputs.
     So for one row, two or four outputs stand side by side as one, and the row comes once for each of them, with zeros
     around it. Each layout is made when it is first needed, a copy of the weights unless it is that of a single layer.
 

@@ -70,9 +70,7 @@ class CodecModelArguments:
 
 
 NEW_MODEL_OPTIONS = tuple(
-    name
-    for name in CodecModelArguments.__dataclass_fields__
-    if name != "model" and not name.startswith("freeze_")
+    name for name in CodecModelArguments.__dataclass_fields__ if name != "model" and not name.startswith("freeze_")
 )
 
 
