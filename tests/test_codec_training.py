@@ -314,7 +314,7 @@ def test_figures_and_sounds_go_to_tensorboard(recordings, tmp_path):
     assert {"mel", "codes_used", "eval_mel"} <= set(found["scalars"]) and found["audio"] == ["validation/0"]
 
 
-@pytest.mark.parametrize("name", ["codec", "codec_decoder", "codec_2"])
+@pytest.mark.parametrize("name", ["codec", "codec_decoder", "codec_2", "codec_encoder"])
 def test_recipes_of_the_small_voice(name):
     model, data, training = parse_arguments([str(ROOT / "training" / "recipes" / "nano" / f"{name}.yaml")])
     assert data.data == ["data/nano/corpus"] and training.output_dir.startswith("runs/nano/codec")

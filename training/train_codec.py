@@ -1,4 +1,4 @@
-"""Trains an XCodec2: a new one of any size, or a published one further, whole or its decoder alone.
+"""Trains an XCodec2: a new one of any size, or a published one further, whole, its decoder or its encoder alone.
 
     python training/train_codec.py training/recipes/nano/codec.yaml
     accelerate launch training/train_codec.py --model CODEC --freeze_encoder true --data FOLDER --output_dir OUT
