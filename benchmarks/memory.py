@@ -27,8 +27,11 @@ from benchmarks.models import bb_model  # noqa: E402
 
 
 STORED_INT8 = "int8, saved as such"
+STORED_HALF = "float32, saved in half precision"
+FOLDERS = {STORED_INT8: "int8", STORED_HALF: "half"}  # others are made of a checkpoint in float32
 OPTIONS = {
     "float32": {},
+    STORED_HALF: {"dtype": "float32"},
     "float32, `pack_weights = False`": {"pack_weights": False},
     "bfloat16": {"dtype": "bfloat16"},
     "int8": {"quantization": "int8"},
@@ -82,16 +85,21 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a model of two layers and short sounds, under a minute")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
+    import torch
+
     from t5gemma_tts.loading import load_model
 
     layers, frames, lengths = (2, 10, (10,)) if arguments.quick else (12, 100, (60, 600))
     with tempfile.TemporaryDirectory() as folder:
-        bb_model(layers, extra_cutoff_seconds=0.0).eval().save_pretrained(f"{folder}/float32")
+        model = bb_model(layers, extra_cutoff_seconds=0.0).eval()
+        model.save_pretrained(f"{folder}/float32")
+        model.to(torch.bfloat16).save_pretrained(f"{folder}/half")
+        del model
         load_model(f"{folder}/float32", "cpu", quantization="int8").save_pretrained(f"{folder}/int8")
         spoken = {
             name: in_own_process(
                 speaking,
-                f"{folder}/{'int8' if name == STORED_INT8 else 'float32'}",
+                f"{folder}/{FOLDERS.get(name, 'float32')}",
                 frames,
                 arguments.threads,
                 options,

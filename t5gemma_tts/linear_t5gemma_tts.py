@@ -19,6 +19,7 @@ from .pages_t5gemma_tts import untouched_zeros
 from .quantization_t5gemma_tts import FusedInt8Linear, Int8Linear, direct
 
 
+ROWS_AT_A_TIME = 1024  # are looked at, which takes little memory
 HALF_EXPONENT = 15  # the largest powers of two in float16 are 2^15 and, for whole parts of it, 2^-24
 
 
@@ -97,11 +98,14 @@ class _PackedLinear:
         largest = max(float(weight.abs().max()) for weight in weights)
         if not math.isfinite(largest):
             return None
-        exponent = HALF_EXPONENT - math.frexp(largest)[1] if largest else 0
-        scaled = [torch.ldexp(weight, torch.tensor(exponent)) for weight in weights]
-        if not all(torch.equal(one.half().float(), one) for one in scaled):
-            return None
-        return torch.ops.quantized.linear_prepack_fp16(torch.cat(scaled), self.bias), 2.0**-exponent
+        exponent = torch.tensor(HALF_EXPONENT - math.frexp(largest)[1] if largest else 0)
+        for part in (part for weight in weights for part in weight.split(ROWS_AT_A_TIME)):
+            scaled = torch.ldexp(part, exponent)
+            if not torch.equal(scaled.half().float(), scaled):
+                return None
+        whole = torch.cat(weights) if len(weights) > 1 else weights[0]
+        packed = torch.ops.quantized.linear_prepack_fp16(torch.ldexp(whole, exponent), self.bias)
+        return packed, 2.0 ** -int(exponent)
 
     @cached_property
     def packed(self) -> torch.Tensor:
