@@ -155,7 +155,7 @@ def memory_speed() -> float:
 def models(layers: int) -> dict:
     """
     Random weights: as the plain loop has them, packed, and in int8; and once more in float32, but such as a checkpoint
-    in half precision holds, which is what published ones are.
+    in half precision holds: the original's export writes bfloat16.
     """
     from t5gemma_tts.quantization_t5gemma_tts import quantize_linears
 

@@ -1,10 +1,10 @@
 """Linear layers side by side as one: projections of the same input read it once and run as one product.
 
 On the CPU, float32 weights are also laid out once instead of at every call. Those of a checkpoint in half precision, as
-published ones are, fit into 16 bits without loss: products in float32 then read half the bytes, in one layout for any
-number of rows. Others have a layout for one row and another one for more. Each is a copy of the weights, made when it
-is first needed; `pack_weights=False` saves that memory. Elsewhere the weights of the given layers become views of the
-fused ones, so that nothing is held twice and saving sees the same tensors as before.
+the original's export writes it, fit into 16 bits without loss: products in float32 then read half the bytes, in one
+layout for any number of rows. Others have a layout for one row and another one for more. Each is a copy of the weights,
+made when it is first needed; `pack_weights=False` saves that memory. Elsewhere the weights of the given layers become
+views of the fused ones, so that nothing is held twice and saving sees the same tensors as before.
 """
 
 import math
@@ -125,8 +125,8 @@ class _PackedLinear:
         return columns
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
-        if self.halves is not None:
-            packed, factor = self.halves
+        if (halves := self.halves) is not None:
+            packed, factor = halves
             return direct(torch.ops.quantized.linear_dynamic_fp16)(states * factor, packed)
         if self.by_columns and len(states) == 1:
             product = torch.mm(states, self.columns)

@@ -104,12 +104,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.text_weight:
         kept = {clip.id for clip in cache.split("train")}
         texts = {recording.id: recording.row().text or "" for recording in recordings if recording.id in kept}
-    frozen = (
-        model_arguments.freeze_encoder,
-        model_arguments.freeze_waveform_encoder,
-        model_arguments.freeze_decoder,
-    )
-    trainer = CodecTrainer(codec, *frozen, arguments, cache, settings, accelerator, texts)
+    trainer = CodecTrainer(codec, model_arguments, arguments, cache, settings, accelerator, texts)
     if arguments.resume and not trainer.resume():
         logger.warning("%s has no checkpoint yet: training starts from the beginning.", arguments.output_dir)
     logger.info(

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 
 from t5gemma_tts.xcodec2_t5gemma_tts import XCodec2
-from training.codec_training.arguments import CodecTrainingArguments
+from training.codec_training.arguments import CodecModelArguments, CodecTrainingArguments
 from training.codec_training.cache import ClipCache
 from training.codec_training.checkpoints import checkpoints, load_checkpoint, save_checkpoint
 from training.codec_training.codebook_use import perplexity
@@ -48,7 +48,7 @@ class CodecTrainer:
 
     Args:
         codec (`XCodec2`): Its model is trained in place.
-        freeze_encoder, freeze_waveform_encoder, freeze_decoder (`bool`): As in `CodecForTraining`.
+        model_arguments (`CodecModelArguments`): Say what is frozen.
         arguments (`CodecTrainingArguments`)
         cache (`ClipCache`): Clips for training and validation.
         settings (`dict`): All options of the run, to be kept with the codec and compared when a run goes on.
@@ -62,9 +62,7 @@ class CodecTrainer:
     def __init__(
         self,
         codec: XCodec2,
-        freeze_encoder: bool,
-        freeze_waveform_encoder: bool,
-        freeze_decoder: bool,
+        model_arguments: CodecModelArguments,
         arguments: CodecTrainingArguments,
         cache: ClipCache,
         settings: dict,
@@ -75,11 +73,16 @@ class CodecTrainer:
         self.folder = Path(arguments.output_dir)
         device = accelerator.device
         codec.to(device)
-        self.codec = CodecForTraining(codec.model, freeze_encoder, freeze_waveform_encoder, freeze_decoder).train()
+        self.codec = CodecForTraining(
+            codec.model,
+            model_arguments.freeze_encoder,
+            model_arguments.freeze_waveform_encoder,
+            model_arguments.freeze_decoder,
+        ).train()
         self.parameters = [parameter for parameter in self.codec.parameters() if parameter.requires_grad]
         self.text_loss = None
         if arguments.text_weight:
-            if freeze_encoder:
+            if model_arguments.freeze_encoder:
                 raise ValueError("`text_weight` trains the encoder, which `freeze_encoder` keeps as it is.")
             width = codec.model.quantizer.project_out.out_features
             self.text_loss = TextLoss(width, arguments.text_tokenizer, texts or {}).to(device)
