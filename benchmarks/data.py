@@ -101,8 +101,8 @@ def main() -> None:
 
     from t5gemma_tts import T5GemmaTTSConfig
     from t5gemma_tts.checkpoints import NANO
-    from training.batching import TokenBatchSampler
-    from training.dataset import SpeechCollator, SpeechDataset
+    from t5gemma_tts.training.batching import TokenBatchSampler
+    from t5gemma_tts.training.dataset import SpeechCollator, SpeechDataset
 
     tokenizer = AutoTokenizer.from_pretrained(NANO)
     config = T5GemmaTTSConfig(codebook_size=CODEBOOK_SIZE)

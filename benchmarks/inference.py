@@ -107,8 +107,8 @@ def step_speed(model, lengths: tuple[int, ...], steps: int) -> dict:
 
 def place_after(model, num_frames: int, room: int):
     """One row that has said so much and has room for more."""
-    from t5gemma_tts.cache_t5gemma_tts import SpeechCache
-    from t5gemma_tts.slots_t5gemma_tts import SpeechSlots
+    from t5gemma_tts.model.cache import SpeechCache
+    from t5gemma_tts.model.slots import SpeechSlots
 
     config = model.config.backbone.decoder
     text, said = ((1, config.num_key_value_heads, length, config.head_dim) for length in (TEXT_TOKENS, num_frames))
@@ -157,7 +157,7 @@ def models(layers: int) -> dict:
     Random weights: as the plain loop has them, packed, and in int8; and once more in float32, but such as a checkpoint
     in half precision holds: the original's export writes bfloat16.
     """
-    from t5gemma_tts.quantization_t5gemma_tts import quantize_linears
+    from t5gemma_tts.model.quantization import quantize_linears
 
     found = {}
     for name in ("plain", *OURS):

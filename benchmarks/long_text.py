@@ -25,7 +25,7 @@ WARM_PIECES = 10  # memory is compared with what it was after so many
 
 
 def sentences_of(num_words: int) -> list[str]:
-    from training.data_preparation.splitting import VALIDATION
+    from t5gemma_tts.preparation.splitting import VALIDATION
     from training.nano.sentences import plan_utterances
 
     planned = plan_utterances(["hibari"], 1, num_validation=max(200, num_words // 6))
@@ -75,11 +75,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
 
-    from t5gemma_tts.audio_t5gemma_tts import load_audio
     from t5gemma_tts.checkpoints import NANO
+    from t5gemma_tts.evaluation.text_errors import word_error_rate
+    from t5gemma_tts.evaluation.transcription import load_recogniser
     from t5gemma_tts.loading import load_model, load_processor
-    from training.evaluation.text_errors import word_error_rate
-    from training.evaluation.transcription import load_recogniser
+    from t5gemma_tts.model.audio import load_audio
 
     torch.set_num_threads(1)
     sentences = sentences_of(arguments.words)

@@ -79,10 +79,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two recordings")
     arguments = parser.parse_args()
 
-    from t5gemma_tts.audio_t5gemma_tts import load_audio
     from t5gemma_tts.checkpoints import NANO
     from t5gemma_tts.loading import load_codec
-    from t5gemma_tts.streaming_t5gemma_tts import StreamDecoder, StreamWindows
+    from t5gemma_tts.model.audio import load_audio
+    from t5gemma_tts.model.streaming import StreamDecoder, StreamWindows
 
     codec = load_codec(arguments.codec or str(NANO), "cpu")
     paths = sorted(Path(arguments.recordings or Path(NANO, "audio")).rglob("*.wav"))[: 2 if arguments.quick else 30]

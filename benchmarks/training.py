@@ -26,7 +26,7 @@ def head_and_loss(ours: bool, num_tokens: int) -> dict:
     """One forward and backward pass of the last Linear and the loss; its weight gradient is counted."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    from t5gemma_tts.chunked_loss_t5gemma_tts import chunked_cross_entropy
+    from t5gemma_tts.model.chunked_loss import chunked_cross_entropy
 
     head = torch.nn.Linear(HIDDEN_SIZE, CODEBOOK_SIZE + 5)
     hidden = torch.randn(num_tokens, HIDDEN_SIZE, requires_grad=True)
@@ -60,8 +60,8 @@ def clips(count: int, num_frames: int) -> list[dict]:
 def training_step(ours: bool, layers: int, count: int, num_frames: int, steps: int) -> dict:
     """Whole steps: forward, backward, clipping, optimiser."""
     torch.set_num_threads(1)
-    from training.dataset import SpeechCollator
-    from training.recompute import enable_selective_checkpointing
+    from t5gemma_tts.training.dataset import SpeechCollator
+    from t5gemma_tts.training.recompute import enable_selective_checkpointing
 
     model = bb_model(layers)
     if ours:

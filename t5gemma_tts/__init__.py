@@ -11,28 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:  # the same names as below, for those who check types
-    from .configuration_t5gemma_tts import T5GemmaTTSCodecConfig as T5GemmaTTSCodecConfig
-    from .configuration_t5gemma_tts import T5GemmaTTSConfig as T5GemmaTTSConfig
-    from .engine_t5gemma_tts import SpeechEngine as SpeechEngine
-    from .engine_t5gemma_tts import speech_requests as speech_requests
-    from .modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration as T5GemmaTTSForConditionalGeneration
-    from .processing_t5gemma_tts import T5GemmaTTSProcessor as T5GemmaTTSProcessor
-    from .streaming_t5gemma_tts import StreamWindows as StreamWindows
-    from .xcodec2_t5gemma_tts import T5GemmaTTSCodecModel as T5GemmaTTSCodecModel
-    from .xcodec2_t5gemma_tts import XCodec2 as XCodec2
+    from .model.configuration_t5gemma_tts import T5GemmaTTSCodecConfig as T5GemmaTTSCodecConfig
+    from .model.configuration_t5gemma_tts import T5GemmaTTSConfig as T5GemmaTTSConfig
+    from .model.engine import SpeechEngine as SpeechEngine
+    from .model.engine import speech_requests as speech_requests
+    from .model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration as T5GemmaTTSForConditionalGeneration
+    from .model.processing_t5gemma_tts import T5GemmaTTSProcessor as T5GemmaTTSProcessor
+    from .model.streaming import StreamWindows as StreamWindows
+    from .model.xcodec2 import T5GemmaTTSCodecModel as T5GemmaTTSCodecModel
+    from .model.xcodec2 import XCodec2 as XCodec2
 
 __version__ = "0.1.0"
 
 _MODULES = {
-    "SpeechEngine": "engine_t5gemma_tts",
-    "StreamWindows": "streaming_t5gemma_tts",
-    "T5GemmaTTSCodecConfig": "configuration_t5gemma_tts",
-    "T5GemmaTTSCodecModel": "xcodec2_t5gemma_tts",
-    "T5GemmaTTSConfig": "configuration_t5gemma_tts",
-    "T5GemmaTTSForConditionalGeneration": "modeling_t5gemma_tts",
-    "T5GemmaTTSProcessor": "processing_t5gemma_tts",
-    "XCodec2": "xcodec2_t5gemma_tts",
-    "speech_requests": "engine_t5gemma_tts",
+    "SpeechEngine": "model.engine",
+    "StreamWindows": "model.streaming",
+    "T5GemmaTTSCodecConfig": "model.configuration_t5gemma_tts",
+    "T5GemmaTTSCodecModel": "model.xcodec2",
+    "T5GemmaTTSConfig": "model.configuration_t5gemma_tts",
+    "T5GemmaTTSForConditionalGeneration": "model.modeling_t5gemma_tts",
+    "T5GemmaTTSProcessor": "model.processing_t5gemma_tts",
+    "XCodec2": "model.xcodec2",
+    "speech_requests": "model.engine",
 }
 
 __all__ = sorted(_MODULES)

@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields
 import torch
 from transformers.configuration_utils import PreTrainedConfig
 
-from .configuration_t5gemma_tts import T5GemmaTTSConfig
-from .modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
-from .processing_t5gemma_tts import T5GemmaTTSProcessor
-from .xcodec2_t5gemma_tts import XCodec2
+from .model.configuration_t5gemma_tts import T5GemmaTTSConfig
+from .model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
+from .model.processing_t5gemma_tts import T5GemmaTTSProcessor
+from .model.xcodec2 import XCodec2
 
 
 def pick_device(name: str = "auto") -> torch.device:

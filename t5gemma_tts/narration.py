@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from .audio_t5gemma_tts import Waveform
-from .duration_t5gemma_tts import estimate_duration
-from .engine_t5gemma_tts import SpeechEngine, SpeechRequest, speech_requests
-from .modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
-from .processing_t5gemma_tts import T5GemmaTTSProcessor
-from .reference_t5gemma_tts import ReferenceAudio, Transcriber
+from .model.audio import Waveform
+from .model.duration import estimate_duration
+from .model.engine import SpeechEngine, SpeechRequest, speech_requests
+from .model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
+from .model.processing_t5gemma_tts import T5GemmaTTSProcessor
+from .model.reference import ReferenceAudio, Transcriber
 from .sentences import split_text
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from .language_t5gemma_tts import check_text, resolve_language
+from .model.language import check_text, resolve_language
 
 
 PARAGRAPH_PAUSE, SENTENCE_PAUSE, CLAUSE_PAUSE, WORD_PAUSE = 0.7, 0.35, 0.15, 0.0  # seconds

@@ -8,9 +8,9 @@ import numpy as np
 import soundfile
 import torch
 
-from t5gemma_tts.xcodec2_t5gemma_tts import XCodec2
-from training.codec_training.arguments import CodecModelArguments
-from training.codec_training.model import load_codec_to_train
+from t5gemma_tts.codec_training.arguments import CodecModelArguments
+from t5gemma_tts.codec_training.model import load_codec_to_train
+from t5gemma_tts.model.xcodec2 import XCodec2
 from training.train_codec import main
 
 

@@ -10,7 +10,7 @@ import torch
 from golden import GOLDEN_DIR
 from safetensors.torch import load_file, save_file
 
-from t5gemma_tts.xcodec2_t5gemma_tts import XCodec2
+from t5gemma_tts.model.xcodec2 import XCodec2
 
 
 def codec_sets(directory: Path) -> list[Path]:

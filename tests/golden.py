@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from t5gemma_tts import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration
-from t5gemma_tts.weights_t5gemma_tts import ORIGINAL_KEY_MAPPING
+from t5gemma_tts.model.weights import ORIGINAL_KEY_MAPPING
 
 
 GOLDEN_DIR = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parent / "fixtures"))

@@ -9,8 +9,8 @@ import numpy as np
 import soundfile
 from datasets import Dataset, load_from_disk
 
-from training.data_preparation.arguments import PrepareDatasetArguments
-from training.data_preparation.run import prepare_dataset
+from t5gemma_tts.preparation.arguments import PrepareDatasetArguments
+from t5gemma_tts.preparation.run import prepare_dataset
 
 
 SCRIPT = Path(__file__).parents[1] / "training" / "prepare_dataset.py"

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
-from training.train import parse_arguments
+from t5gemma_tts.training.train import parse_arguments
 
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from t5gemma_tts.audio_t5gemma_tts import check_waveform, load_audio, resample, save_audio, to_mono
+from t5gemma_tts.model.audio import check_waveform, load_audio, resample, save_audio, to_mono
 
 
 def tone(num_samples: int = 8000, sampling_rate: int = 16000, frequency: float = 440.0) -> np.ndarray:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from training.batching import NO_PROMPT, TokenBatchSampler
-from training.prompts import PromptDrawer, PromptOptions
+from t5gemma_tts.training.batching import NO_PROMPT, TokenBatchSampler
+from t5gemma_tts.training.prompts import PromptDrawer, PromptOptions
 
 
 def speech_lengths(count: int = 4000, seed: int = 0):

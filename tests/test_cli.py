@@ -20,7 +20,7 @@ from t5gemma_tts import (
     loading,
 )
 from t5gemma_tts.cli import speak
-from t5gemma_tts.quantization_t5gemma_tts import Int8Linear
+from t5gemma_tts.model.quantization import Int8Linear
 
 
 GREEDY = ("--temperature", 0)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import Xcodec2Model
 
 from t5gemma_tts import T5GemmaTTSCodecConfig
-from t5gemma_tts.xcodec2_t5gemma_tts import T5GemmaTTSCodecHead, T5GemmaTTSCodecModel, XCodec2
+from t5gemma_tts.model.xcodec2 import T5GemmaTTSCodecHead, T5GemmaTTSCodecModel, XCodec2
 
 
 # largest absolute differences that the recording's README suggests

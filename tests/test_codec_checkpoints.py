@@ -17,8 +17,8 @@ from tiny_checkpoint import tiny_codec
 from transformers import AutoModel, Xcodec2Model
 
 from t5gemma_tts import T5GemmaTTSCodecConfig
-from t5gemma_tts.xcodec2_original_t5gemma_tts import config_from_original, is_original_config
-from t5gemma_tts.xcodec2_t5gemma_tts import T5GemmaTTSCodecModel, XCodec2
+from t5gemma_tts.model.xcodec2 import T5GemmaTTSCodecModel, XCodec2
+from t5gemma_tts.model.xcodec2_original import config_from_original, is_original_config
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "upsampled"])

@@ -8,11 +8,12 @@ import soundfile
 import torch
 from codec_runs import new_codec, options, save_recordings, tone
 
-from training.codec_training.arguments import CodecDataArguments
-from training.codec_training.cache import build_cache
-from training.codec_training.data import list_recordings, select_recordings
-from training.codec_training.model import CodecForTraining
-from training.codec_training.segments import SegmentBatches
+from t5gemma_tts.codec_training.arguments import CodecDataArguments
+from t5gemma_tts.codec_training.cache import build_cache
+from t5gemma_tts.codec_training.data import list_recordings
+from t5gemma_tts.codec_training.model import CodecForTraining
+from t5gemma_tts.codec_training.segments import SegmentBatches
+from t5gemma_tts.preparation.recordings import select_recordings
 from training.train_codec import main
 
 

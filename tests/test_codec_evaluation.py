@@ -8,12 +8,12 @@ import pytest
 import torch
 from codec_runs import new_codec, save_recordings
 
-from t5gemma_tts.audio_t5gemma_tts import load_audio
-from training.codec_training.data import select_recordings
-from training.codec_training.evaluate import evaluate_codec, word_error_rates
+from t5gemma_tts.codec_training.evaluate import evaluate_codec, word_error_rates
+from t5gemma_tts.evaluation.text_errors import comparable
+from t5gemma_tts.evaluation.transcription import load_recogniser
+from t5gemma_tts.model.audio import load_audio
+from t5gemma_tts.preparation.recordings import select_recordings
 from training.evaluate_codec import main
-from training.evaluation.text_errors import comparable
-from training.evaluation.transcription import load_recogniser
 
 
 @pytest.fixture(scope="module")

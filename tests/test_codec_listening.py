@@ -7,8 +7,8 @@ import pytest
 import torch
 from codec_runs import new_codec, save_recordings, tone, train
 
-from training.codec_training.cache import clip_features
-from training.codec_training.listening import ListeningLoss, MelFeatures
+from t5gemma_tts.codec_training.cache import clip_features
+from t5gemma_tts.codec_training.listening import ListeningLoss, MelFeatures
 
 
 def test_features_are_those_of_the_library():

@@ -13,7 +13,7 @@ import torch
 from codec_runs import DISCRIMINATORS, options, read_log, save_recordings, train
 from safetensors.torch import load_file
 
-from training.codec_training import loop
+from t5gemma_tts.codec_training import loop
 from training.train_codec import main
 
 

@@ -10,9 +10,9 @@ from codec_runs import new_codec, save_recordings, train
 from safetensors.torch import load_file
 from tiny_checkpoint import tiny_tokenizer
 
-from training.codec_training.cache import CachedClip
-from training.codec_training.segments import WholeClipBatches
-from training.codec_training.text_loss import TextLoss
+from t5gemma_tts.codec_training.cache import CachedClip
+from t5gemma_tts.codec_training.segments import WholeClipBatches
+from t5gemma_tts.codec_training.text_loss import TextLoss
 
 
 @pytest.fixture(scope="module")

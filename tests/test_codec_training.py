@@ -14,16 +14,16 @@ from safetensors.torch import load_file
 from transformers.models.xcodec2.modeling_xcodec2 import Xcodec2Encoder
 
 from t5gemma_tts import T5GemmaTTSCodecConfig, T5GemmaTTSCodecModel
-from t5gemma_tts.xcodec2_t5gemma_tts import XCodec2
-from training.codec_training.cache import ClipCache
-from training.codec_training.codebook_use import perplexity
-from training.codec_training.discriminators import Discriminators, discriminator_loss, feature_matching_loss
-from training.codec_training.ema import AveragedModel
-from training.codec_training.loop import learning_rate_factor
-from training.codec_training.losses import SpectralLoss
-from training.codec_training.model import CodecForTraining, initialize, new_config
-from training.codec_training.spread import SpreadLoss
-from training.codec_training.waveform_encoder import encode_waveform
+from t5gemma_tts.codec_training.cache import ClipCache
+from t5gemma_tts.codec_training.codebook_use import perplexity
+from t5gemma_tts.codec_training.discriminators import Discriminators, discriminator_loss, feature_matching_loss
+from t5gemma_tts.codec_training.ema import AveragedModel
+from t5gemma_tts.codec_training.loop import learning_rate_factor
+from t5gemma_tts.codec_training.losses import SpectralLoss
+from t5gemma_tts.codec_training.model import CodecForTraining, initialize, new_config
+from t5gemma_tts.codec_training.spread import SpreadLoss
+from t5gemma_tts.codec_training.waveform_encoder import encode_waveform
+from t5gemma_tts.model.xcodec2 import XCodec2
 from training.train_codec import main, parse_arguments
 
 

@@ -9,10 +9,10 @@ from speech_data import FEATURES, WORDS, speech_rows
 from trainers import make_trainer
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
-from training.arguments import T5GemmaTTSTrainingArguments
-from training.conditioning import attention_offsets, attention_picture, cross_attention, with_wrong_texts
-from training.dataset import SpeechCollator, SpeechDataset
-from training.hidden_codes import hide_codes
+from t5gemma_tts.training.arguments import T5GemmaTTSTrainingArguments
+from t5gemma_tts.training.conditioning import attention_offsets, attention_picture, cross_attention, with_wrong_texts
+from t5gemma_tts.training.dataset import SpeechCollator, SpeechDataset
+from t5gemma_tts.training.hidden_codes import hide_codes
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ import json
 
 import pytest
 from huggingface_hub.errors import StrictDataclassError
-from tiny import tiny_backbone, tiny_config
-from transformers import AutoConfig, T5GemmaConfig, Xcodec2Config
+from tiny import tiny_backbone, tiny_config, tiny_model
+from transformers import AutoConfig, AutoModel, T5GemmaConfig, Xcodec2Config
 
-from t5gemma_tts import T5GemmaTTSCodecConfig, T5GemmaTTSConfig
-from t5gemma_tts.configuration_t5gemma_tts import AUTO_MAP
+from t5gemma_tts import T5GemmaTTSCodecConfig, T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration
+from t5gemma_tts.model.configuration_t5gemma_tts import AUTO_MAP
 
 
 def codec_config(**kwargs) -> Xcodec2Config:
@@ -120,9 +120,21 @@ def test_auto_map_is_always_ours(tmp_path):
     }
     (tmp_path / "config.json").write_text(json.dumps(stored | {"auto_map": foreign}))
     loaded = T5GemmaTTSConfig.from_pretrained(tmp_path)
-    assert loaded.auto_map == T5GemmaTTSConfig().auto_map == AUTO_MAP
+    assert loaded.auto_map == AUTO_MAP
     loaded.auto_map.clear()  # a copy of its own
-    assert AUTO_MAP and tiny_config().auto_map == AUTO_MAP
+    assert AUTO_MAP and loaded.to_dict()["auto_map"] == AUTO_MAP
+
+
+def test_checkpoint_without_code_loads_with_the_installed_classes(tmp_path):
+    tiny_model().save_pretrained(tmp_path)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    del stored["auto_map"]
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    for code in tmp_path.glob("*.py"):
+        code.unlink()
+    for trust in (False, True):
+        model = AutoModel.from_pretrained(tmp_path, trust_remote_code=trust)
+        assert type(model) is T5GemmaTTSForConditionalGeneration
 
 
 def test_get_text_config():

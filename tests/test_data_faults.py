@@ -11,10 +11,10 @@ from datasets import DatasetDict, Features, Value
 from recordings import all_rows, clip, prepare, write_pairs
 
 from t5gemma_tts import XCodec2
+from t5gemma_tts.preparation import encoding
+from t5gemma_tts.preparation.assemble import read_shards
+from t5gemma_tts.preparation.metadata import DatasetMetadata
 from t5gemma_tts.sharded.store import ShardStore
-from training.data_preparation import encoding
-from training.data_preparation.assemble import read_shards
-from training.data_preparation.metadata import DatasetMetadata
 
 
 def test_corrupt_clips_are_skipped(codec, tmp_path):

@@ -9,12 +9,12 @@ from datasets import load_from_disk
 from recordings import all_rows, prepare, write_pairs
 
 from t5gemma_tts import XCodec2
-from training.data_preparation.filters import DEFAULT_FILTERS, RowFilters, longest_repetition
-from training.data_preparation.metadata import DatasetMetadata
-from training.data_preparation.rows import BadRow
-from training.data_preparation.schema import prepared_features
-from training.data_preparation.speed import change_speed
-from training.data_preparation.splitting import split_by_id
+from t5gemma_tts.preparation.filters import DEFAULT_FILTERS, RowFilters, longest_repetition
+from t5gemma_tts.preparation.metadata import DatasetMetadata
+from t5gemma_tts.preparation.rows import BadRow
+from t5gemma_tts.preparation.schema import prepared_features
+from t5gemma_tts.preparation.speed import change_speed
+from t5gemma_tts.preparation.splitting import split_by_id
 
 
 @pytest.mark.parametrize(

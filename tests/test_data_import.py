@@ -9,10 +9,10 @@ import pytest
 from datasets import load_from_disk
 from recordings import all_rows, code_bytes, load_rows, prepare
 
-from training.data_preparation.metadata import DatasetMetadata
-from training.data_preparation.original_source import read_codes, read_neighbors
-from training.data_preparation.rows import BadRow
-from training.data_preparation.schema import prepared_features
+from t5gemma_tts.preparation.metadata import DatasetMetadata
+from t5gemma_tts.preparation.original_source import read_codes, read_neighbors
+from t5gemma_tts.preparation.rows import BadRow
+from t5gemma_tts.preparation.schema import prepared_features
 
 
 TEXTS = ["Hello, you there.", "今日はいい天気 です。", "“Quotes”\nand a second line.", "Übung macht den Meister."]

@@ -15,11 +15,11 @@ from datasets import Audio, Dataset, DatasetDict, Features, Value, load_dataset,
 from recordings import all_rows, clip, load_rows, prepare, run_script, sentence, write_pairs
 
 from t5gemma_tts import XCodec2
+from t5gemma_tts.cli.main import main
+from t5gemma_tts.preparation.arguments import PrepareDatasetArguments
+from t5gemma_tts.preparation.metadata import METADATA_FILE, DatasetMetadata
+from t5gemma_tts.preparation.schema import prepared_features
 from t5gemma_tts.sharded.state import exclusive
-from training.data_preparation.arguments import PrepareDatasetArguments
-from training.data_preparation.metadata import METADATA_FILE, DatasetMetadata
-from training.data_preparation.schema import prepared_features
-from training.prepare_dataset import main
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +297,7 @@ def test_script(codec, tmp_path, capsys):
     assert "train: 2 rows" in done.stdout and "skipped: 1 rows (1 audio), see skipped.jsonl" in done.stdout
     assert "skipped row 1 ('clip01'" in done.stderr and "clip/s" in done.stderr
     options = ["--source", str(source), "--output", str(tmp_path / "out"), "--codec", str(codec), "--limit", "1"]
-    assert main(options) == 1
-    assert "error: " in (message := capsys.readouterr().err) and "limit: null before, 1 now" in message
+    assert main(["prepare", *options]) == 1
+    assert "t5gemma-tts prepare: " in (message := capsys.readouterr().err) and "limit: null before, 1 now" in message
     with pytest.raises(SystemExit, match="2"):
-        main(["--output", "x"])
+        main(["prepare", "--output", "x"])

@@ -13,8 +13,8 @@ from kills import Killed, killed_after
 from recordings import ENVIRONMENT, SCRIPT, code_bytes, command, load_rows, prepare, write_pairs
 from tiny_checkpoint import tiny_codec
 
-from training.data_preparation import run
-from training.data_preparation.work import Work
+from t5gemma_tts.preparation import run
+from t5gemma_tts.preparation.work import Work
 
 
 OPTIONS = {"rows_per_shard": 2, "validation_share": 0.3}

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 from recordings import clip, load_rows, prepare, write_pairs
 
-from training.data_preparation.folder_source import FolderSource
+from t5gemma_tts.preparation.folder_source import FolderSource
 
 
 SPLITS = ["train", "validation", "unseen_pairs", "", "not a name"]

@@ -7,10 +7,10 @@ from test_generation import collate, mixed_samples
 from tiny import tiny_config, tiny_model
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration
-from t5gemma_tts.cache_t5gemma_tts import LONG_SPEECH, RoomyLayer, SpeechCache
-from t5gemma_tts.decode_step_t5gemma_tts import DecodeStep
-from t5gemma_tts.linear_t5gemma_tts import fuse_linears, halves_work, packing_works
-from t5gemma_tts.quantization_t5gemma_tts import FusedInt8Linear, Int8Linear
+from t5gemma_tts.model.cache import LONG_SPEECH, RoomyLayer, SpeechCache
+from t5gemma_tts.model.decode_step import DecodeStep
+from t5gemma_tts.model.fused_linear import fuse_linears, halves_work, packing_works
+from t5gemma_tts.model.quantization import FusedInt8Linear, Int8Linear
 
 
 KINDS = {
@@ -189,7 +189,7 @@ def test_cache_that_is_too_small_grows_while_speaking(monkeypatch):
     model = tiny_model()
     batch = collate(mixed_samples(model.config), model.config)
     expected = model.generate(**batch, do_sample=False)
-    monkeypatch.setattr("t5gemma_tts.generation_t5gemma_tts.LARGEST_FIRST_CAPACITY", 3)
+    monkeypatch.setattr("t5gemma_tts.model.generation_t5gemma_tts.LARGEST_FIRST_CAPACITY", 3)
     output = model.generate(**batch, do_sample=False, return_dict_in_generate=True)
     assert isinstance(output.past_key_values, SpeechCache)
     assert output.sequences.tolist() == expected.tolist()

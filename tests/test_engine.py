@@ -5,10 +5,10 @@ import torch
 from test_generation import collate, mixed_samples, until_end
 from tiny import tiny_config, tiny_model
 
-from t5gemma_tts.engine_t5gemma_tts import SpeechEngine, SpeechRequest, speech_requests
-from t5gemma_tts.logits_process_t5gemma_tts import SpeechSamplingWarper
-from t5gemma_tts.quantization_t5gemma_tts import quantize_linears
-from t5gemma_tts.sampling_t5gemma_tts import FEW, CandidateFilter, RowSampler, SamplingOptions, best_of, shares_of
+from t5gemma_tts.model.engine import SpeechEngine, SpeechRequest, speech_requests
+from t5gemma_tts.model.logits_process import SpeechSamplingWarper
+from t5gemma_tts.model.quantization import quantize_linears
+from t5gemma_tts.model.sampling import FEW, CandidateFilter, RowSampler, SamplingOptions, best_of, shares_of
 
 
 def spoken(model, batch, max_batch_size=16, **kwargs) -> list[list[int]]:

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from training.evaluation import bootstrap
-from training.evaluation.failures import find_failures
-from training.evaluation.figures import by_language, by_length, summarise
-from training.evaluation.similarity import cosine
-from training.evaluation.text_errors import comparable, count_errors, error_rate
+from t5gemma_tts.evaluation import bootstrap
+from t5gemma_tts.evaluation.failures import find_failures
+from t5gemma_tts.evaluation.figures import by_language, by_length, summarise
+from t5gemma_tts.evaluation.similarity import cosine
+from t5gemma_tts.evaluation.text_errors import comparable, count_errors, error_rate
 
 
 def test_words_in_english_and_characters_in_japanese_and_chinese():

@@ -7,7 +7,7 @@ from datasets import Dataset, DatasetDict
 from organ import Organ
 from speech_data import save_prepared
 
-from training.evaluation.test_lists import read_sound, read_test_list, seconds_of
+from t5gemma_tts.evaluation.test_lists import read_sound, read_test_list, seconds_of
 from training.nano.corpus import make_corpus
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from transformers import Wav2Vec2FeatureExtractor, WavLMConfig, WavLMForXVector
 
-from training.evaluation.similarity import cosine, load_speaker_encoder
+from t5gemma_tts.evaluation.similarity import cosine, load_speaker_encoder
 
 
-METRICS = Path(__file__).parents[1] / "training" / "evaluation" / "metrics"
+METRICS = Path(__file__).parents[1] / "t5gemma_tts" / "evaluation" / "metrics"
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -18,10 +18,10 @@ from trainers import arguments as make_arguments
 from trainers import make_trainer
 
 from t5gemma_tts import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
-from training.arguments import DataArguments
-from training.dataset import load_prepared
-from training.train import last_checkpoint, load_data, load_model_and_processor, parse_arguments
-from training.trainer import UNFINISHED_FOLDER
+from t5gemma_tts.training.arguments import DataArguments
+from t5gemma_tts.training.dataset import load_prepared
+from t5gemma_tts.training.train import last_checkpoint, load_data, load_model_and_processor, parse_arguments
+from t5gemma_tts.training.trainer import UNFINISHED_FOLDER
 
 
 SAVING = {"save_strategy": "steps", "save_steps": 1, "max_steps": 3, "eval_strategy": "no"}

@@ -13,8 +13,8 @@ from tiny import tiny_backbone, tiny_config
 from tiny_checkpoint import tiny_codec
 
 from t5gemma_tts import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration
-from t5gemma_tts.configuration_t5gemma_tts import T5GemmaTTSCodecConfig
-from t5gemma_tts.xcodec2_original_t5gemma_tts import config_from_original
+from t5gemma_tts.model.configuration_t5gemma_tts import T5GemmaTTSCodecConfig
+from t5gemma_tts.model.xcodec2_original import config_from_original
 
 
 REFUSALS = (ValueError, StrictDataclassError)

@@ -21,7 +21,7 @@ from transformers.utils import logging
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from t5gemma_tts.conversion.bundle import load_bundle
 from t5gemma_tts.conversion.source import read_source
-from t5gemma_tts.xcodec2_original_t5gemma_tts import convert_original_state_dict, load_original_state_dict
+from t5gemma_tts.model.xcodec2_original import convert_original_state_dict, load_original_state_dict
 
 
 REFUSALS = (ValueError, OSError, StrictDataclassError)

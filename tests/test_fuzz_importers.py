@@ -14,12 +14,12 @@ from recordings import clip
 from strategies import HUGE, PHRASES, cases, damaged, json_values, texts
 
 from t5gemma_tts.cli.tokens import read_tokens
-from training.data_preparation.encoding import ClipEncoder, CodesImporter
-from training.data_preparation.filters import RowFilters
-from training.data_preparation.folder_source import FolderSource
-from training.data_preparation.metadata import DatasetMetadata
-from training.data_preparation.original_source import OriginalSource
-from training.data_preparation.rows import BadRow
+from t5gemma_tts.preparation.encoding import ClipEncoder, CodesImporter
+from t5gemma_tts.preparation.filters import RowFilters
+from t5gemma_tts.preparation.folder_source import FolderSource
+from t5gemma_tts.preparation.metadata import DatasetMetadata
+from t5gemma_tts.preparation.original_source import OriginalSource
+from t5gemma_tts.preparation.rows import BadRow
 
 
 class Rate:

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import cases, numbers, texts
 
-from t5gemma_tts.duration_t5gemma_tts import MAXIMUM_SECONDS, MINIMUM_SECONDS, estimate_duration
-from t5gemma_tts.language_t5gemma_tts import canonical_language, detect_language
+from t5gemma_tts.model.duration import MAXIMUM_SECONDS, MINIMUM_SECONDS, estimate_duration
+from t5gemma_tts.model.language import canonical_language, detect_language
+from t5gemma_tts.model.text_normalization import normalize_text
 from t5gemma_tts.sentences import split_text
-from t5gemma_tts.text_t5gemma_tts import normalize_text
 
 
 LANGUAGES = st.none() | st.sampled_from(["en", "ja", "zh", "de", "ar", "xx"])

@@ -5,7 +5,7 @@ import torch
 from tiny import tiny_config, tiny_model
 from transformers import GenerationConfig
 
-from t5gemma_tts.logits_process_t5gemma_tts import (
+from t5gemma_tts.model.logits_process import (
     ForcedEndLogitsProcessor,
     MinimumFramesLogitsProcessor,
     SilencePenaltyLogitsProcessor,

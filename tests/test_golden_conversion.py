@@ -11,8 +11,8 @@ from test_golden_model import training_batch
 
 from t5gemma_tts import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration
 from t5gemma_tts.conversion import convert_checkpoint, load_bundle
-from training.arguments import ModelArguments
-from training.train import with_adapters
+from t5gemma_tts.training.arguments import ModelArguments
+from t5gemma_tts.training.train import with_adapters
 
 
 pytestmark = pytest.mark.golden

@@ -4,7 +4,7 @@ import pytest
 import torch
 from golden import LOGITS_ATOL, LOSS_RTOL, load_model, our_key, parametrize, read_case
 
-from t5gemma_tts.positions_t5gemma_tts import progress_positions
+from t5gemma_tts.model.pm_rope import progress_positions
 
 
 pytestmark = pytest.mark.golden

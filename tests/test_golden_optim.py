@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from transformers import get_linear_schedule_with_warmup
 
-from training.optim import Eden, ScaledAdam
+from t5gemma_tts.training.optim import Eden, ScaledAdam
 
 
 pytestmark = pytest.mark.golden

@@ -7,7 +7,7 @@ import torch
 from trainers import make_trainer
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration
-from training.guided_attention import guided_attention_loss, segment_progress
+from t5gemma_tts.training.guided_attention import guided_attention_loss, segment_progress
 
 
 def test_progress_within_reference_and_target():

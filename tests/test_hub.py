@@ -18,8 +18,8 @@ from tokenizers.pre_tokenizers import Split
 from transformers import PreTrainedTokenizerFast
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor, XCodec2
-from t5gemma_tts.audio_t5gemma_tts import save_audio
 from t5gemma_tts.cli.main import main
+from t5gemma_tts.model.audio import save_audio
 
 
 TEXTS = ["Hello there, my dear friend.", "今日はいい天気ですね。"]

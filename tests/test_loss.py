@@ -6,10 +6,9 @@ from test_modeling import training_inputs
 from tiny import tiny_config, tiny_model
 from torch import nn
 
-from t5gemma_tts import chunked_loss_t5gemma_tts
-from t5gemma_tts.chunked_loss_t5gemma_tts import chunked_cross_entropy
-from t5gemma_tts.loss_t5gemma_tts import speech_loss
-from t5gemma_tts.modeling_t5gemma_tts import T5GemmaTTSAudioHead
+from t5gemma_tts.model import loss
+from t5gemma_tts.model.loss import chunked_cross_entropy, speech_loss
+from t5gemma_tts.model.modeling_t5gemma_tts import T5GemmaTTSAudioHead
 
 
 def test_loss_leaves_out_prefix_and_separator():
@@ -104,7 +103,7 @@ def test_never_more_than_a_chunk_of_logits(monkeypatch):
         return result
 
     monkeypatch.setattr(torch, "mm", recording_mm)
-    monkeypatch.setattr(chunked_loss_t5gemma_tts, "MAX_CHUNK_ELEMENTS", 1000)
+    monkeypatch.setattr(loss, "MAX_CHUNK_ELEMENTS", 1000)
     config = tiny_config()
     model = tiny_model(config).train()
     output = model(**training_inputs(config), skip_logits=True)

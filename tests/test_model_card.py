@@ -8,8 +8,8 @@ import pytest
 import soundfile
 from huggingface_hub import ModelCard
 
-from model_card.build import build_card, main
-from training.evaluation.report import write_report
+from t5gemma_tts.evaluation.report import write_report
+from t5gemma_tts.model_cards.build import build_card, main
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard
 
-from model_card.build import main
 from t5gemma_tts.checkpoints import NANO
+from t5gemma_tts.model_cards.build import main
 from training.nano.evaluate import SETS
 
 

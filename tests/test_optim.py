@@ -3,8 +3,8 @@ import torch
 from optim_runs import assert_equal, make_parameters, run, set_gradients
 from torch import nn
 
-import training.optim as optim
-from training.optim import Eden, ScaledAdam
+import t5gemma_tts.training.optim as optim
+from t5gemma_tts.training.optim import Eden, ScaledAdam
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -7,7 +7,7 @@ from optim_runs import SHAPES, assert_equal, make_parameters, run
 from torch import nn
 from transformers import Trainer, TrainingArguments
 
-from training.optim import Eden, ScaledAdam
+from t5gemma_tts.training.optim import Eden, ScaledAdam
 
 
 def saved_and_loaded(state: dict) -> dict:

@@ -8,8 +8,8 @@ from tiny_checkpoint import tiny_tokenizer
 from voices import END, PAD, SEPARATOR, START, TEXT_BOS, TEXT_EOS, TEXT_PAD, TEXT_SEPARATOR, text_ids, voice
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
-from t5gemma_tts import processing_t5gemma_tts as processing
-from t5gemma_tts.duration_t5gemma_tts import estimate_duration
+from t5gemma_tts.model import processing_t5gemma_tts as processing
+from t5gemma_tts.model.duration import estimate_duration
 
 
 def test_mixed_batch(processor):

@@ -13,7 +13,7 @@ from tiny import tiny_model
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from t5gemma_tts.loading import load_model
-from t5gemma_tts.quantization_t5gemma_tts import Int8Config, Int8Linear, quantization_config
+from t5gemma_tts.model.quantization import Int8Config, Int8Linear, quantization_config
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from transformers import (
 )
 from voices import TEXT_EOS, TEXT_SEPARATOR, codes_of, text_ids, voice
 
-from t5gemma_tts import processing_t5gemma_tts as processing
-from t5gemma_tts.reference_t5gemma_tts import load_transcriber
+from t5gemma_tts.model import processing_t5gemma_tts as processing
+from t5gemma_tts.model.reference import load_transcriber
 
 
 def count_calls(monkeypatch, target, name: str) -> list:

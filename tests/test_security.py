@@ -28,10 +28,10 @@ from trainers import make_trainer
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, XCodec2
 from t5gemma_tts.conversion import convert_checkpoint, load_bundle
 from t5gemma_tts.loading import load_codec, load_model, load_processor
+from t5gemma_tts.preparation.datasets_source import DatasetsSource
 from t5gemma_tts.serving.auth import ApiKeys
 from t5gemma_tts.sharded.opening import audio_cell
-from training.data_preparation.datasets_source import DatasetsSource
-from training.train import options_of, parse_arguments
+from t5gemma_tts.training.train import options_of, parse_arguments
 from training.train_codec import main as train_codec
 
 
@@ -280,7 +280,7 @@ def test_rows_of_hub_datasets_cannot_name_files_of_this_machine(tmp_path, monkey
         with pytest.raises(ValueError, match="a file that was not downloaded"):
             audio_cell(cell)
     rows = Dataset.from_dict({"audio": [secret], "text": ["Hello."]})
-    monkeypatch.setattr("training.data_preparation.datasets_source.open_split", lambda *_: rows)
+    monkeypatch.setattr("t5gemma_tts.preparation.datasets_source.open_split", lambda *_: rows)
     with pytest.raises(ValueError, match="a file that was not downloaded"):
         DatasetsSource("somebody/dataset")[0]
 

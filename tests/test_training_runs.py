@@ -13,13 +13,13 @@ from safetensors.torch import load_file
 from speech_data import FEATURES, save_prepared, speech_rows
 from trainers import make_trainer
 
-from model_card.build import build_card
-from model_card.build import main as build_main
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
-from training.batching import NO_PROMPT
-from training.dataset import SpeechDataset
-from training.eden import Eden
-from training.train import main as train
+from t5gemma_tts.model_cards.build import build_card
+from t5gemma_tts.model_cards.build import main as build_main
+from t5gemma_tts.training.batching import NO_PROMPT
+from t5gemma_tts.training.dataset import SpeechDataset
+from t5gemma_tts.training.eden import Eden
+from t5gemma_tts.training.train import main as train
 
 
 def run(folder: Path, tiny_checkpoint: Path, **options) -> Path:

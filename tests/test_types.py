@@ -38,7 +38,7 @@ model.config.codebook_size.lower()
 TOLD = (
     'Revealed type is "list[int]"',
     'Revealed type is "list[numpy.ndarray[tuple[Any, ...], numpy.dtype[numpy.floating[',
-    'Revealed type is "t5gemma_tts.xcodec2_t5gemma_tts.XCodec2"',
+    'Revealed type is "t5gemma_tts.model.xcodec2.XCodec2"',
     'Revealed type is "int"',
     'Revealed type is "numpy.ndarray[tuple[Any, ...], numpy.dtype[numpy.floating[',
     'Argument "text" to "__call__" of "T5GemmaTTSProcessor" has incompatible type "int"; expected "str | list[str]"',

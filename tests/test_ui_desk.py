@@ -11,7 +11,7 @@ from pages import HEARD, close_desk, open_desk
 from serving import PATIENCE_SECONDS, Steps, wait_until
 from voices import CUTOFF_FRAMES, write_voice
 
-from t5gemma_tts.duration_t5gemma_tts import estimate_duration
+from t5gemma_tts.model.duration import estimate_duration
 from t5gemma_tts.serving.errors import BadRequest, QueueFull, ServingError
 from t5gemma_tts.serving.limits import Limits
 from t5gemma_tts.serving.studio import Job

@@ -5,10 +5,10 @@ from pathlib import Path
 from speech_data import speech_rows
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
-from training.arguments import T5GemmaTTSTrainingArguments
-from training.dataset import SpeechDataset
-from training.prompts import PromptOptions
-from training.trainer import T5GemmaTTSTrainer
+from t5gemma_tts.training.arguments import T5GemmaTTSTrainingArguments
+from t5gemma_tts.training.dataset import SpeechDataset
+from t5gemma_tts.training.prompts import PromptOptions
+from t5gemma_tts.training.trainer import T5GemmaTTSTrainer
 
 
 def arguments(folder: Path, **kwargs) -> T5GemmaTTSTrainingArguments:

@@ -1,1 +1,1 @@
-"""Training: optimiser, data, trainer and conversions. Not installed with the package: run it from the repository."""
+"""Training scripts, recipes, and the pipeline of the bundled voice. The trainer is `t5gemma_tts.training`."""

@@ -19,11 +19,11 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from datasets import DatasetDict, List, Value, disable_progress_bars, load_from_disk  # noqa: E402
 
-from t5gemma_tts.xcodec2_t5gemma_tts import XCodec2  # noqa: E402
-from training.command import command  # noqa: E402
-from training.data_preparation.metadata import METADATA_FILE, DatasetMetadata  # noqa: E402
-from training.dataset import TEXT_POSITIONS, CodeColumn  # noqa: E402
-from training.text_alignment import Aligner  # noqa: E402
+from t5gemma_tts.cli.command import command  # noqa: E402
+from t5gemma_tts.codec_training.text_alignment import Aligner  # noqa: E402
+from t5gemma_tts.model.xcodec2 import XCodec2  # noqa: E402
+from t5gemma_tts.preparation.metadata import METADATA_FILE, DatasetMetadata  # noqa: E402
+from t5gemma_tts.training.dataset import TEXT_POSITIONS, CodeColumn  # noqa: E402
 
 
 logger = logging.getLogger(__name__)

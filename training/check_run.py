@@ -16,7 +16,7 @@ import soundfile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without installation
 
-from training.command import command  # noqa: E402
+from t5gemma_tts.cli.command import command  # noqa: E402
 
 
 HIGHEST_RATIO = 0.8

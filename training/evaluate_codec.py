@@ -14,12 +14,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works wi
 
 from transformers import HfArgumentParser  # noqa: E402
 
-from t5gemma_tts.xcodec2_t5gemma_tts import XCodec2  # noqa: E402
-from training.codec_training.arguments import option  # noqa: E402
-from training.codec_training.data import select_recordings  # noqa: E402
-from training.codec_training.evaluate import evaluate_codec  # noqa: E402
-from training.evaluation.dnsmos import load_dnsmos  # noqa: E402
-from training.evaluation.transcription import load_recogniser  # noqa: E402
+from t5gemma_tts.codec_training.arguments import option  # noqa: E402
+from t5gemma_tts.codec_training.evaluate import evaluate_codec  # noqa: E402
+from t5gemma_tts.evaluation.dnsmos import load_dnsmos  # noqa: E402
+from t5gemma_tts.evaluation.transcription import load_recogniser  # noqa: E402
+from t5gemma_tts.model.xcodec2 import XCodec2  # noqa: E402
+from t5gemma_tts.preparation.recordings import select_recordings  # noqa: E402
 
 
 @dataclass

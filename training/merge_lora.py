@@ -1,71 +1,15 @@
-"""Merges a LoRA adapter into its model, and checks that both say the same.
+"""Merges a LoRA adapter into its model. The same as `t5gemma-tts merge`.
 
 python training/merge_lora.py ADAPTER OUTPUT [--model BASE]
 """
 
-import argparse
-import json
 import sys
 from pathlib import Path
 
-import torch
-from peft import PeftModel
-
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without installation
-
-from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor  # noqa: E402
-
-
-def merge_adapter(adapter: str, output: str, model: str | None = None) -> float:
-    """
-    Writes base model plus adapter as one checkpoint.
-
-    Args:
-        adapter (`str`): folder that PEFT saved.
-        output (`str`): folder to write; must not exist.
-        model (`str`, *optional*): the base model; the one that the adapter names if not given.
-
-    Returns:
-        `float`: largest absolute difference between the logits before and after merging.
-
-    Raises:
-        FileExistsError: if `output` exists.
-        ValueError: if merging changes the logits by more than rounding (1e-2 of their spread).
-    """
-    if Path(output).exists():
-        raise FileExistsError(f"{output!r} exists; name a new folder.")
-    if not Path(adapter, "adapter_config.json").is_file():
-        raise ValueError(f"{adapter!r} is no adapter: it has no adapter_config.json.")
-    model = model or json.loads(Path(adapter, "adapter_config.json").read_text())["base_model_name_or_path"]
-    base = T5GemmaTTSForConditionalGeneration.from_pretrained(model)
-    adapted = PeftModel.from_pretrained(base, adapter).eval()
-    probe = torch.arange(16).remainder(base.config.codebook_size)[None]
-    inputs = {
-        "input_ids": torch.arange(3, 19).remainder(base.config.backbone.encoder.vocab_size)[None],
-        "decoder_input_ids": probe,
-        "decoder_attention_mask": torch.ones_like(probe),
-    }
-    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-    with torch.no_grad():
-        before = adapted(**inputs).logits.float()
-        merged = adapted.merge_and_unload()
-        after = merged(**inputs).logits.float()
-    difference = (after - before).abs().max().item()
-    if not difference <= 1e-2 * before.std().item():
-        raise ValueError(f"merging changed the logits by up to {difference}, more than rounding explains.")
-    merged.save_pretrained(output)
-    try:
-        T5GemmaTTSProcessor.from_pretrained(adapter).save_pretrained(output, save_codec=False)
-    except OSError:  # the adapter was saved alone
-        T5GemmaTTSProcessor.from_pretrained(model).save_pretrained(output)
-    return difference
-
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("adapter")
-    parser.add_argument("output")
-    parser.add_argument("--model", help="base model, if not the one that the adapter names")
-    arguments = parser.parse_args()
-    print(f"largest difference of a logit: {merge_adapter(arguments.adapter, arguments.output, arguments.model):.2e}")
+    # the repository, not this folder: a clone works without installation
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from t5gemma_tts.cli.main import main
+
+    sys.exit(main(["merge", *sys.argv[1:]]))

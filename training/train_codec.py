@@ -19,16 +19,16 @@ import yaml  # noqa: E402
 from accelerate import Accelerator  # noqa: E402
 from transformers import HfArgumentParser, set_seed  # noqa: E402
 
-from training.codec_training.arguments import (  # noqa: E402
+from t5gemma_tts.codec_training.arguments import (  # noqa: E402
     CodecDataArguments,
     CodecModelArguments,
     CodecTrainingArguments,
 )
-from training.codec_training.cache import build_cache  # noqa: E402
-from training.codec_training.checkpoints import checkpoints  # noqa: E402
-from training.codec_training.data import list_recordings  # noqa: E402
-from training.codec_training.loop import CodecTrainer  # noqa: E402
-from training.codec_training.model import load_codec_to_train  # noqa: E402
+from t5gemma_tts.codec_training.cache import build_cache  # noqa: E402
+from t5gemma_tts.codec_training.checkpoints import checkpoints  # noqa: E402
+from t5gemma_tts.codec_training.data import list_recordings  # noqa: E402
+from t5gemma_tts.codec_training.loop import CodecTrainer  # noqa: E402
+from t5gemma_tts.codec_training.model import load_codec_to_train  # noqa: E402
 
 
 logger = logging.getLogger("train_codec")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..audio_t5gemma_tts import load_audio
-from ..processing_t5gemma_tts import T5GemmaTTSProcessor
+from ..model.audio import load_audio
+from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..serving.voices import DEFAULT_VOICE, VoiceStore, codec_fingerprint
 from ..sharded.opening import audio_cell
 from .source import BatchRow

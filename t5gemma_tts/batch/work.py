@@ -9,16 +9,16 @@ from typing import Any
 
 from datasets import Features, List, Value
 
-from ..engine_t5gemma_tts import SpeechEngine, SpeechRequest, speech_requests
-from ..modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
-from ..processing_t5gemma_tts import T5GemmaTTSProcessor
+from ..model.engine import SpeechEngine, SpeechRequest, speech_requests
+from ..model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
+from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
+from ..model.streaming import StreamWindows
 from ..serving.errors import NotFound
 from ..serving.formats import encode_sound
 from ..serving.studio import WHOLE_SECONDS, check_estimate
 from ..serving.voices import CODES_FILE, NAME, RECORD_FILE
 from ..sharded.fingerprint import file_fingerprint
 from ..sharded.store import ShardStore
-from ..streaming_t5gemma_tts import StreamWindows
 from .arguments import BatchArguments
 from .checkpoints import checkpoint_fingerprint
 from .source import BatchRow, BatchSource

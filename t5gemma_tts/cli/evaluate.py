@@ -10,7 +10,7 @@ from .serve import load
 
 def run(arguments: Namespace) -> None:
     try:
-        from training.evaluation.compare import as_markdown, write_comparison
+        from t5gemma_tts.evaluation.compare import as_markdown, write_comparison
     except ImportError as error:
         raise ImportError(f'evaluation needs `pip install "t5gemma-tts[eval]"` ({error}).') from error
     if arguments.compare:
@@ -28,14 +28,14 @@ def run(arguments: Namespace) -> None:
 
 def evaluate(arguments: Namespace) -> str:
     """Runs or finishes the evaluation and returns its folder."""
-    from model_card.build import public_name
-    from training.evaluation.dnsmos import load_dnsmos
-    from training.evaluation.measuring import Measures
-    from training.evaluation.run import evaluate_speech
-    from training.evaluation.similarity import load_speaker_encoder
-    from training.evaluation.speech import Speaker
-    from training.evaluation.test_lists import read_test_list
-    from training.evaluation.transcription import load_recogniser
+    from t5gemma_tts.evaluation.dnsmos import load_dnsmos
+    from t5gemma_tts.evaluation.measuring import Measures
+    from t5gemma_tts.evaluation.run import evaluate_speech
+    from t5gemma_tts.evaluation.similarity import load_speaker_encoder
+    from t5gemma_tts.evaluation.speech import Speaker
+    from t5gemma_tts.evaluation.test_lists import read_test_list
+    from t5gemma_tts.evaluation.transcription import load_recogniser
+    from t5gemma_tts.model_cards.build import public_name
 
     items = read_test_list(
         arguments.list,

@@ -56,7 +56,11 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     parser = build_parser()
     try:
-        arguments = parser.parse_args(argv)
+        arguments, others = parser.parse_known_args(argv)
+        if getattr(arguments, "takes_options", False):
+            arguments.options = others
+        elif others:
+            parser.error(f"unrecognized arguments: {' '.join(others)}")
     except SystemExit as stop:  # argparse has printed what is wrong
         return int(stop.code or 0)
     module = importlib.import_module(f".{arguments.module}", __package__)

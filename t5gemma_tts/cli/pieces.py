@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import soundfile
 
-from ..audio_t5gemma_tts import Waveform
+from ..model.audio import Waveform
 
 
 STANDARD_OUTPUT = "-"

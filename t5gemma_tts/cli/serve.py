@@ -6,8 +6,8 @@ from pathlib import Path
 from transformers.utils import logging
 
 from ..loading import ModelOptions
-from ..modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
-from ..processing_t5gemma_tts import T5GemmaTTSProcessor
+from ..model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
+from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..serving.limits import Limits
 
 

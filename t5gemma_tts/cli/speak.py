@@ -8,12 +8,12 @@ from typing import Any
 from tqdm import tqdm
 from transformers.utils import logging
 
-from ..audio_t5gemma_tts import WRITABLE_FORMATS
-from ..engine_t5gemma_tts import SpeechEngine, speech_requests
 from ..loading import ModelOptions
-from ..modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
+from ..model.audio import WRITABLE_FORMATS
+from ..model.engine import SpeechEngine, speech_requests
+from ..model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
+from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..narration import narrate
-from ..processing_t5gemma_tts import T5GemmaTTSProcessor
 from .pieces import STANDARD_OUTPUT, open_sound
 
 

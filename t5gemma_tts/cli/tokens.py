@@ -6,8 +6,8 @@ from pathlib import Path
 
 from transformers.utils import logging
 
-from ..audio_t5gemma_tts import load_audio, save_audio
 from ..loading import load_codec
+from ..model.audio import load_audio, save_audio
 from .speak import output_paths, refuse_existing
 
 

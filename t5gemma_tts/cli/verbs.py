@@ -283,6 +283,40 @@ def add_evaluate(verbs: "Verbs") -> None:
     parser.set_defaults(module="evaluate")
 
 
+def add_prepare(verbs: "Verbs") -> None:
+    parser = verbs.add_parser("prepare", help="make a dataset of audio codes to train on", add_help=False)
+    parser.set_defaults(module="prepare", takes_options=True)
+
+
+def add_train(verbs: "Verbs") -> None:
+    parser = verbs.add_parser("train", help="train a model, from a YAML recipe or from options", add_help=False)
+    parser.set_defaults(module="train", takes_options=True)
+
+
+def add_merge(verbs: "Verbs") -> None:
+    parser = verbs.add_parser(
+        "merge",
+        help="merge a LoRA adapter into its model",
+        description="Write base model plus adapter as one checkpoint, and check that the logits stay the same.",
+    )
+    parser.add_argument("adapter", help="folder that PEFT saved")
+    parser.add_argument("output", help="folder to write")
+    parser.add_argument("--model", help="base model, if not the one that the adapter names")
+    parser.set_defaults(module="merge")
+
+
+def add_export(verbs: "Verbs") -> None:
+    parser = verbs.add_parser(
+        "export",
+        help="write a folder that is ready for the Hub",
+        description="Write weights, processor, codec, code and model card into one folder. It loads with "
+        "trust_remote_code=True where this project is not installed.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="Hub name or folder, or 'nano', the bundled voice")
+    parser.add_argument("output", metavar="FOLDER", help="folder to write")
+    parser.set_defaults(module="export")
+
+
 VERBS = (
     add_speak,
     add_batch,
@@ -292,5 +326,9 @@ VERBS = (
     add_decode,
     add_info,
     add_convert,
+    add_export,
+    add_prepare,
+    add_train,
+    add_merge,
     add_evaluate,
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..xcodec2_original_t5gemma_tts import shorten
+from ..model.xcodec2_original import shorten
 
 
 # the only class in a bundle, besides tensors and containers, which torch knows by itself

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
-from ..configuration_t5gemma_tts import T5GemmaTTSConfig
-from ..processing_t5gemma_tts import T5GemmaTTSProcessor
-from ..xcodec2_original_t5gemma_tts import config_from_original, is_original_config
-from ..xcodec2_t5gemma_tts import MODEL_CLASSES, XCodec2
+from ..model.configuration_t5gemma_tts import T5GemmaTTSConfig
+from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
+from ..model.xcodec2 import MODEL_CLASSES, XCodec2
+from ..model.xcodec2_original import config_from_original, is_original_config
 from .lora import save_adapter
 from .source import SourceCheckpoint, read_config, read_source
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from ..weights_t5gemma_tts import ORIGINAL_KEY_MAPPING, UNUSED_ORIGINAL_KEYS
+from ..model.weights import ORIGINAL_KEY_MAPPING, UNUSED_ORIGINAL_KEYS
 
 
 PEFT_PREFIX = "backbone.base_model.model."

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig
 
-from ..configuration_t5gemma_tts import T5GemmaTTSConfig
-from ..modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
-from ..weights_t5gemma_tts import default_generation_config
-from ..xcodec2_original_t5gemma_tts import shorten
+from ..model.configuration_t5gemma_tts import T5GemmaTTSConfig
+from ..model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
+from ..model.weights import default_generation_config
+from ..model.xcodec2_original import shorten
 from .bundle import load_bundle, without_aliases
 from .lora import LoraWeights, merge_lora_weights, split_lora
 

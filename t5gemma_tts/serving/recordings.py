@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..audio_t5gemma_tts import Waveform, check_waveform
+from ..model.audio import Waveform, check_waveform
 from .errors import BadRequest, TooLarge
 from .limits import Limits
 

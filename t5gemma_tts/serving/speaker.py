@@ -6,8 +6,8 @@ import time
 from collections import deque
 from concurrent.futures import Future
 
-from ..engine_t5gemma_tts import SpeechEngine, SpeechRequest
-from ..modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
+from ..model.engine import SpeechEngine, SpeechRequest
+from ..model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from .errors import BadRequest, Cancelled, Closed, DeadlineExceeded, QueueFull, ServingError, SpeechFailed
 
 

@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..duration_t5gemma_tts import MAXIMUM_SECONDS
-from ..engine_t5gemma_tts import SpeechRequest, speech_requests
-from ..modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
-from ..processing_t5gemma_tts import T5GemmaTTSProcessor
-from ..streaming_t5gemma_tts import StreamDecoder, StreamWindows
+from ..model.duration import MAXIMUM_SECONDS
+from ..model.engine import SpeechRequest, speech_requests
+from ..model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
+from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
+from ..model.streaming import StreamDecoder, StreamWindows
 from .errors import BadRequest, Closed, QueueFull
 from .speaker import Speaker, Speech
 

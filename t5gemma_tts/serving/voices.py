@@ -15,8 +15,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ..numbers_t5gemma_tts import is_finite_number
-from ..xcodec2_t5gemma_tts import XCodec2
+from ..model.validation import is_finite_number
+from ..model.xcodec2 import XCodec2
 from .errors import BadRequest, Conflict, NotFound
 
 

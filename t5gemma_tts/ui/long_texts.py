@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..duration_t5gemma_tts import estimate_duration
+from ..model.duration import estimate_duration
 from ..narration import CHUNK_SECONDS, FIRST_CHUNK_SECONDS, trim_edges
 from ..sentences import Piece, split_text
 from ..serving.studio import Job, Reference, Spoken, Studio

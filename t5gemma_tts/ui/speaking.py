@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ..duration_t5gemma_tts import estimate_duration
-from ..reference_t5gemma_tts import Transcriber, load_transcriber
+from ..model.duration import estimate_duration
+from ..model.reference import Transcriber, load_transcriber
+from ..model.text_normalization import normalize_text
 from ..serving.errors import BadRequest, ServingError
 from ..serving.limits import Limits
 from ..serving.recordings import decode_recording
 from ..serving.studio import Job, Reference, Studio
-from ..text_t5gemma_tts import normalize_text
 from .long_texts import narrate, split_job
 from .pictures import picture_html
 from .wishes import Wish

@@ -19,16 +19,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a clone works wi
 import numpy as np  # noqa: E402
 
 from t5gemma_tts import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration  # noqa: E402
-from t5gemma_tts.duration_t5gemma_tts import estimate_duration  # noqa: E402
+from t5gemma_tts.cli.command import command  # noqa: E402
+from t5gemma_tts.evaluation.figures import TOLERANCE  # noqa: E402
+from t5gemma_tts.evaluation.plots import new_figure  # noqa: E402
+from t5gemma_tts.evaluation.speech import Speaker  # noqa: E402
+from t5gemma_tts.evaluation.test_lists import TestItem, read_test_list  # noqa: E402
+from t5gemma_tts.evaluation.text_errors import count_errors, error_rate  # noqa: E402
+from t5gemma_tts.evaluation.transcription import load_recogniser  # noqa: E402
 from t5gemma_tts.loading import load_processor  # noqa: E402
-from training.command import command  # noqa: E402
-from training.data_preparation.splitting import VALIDATION  # noqa: E402
-from training.evaluation.figures import TOLERANCE  # noqa: E402
-from training.evaluation.plots import new_figure  # noqa: E402
-from training.evaluation.speech import Speaker  # noqa: E402
-from training.evaluation.test_lists import TestItem, read_test_list  # noqa: E402
-from training.evaluation.text_errors import count_errors, error_rate  # noqa: E402
-from training.evaluation.transcription import load_recogniser  # noqa: E402
+from t5gemma_tts.model.duration import estimate_duration  # noqa: E402
+from t5gemma_tts.preparation.splitting import VALIDATION  # noqa: E402
 from training.nano.sentences import plan_utterances  # noqa: E402
 
 

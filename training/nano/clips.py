@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from t5gemma_tts.audio_t5gemma_tts import check_waveform, resample
+from t5gemma_tts.model.audio import check_waveform, resample
 
 
 SAMPLING_RATE = 16000

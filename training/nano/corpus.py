@@ -20,7 +20,7 @@ if __name__ == "__main__":
     # the repository, not this folder, whose modules would hide packages of the same names
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from training.command import command  # noqa: E402
+from t5gemma_tts.cli.command import command  # noqa: E402
 
 
 METADATA_COLUMNS = ("file_name", "id", "text", "speaker", "language", "split", "duration_seconds")
@@ -123,7 +123,7 @@ def _rows(utterances, output: Path, voices: dict) -> list[dict]:
 
 def _statistics(rows: list[dict]) -> dict:
     """Counts of clips, hours and words, and the pairs of words that training does without."""
-    from training.data_preparation.splitting import TRAIN
+    from t5gemma_tts.preparation.splitting import TRAIN
     from training.nano.sentences import UNSEEN_PAIRS, reserved_pairs, words_of
 
     clips, hours, words = defaultdict(Counter), Counter(), defaultdict(Counter)

@@ -31,12 +31,12 @@ SETS = {
 def main(argv: list[str] | None = None) -> int:
     from t5gemma_tts.checkpoints import NANO
     from t5gemma_tts.cli.main import main as command
+    from t5gemma_tts.codec_training.evaluate import evaluate_codec
+    from t5gemma_tts.evaluation.dnsmos import load_dnsmos
+    from t5gemma_tts.evaluation.transcription import load_recogniser
     from t5gemma_tts.loading import load_codec
-    from training.codec_training.data import select_recordings
-    from training.codec_training.evaluate import evaluate_codec
-    from training.data_preparation.splitting import VALIDATION
-    from training.evaluation.dnsmos import load_dnsmos
-    from training.evaluation.transcription import load_recogniser
+    from t5gemma_tts.preparation.recordings import select_recordings
+    from t5gemma_tts.preparation.splitting import VALIDATION
     from training.nano.corpus import main as make_corpus
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -3,12 +3,12 @@
     python training/nano/package.py FOLDER --model RUN --codec CODEC
 
 Weights are stored in float16 and load as float32, which is what processors are fast and exact in; a codec's encoder may
-choose another code where two are equally near. In a clone, the code beside the weights is linked to: it stands once.
+choose another code where two are equally near. A checkpoint inside the package holds no code:
+`t5gemma-tts export` adds it.
 """
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a clone works wi
 import torch  # noqa: E402
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor, XCodec2  # noqa: E402
-from training.command import command  # noqa: E402
+from t5gemma_tts.cli.command import command  # noqa: E402
 
 
 PACKAGE = Path(__file__).resolve().parents[2] / "t5gemma_tts"
@@ -50,7 +50,7 @@ def package(folder: Path, model: str, codec: str) -> int:
     for config in (folder / "config.json", folder / "codec" / "config.json"):
         _load_as_float32(config)
     if PACKAGE in folder.resolve().parents:
-        _link_code(folder)
+        _remove_code(folder)
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
@@ -70,12 +70,14 @@ def _load_as_float32(path: Path) -> None:
     path.write_text(json.dumps(config | {"dtype": "float32"}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _link_code(folder: Path) -> None:
-    """Puts relative links to this project's files in place of the copies that `save_pretrained` makes."""
+def _remove_code(folder: Path) -> None:
+    """Removes the code and its `auto_map`: inside the package the checkpoint loads with the package's own classes."""
     for copy in folder.glob("*.py"):
-        original = PACKAGE / copy.name
         copy.unlink()
-        copy.symlink_to(os.path.relpath(original, folder.resolve()))
+    for path in folder.glob("*config.json"):
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored.pop("auto_map", None)
+        path.write_text(json.dumps(stored, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 @command

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from training.data_preparation.splitting import TRAIN, VALIDATION, id_hash
+from t5gemma_tts.preparation.splitting import TRAIN, VALIDATION, id_hash
 from training.nano.grammar import RULES
 from training.nano.words import LEXICON, OPEN_VOCABULARY, SAID_WITH_A, SAID_WITH_AN
 

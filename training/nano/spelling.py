@@ -20,7 +20,7 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers  
 from tokenizers.models import WordLevel  # noqa: E402
 from transformers import PreTrainedTokenizerFast  # noqa: E402
 
-from training.command import command  # noqa: E402
+from t5gemma_tts.cli.command import command  # noqa: E402
 from training.nano.sentences import words_of  # noqa: E402
 
 

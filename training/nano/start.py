@@ -21,7 +21,7 @@ from t5gemma_tts import (  # noqa: E402
     T5GemmaTTSProcessor,
     XCodec2,
 )
-from training.command import command  # noqa: E402
+from t5gemma_tts.cli.command import command  # noqa: E402
 from training.nano.spelling import SEPARATOR  # noqa: E402
 
 

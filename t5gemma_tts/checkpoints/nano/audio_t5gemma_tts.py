@@ -1,1 +1,0 @@
-../../audio_t5gemma_tts.py

@@ -1,1 +1,0 @@
-../../backbone_t5gemma_tts.py

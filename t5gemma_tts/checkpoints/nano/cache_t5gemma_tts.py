@@ -1,1 +1,0 @@
-../../cache_t5gemma_tts.py

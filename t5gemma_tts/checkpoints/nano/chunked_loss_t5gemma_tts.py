@@ -1,1 +1,0 @@
-../../chunked_loss_t5gemma_tts.py

@@ -1,1 +1,0 @@
-../../configuration_t5gemma_tts.py

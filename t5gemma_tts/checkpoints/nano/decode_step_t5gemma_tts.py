@@ -1,1 +1,0 @@
-../../decode_step_t5gemma_tts.py

@@ -1,1 +1,0 @@
-../../duration_t5gemma_tts.py

@@ -1,1 +1,0 @@
-../../engine_t5gemma_tts.py

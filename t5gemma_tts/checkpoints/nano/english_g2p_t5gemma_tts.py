@@ -1,1 +1,0 @@
-../../english_g2p_t5gemma_tts.py

@@ -1,1 +1,0 @@
-../../generation_t5gemma_tts.py

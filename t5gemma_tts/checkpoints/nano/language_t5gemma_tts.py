@@ -1,1 +1,0 @@
-../../language_t5gemma_tts.py

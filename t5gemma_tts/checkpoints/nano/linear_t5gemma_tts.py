@@ -1,1 +1,0 @@
-../../linear_t5gemma_tts.py

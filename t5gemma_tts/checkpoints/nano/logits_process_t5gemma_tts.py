@@ -1,1 +1,0 @@
-../../logits_process_t5gemma_tts.py

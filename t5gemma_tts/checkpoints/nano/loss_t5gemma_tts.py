@@ -1,1 +1,0 @@
-../../loss_t5gemma_tts.py

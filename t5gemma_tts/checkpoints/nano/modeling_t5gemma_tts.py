@@ -1,1 +1,0 @@
-../../modeling_t5gemma_tts.py

@@ -1,1 +1,0 @@
-../../numbers_t5gemma_tts.py

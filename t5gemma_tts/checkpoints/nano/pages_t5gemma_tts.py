@@ -1,1 +1,0 @@
-../../pages_t5gemma_tts.py

@@ -1,1 +1,0 @@
-../../phonemes_t5gemma_tts.py

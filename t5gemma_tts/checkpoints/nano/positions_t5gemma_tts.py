@@ -1,1 +1,0 @@
-../../positions_t5gemma_tts.py

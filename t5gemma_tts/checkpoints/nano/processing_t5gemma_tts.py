@@ -1,1 +1,0 @@
-../../processing_t5gemma_tts.py

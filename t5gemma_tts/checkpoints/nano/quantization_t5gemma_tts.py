@@ -1,1 +1,0 @@
-../../quantization_t5gemma_tts.py

@@ -1,1 +1,0 @@
-../../reference_t5gemma_tts.py

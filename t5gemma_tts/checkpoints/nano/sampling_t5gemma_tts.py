@@ -1,1 +1,0 @@
-../../sampling_t5gemma_tts.py

@@ -1,1 +1,0 @@
-../../slots_t5gemma_tts.py

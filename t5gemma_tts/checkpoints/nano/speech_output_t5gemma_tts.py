@@ -1,1 +1,0 @@
-../../speech_output_t5gemma_tts.py

@@ -1,1 +1,0 @@
-../../streaming_t5gemma_tts.py

@@ -1,1 +1,0 @@
-../../text_t5gemma_tts.py

@@ -1,1 +1,0 @@
-../../weights_t5gemma_tts.py

@@ -1,1 +1,0 @@
-../../xcodec2_original_t5gemma_tts.py

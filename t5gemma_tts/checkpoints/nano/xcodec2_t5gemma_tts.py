@@ -1,1 +1,0 @@
-../../xcodec2_t5gemma_tts.py

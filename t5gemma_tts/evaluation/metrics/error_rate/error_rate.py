@@ -1,0 +1,23 @@
+"""Word and character error rates for `evaluate.load`."""
+
+import evaluate
+
+from t5gemma_tts.evaluation.metric_info import metric_info
+from t5gemma_tts.evaluation.text_errors import count_errors, error_rate
+
+
+class ErrorRate(evaluate.Metric):
+    """Shares of words and characters that were heard wrong, after normalisation by language."""
+
+    def _info(self):
+        inputs = (
+            'predictions: what was heard; references: what should be said; languages: a tag such as "en" for each. '
+            'Returns "cer", and "wer" over the texts of languages that write words apart.'
+        )
+        return metric_info(self.__doc__, inputs, predictions="string", references="string", languages="string")
+
+    def _compute(self, predictions, references, languages):
+        counts = [count_errors(*one) for one in zip(references, predictions, languages, strict=True)]
+        words = [one for one in counts if "words" in one]
+        rates = {"cer": error_rate(counts, "characters")}
+        return rates | ({"wer": error_rate(words)} if words else {})

@@ -1,0 +1,197 @@
+"""Audio files and waveforms: reading, checking, mixing down, resampling, writing.
+
+A waveform is a floating point array in [-1, 1] of shape (num_samples,) or (num_samples, num_channels), as soundfile
+has it. soundfile and soxr are imported when first used, so that the model alone loads without them.
+"""
+
+import io
+import numbers
+import os
+import uuid
+import warnings
+from pathlib import Path
+from types import ModuleType
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from .validation import is_finite_number
+
+
+Waveform = npt.NDArray[np.float32]
+
+# file suffix -> (format, subtype) of soundfile
+WRITABLE_FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
+WRITE_BLOCK_SAMPLES = 1 << 16
+
+
+def load_audio(path: str | os.PathLike[str] | BinaryIO) -> tuple[Waveform, int]:
+    """
+    Reads an audio file with soundfile (wav, flac, ogg, mp3 and others that libsndfile knows).
+
+    Args:
+        path (`str`, `os.PathLike` or binary file object): The file, or an open one such as `io.BytesIO`.
+
+    Returns:
+        `(waveform, sampling_rate)`: float32 of shape (num_samples,) or (num_samples, num_channels), and Hz.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be decoded or holds no samples.
+    """
+    soundfile = _soundfile()
+    if not isinstance(path, (str, os.PathLike)):
+        name = "the audio data"
+    else:
+        name = repr(str(path))
+        if not os.path.isfile(path):  # unlike `Path.is_file`, for names of any length
+            raise FileNotFoundError(f"no audio file at {name}.")
+    try:
+        waveform, sampling_rate = soundfile.read(path, dtype="float32")
+    except soundfile.SoundFileError as error:
+        formats = ", ".join(sorted(soundfile.available_formats()))
+        raise ValueError(
+            f"soundfile cannot decode {name} ({error}); convert it to one of the formats it reads: {formats}."
+        ) from error
+    if not len(waveform):
+        raise ValueError(f"{name} holds no audio samples.")
+    return waveform, sampling_rate
+
+
+def save_audio(
+    audio: npt.ArrayLike | torch.Tensor, path: str | os.PathLike[str], sampling_rate: float, overwrite: bool = False
+) -> None:
+    """
+    Writes one waveform as 16-bit PCM (`.wav`, `.flac`) or Vorbis (`.ogg`); samples beyond [-1, 1] are clipped.
+
+    Args:
+        audio (`np.ndarray` or `torch.Tensor`): Floats of shape (num_samples,) or (num_samples, num_channels).
+        path (`str` or `os.PathLike`): The suffix says the format.
+        sampling_rate (`int`): Hz.
+        overwrite (`bool`, *optional*, defaults to `False`): Replace an existing file instead of refusing to.
+
+    Raises:
+        FileExistsError: if `path` exists and `overwrite` is false.
+        FileNotFoundError: if its folder does not exist.
+        OSError: if it cannot be written; a file that was there stays as it was.
+        ValueError: for an unknown suffix, NaN or infinite samples, an empty array, or a bad sampling rate.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in WRITABLE_FORMATS:
+        raise ValueError(f"`path` must end in one of {', '.join(WRITABLE_FORMATS)}, got {str(path)!r}.")
+    waveform = check_waveform(audio, sampling_rate, name="audio", min_samples=1)
+    if sampling_rate != int(sampling_rate):
+        raise ValueError(f"`sampling_rate` of a file must be a whole number of Hz, got {sampling_rate!r}.")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{str(path)!r} exists; pass `overwrite=True` to replace it.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder of {str(path)!r} does not exist.")
+    peak = float(np.abs(waveform).max())
+    if peak > 1:
+        warnings.warn(f"`audio` peaks at {peak:.3f}, beyond 1.0: clipped in {str(path)!r}.", stacklevel=2)
+        waveform = waveform.clip(-1, 1)
+    file_format, subtype = WRITABLE_FORMATS[path.suffix.lower()]
+    num_channels = 1 if waveform.ndim == 1 else waveform.shape[1]
+    content = io.BytesIO()  # libsndfile does not say when a disk is full
+    with _soundfile().SoundFile(
+        content, "w", samplerate=int(sampling_rate), channels=num_channels, format=file_format, subtype=subtype
+    ) as file:
+        # in blocks: libsndfile's Vorbis encoder overflows its stack on minutes of audio at once
+        for start in range(0, len(waveform), WRITE_BLOCK_SAMPLES):
+            file.write(waveform[start : start + WRITE_BLOCK_SAMPLES])
+    _write_whole(path, content.getbuffer())
+
+
+def _write_whole(path: Path, content: memoryview) -> None:
+    """Writes a file beside and renames it, so that it is there whole or as it was before."""
+    partial = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except OSError as error:
+        raise OSError(error.errno, f"{str(path)!r} cannot be written: {error.strerror}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_waveform(
+    waveform: npt.ArrayLike | torch.Tensor, sampling_rate: object, name: str = "waveform", min_samples: int = 2
+) -> Waveform:
+    """
+    Checks a waveform and its sampling rate.
+
+    Args:
+        waveform (`np.ndarray`, `torch.Tensor` or `list[float]`): Shape (num_samples,) or (num_samples, num_channels).
+        sampling_rate (`float`): Hz, above 0.
+        name (`str`, *optional*, defaults to `"waveform"`): What errors call it.
+        min_samples (`int`, *optional*, defaults to 2): Shorter waveforms are refused.
+
+    Returns:
+        `np.ndarray`: the same samples in float32.
+
+    Raises:
+        ValueError: if the array is empty, too short, not of floats, of another shape, or has NaN or infinite samples;
+            if `sampling_rate` is not a number above 0.
+    """
+    if isinstance(sampling_rate, bool) or not isinstance(sampling_rate, numbers.Real):
+        raise ValueError(f"`sampling_rate` must be a number of Hz, got {sampling_rate!r}.")
+    if not is_finite_number(sampling_rate) or sampling_rate <= 0:
+        raise ValueError(f"`sampling_rate` must be above 0 Hz, got {sampling_rate!r}.")
+    if isinstance(waveform, torch.Tensor):
+        # numpy has no bfloat16
+        waveform = waveform.detach().cpu()
+        waveform = (waveform.float() if waveform.is_floating_point() else waveform).numpy()
+    waveform = np.asarray(waveform)
+    if waveform.ndim not in (1, 2):
+        raise ValueError(
+            f"`{name}` must have shape (num_samples,) or (num_samples, num_channels), got {waveform.shape}."
+        )
+    if waveform.size == 0:
+        raise ValueError(f"`{name}` is empty (shape {waveform.shape}).")
+    if waveform.dtype.kind != "f":
+        raise ValueError(
+            f"`{name}` must hold floats in [-1, 1], got {waveform.dtype}; divide integer samples by their full scale, "
+            "e.g. 32768 for 16 bits."
+        )
+    if waveform.ndim == 2 and waveform.shape[1] > waveform.shape[0]:
+        raise ValueError(
+            f"`{name}` has more channels than samples (shape {waveform.shape}): it must be (num_samples, num_channels);"
+            " transpose it."
+        )
+    if len(waveform) < min_samples:
+        raise ValueError(f"`{name}` must have at least {min_samples} samples, got {len(waveform)}.")
+    waveform = waveform.astype(np.float32, copy=False)
+    if not np.isfinite(waveform).all():
+        raise ValueError(f"`{name}` has NaN or infinite samples.")
+    return waveform
+
+
+def to_mono(waveform: Waveform) -> Waveform:
+    """Averages the channels of (num_samples, num_channels); (num_samples,) passes unchanged."""
+    return waveform if waveform.ndim == 1 else waveform.mean(axis=1)
+
+
+def resample(waveform: Waveform, sampling_rate: float, target_sampling_rate: float) -> Waveform:
+    """Resamples (num_samples,) or (num_samples, num_channels) with soxr at its "VHQ" quality; rates in Hz."""
+    if sampling_rate == target_sampling_rate:
+        return waveform
+    try:
+        import soxr
+    except ImportError as error:
+        raise ImportError(
+            f"resampling from {sampling_rate} to {target_sampling_rate} Hz needs `pip install soxr`."
+        ) from error
+    return soxr.resample(waveform, sampling_rate, target_sampling_rate, quality="VHQ")
+
+
+def _soundfile() -> ModuleType:
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:  # OSError: the package without its libsndfile
+        raise ImportError("reading and writing audio files needs `pip install soundfile`.") from error
+    return soundfile
+
+
+__all__ = ["Waveform", "check_waveform", "load_audio", "resample", "save_audio", "to_mono"]

@@ -1,0 +1,403 @@
+"""Processor of T5Gemma-TTS: texts and reference recordings to tensors, audio tokens to waveforms."""
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import (
+    AutoProcessor,
+    AutoTokenizer,
+    BatchFeature,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
+
+from .configuration_t5gemma_tts import T5GemmaTTSConfig
+from .duration import estimate_duration
+from .reference import ReferenceAudio, Transcriber, load_transcriber, read_codes, read_reference
+from .streaming import SpeechOutputMixin
+from .text_normalization import normalize_text
+from .validation import is_finite_number
+from .xcodec2 import XCodec2
+
+
+HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
+
+
+class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
+    r"""
+    Prepares texts and references for [`T5GemmaTTSForConditionalGeneration`], and turns what it generates into audio.
+
+    The codec is loaded when it is first needed, on the device in `codec_device` (the CPU unless set).
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): The text backbone's.
+        codec_name_or_path (`str`, *optional*): Hub name or folder of the codec; None is the checkpoint's own `codec/`.
+        sampling_rate (`int`, *optional*): Hz of the audio that the codec decodes to; its own, once loaded, if None.
+        codebook_size, frame_rate, text_separator_token_id, text_bos_token_id, text_eos_token_id, max_duration_seconds:
+            As in [`T5GemmaTTSConfig`].
+        max_text_tokens (`int`, *optional*, defaults to 8192): Longest text with its reference text, in tokens.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        codec_name_or_path: str | None = None,
+        sampling_rate: int | None = None,
+        codebook_size: int = 65536,
+        frame_rate: float = 50.0,
+        text_separator_token_id: int = 255999,
+        text_bos_token_id: int | None = None,
+        text_eos_token_id: int | None = None,
+        max_text_tokens: int = 8192,
+        max_duration_seconds: float = 120.0,
+        chat_template: str | None = None,
+    ):
+        self.codec_name_or_path = codec_name_or_path
+        self.sampling_rate = sampling_rate
+        self.codebook_size = codebook_size
+        self.frame_rate = frame_rate
+        self.text_separator_token_id = text_separator_token_id
+        self.text_bos_token_id = text_bos_token_id
+        self.text_eos_token_id = text_eos_token_id
+        self.max_text_tokens = max_text_tokens
+        self.max_duration_seconds = max_duration_seconds
+        self.codec_device: str | torch.device | None = None
+        self._codec: XCodec2 | None = None
+        self._source: tuple[str, dict[str, Any]] | None = None
+        self._transcribers: dict[str, Transcriber] = {}
+        super().__init__(tokenizer, chat_template=chat_template)
+
+    @classmethod
+    def from_config(cls, config: T5GemmaTTSConfig, tokenizer: PreTrainedTokenizerBase) -> "T5GemmaTTSProcessor":
+        """The processor that belongs to a model's configuration."""
+        return cls(
+            tokenizer,
+            codec_name_or_path=config.codec_name_or_path,
+            sampling_rate=config.sampling_rate,
+            codebook_size=config.codebook_size,
+            frame_rate=config.frame_rate,
+            text_separator_token_id=config.text_separator_token_id,
+            text_bos_token_id=config.text_bos_token_id,
+            text_eos_token_id=config.text_eos_token_id,
+            max_text_tokens=config.get_text_config(encoder=True).max_position_embeddings,
+            max_duration_seconds=config.max_duration_seconds,
+        )
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]  # arguments of transformers' that are not named here are keywords
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
+    ) -> "T5GemmaTTSProcessor":
+        """
+        As in transformers. For a checkpoint of the original project, which has no processor, the tokenizer is that in
+        the folder, or the one its configuration names.
+
+        Raises:
+            OSError: if there is no tokenizer.
+            ValueError: if its vocabulary is larger than the model's.
+        """
+        hub_kwargs = {name: kwargs[name] for name in HUB_ARGUMENTS if kwargs.get(name) is not None}
+        original, _ = PreTrainedConfig.get_config_dict(pretrained_model_name_or_path, **hub_kwargs)
+        if original.get("model_type") == "t5gemma_voice":
+            config = T5GemmaTTSConfig.from_original(original)
+            try:
+                # with `config`, the original's own code, which its configuration names, is not asked for
+                tokenizer = AutoTokenizer.from_pretrained(
+                    pretrained_model_name_or_path, config=config, trust_remote_code=False, **hub_kwargs
+                )
+            except (OSError, ValueError) as error:  # no tokenizer files there
+                if not original.get("text_tokenizer_name"):
+                    raise OSError(
+                        f"{str(pretrained_model_name_or_path)!r} neither holds nor names a tokenizer."
+                    ) from error
+                tokenizer = AutoTokenizer.from_pretrained(original["text_tokenizer_name"])
+            processor = cls.from_config(config, tokenizer)
+            processor.sampling_rate = None  # the original notes 44 100 Hz whatever its codec is
+        else:
+            processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        loaded = processor[0] if isinstance(processor, tuple) else processor
+        _check_vocabulary(loaded.tokenizer, original)
+        loaded._source = (str(pretrained_model_name_or_path), hub_kwargs)
+        return processor
+
+    def save_pretrained(  # type: ignore[override]  # `save_codec` stands before `push_to_hub`
+        self,
+        save_directory: str | os.PathLike[str],
+        save_codec: bool = True,
+        push_to_hub: bool = False,
+        **kwargs: Any,
+    ) -> list[str]:
+        """
+        As in transformers; a codec that belongs to the checkpoint goes along, into `codec/`, if `save_codec`. With
+        `push_to_hub`, `kwargs` are those of the method of that name; `repo_id` is the folder's name if not given.
+
+        Raises:
+            ValueError: for an upload without the codec.
+        """
+        if push_to_hub and not save_codec:
+            raise ValueError("`push_to_hub` uploads the codec as well: `save_codec` must be True with it.")
+        files = super().save_pretrained(save_directory, **kwargs)
+        own_codec = self.codec_name_or_path is None and (self._codec is not None or self._source is not None)
+        if save_codec and own_codec:
+            self.codec.save_pretrained(os.path.join(save_directory, "codec"))
+        if push_to_hub:  # not by the parent class, which would do it before the codec is written
+            repo_id = kwargs.pop("repo_id", None) or os.path.basename(os.path.normpath(save_directory))
+            self.push_to_hub(repo_id, **kwargs)
+        return files
+
+    def to_dict(self) -> dict[str, Any]:
+        held = self._codec, self._transcribers
+        self._codec, self._transcribers = None, {}  # would be copied
+        try:
+            return super().to_dict()
+        finally:
+            self._codec, self._transcribers = held
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return ["input_ids", "attention_mask", "decoder_input_ids", "decoder_attention_mask", "num_frames"]
+
+    @property
+    def codec(self) -> XCodec2:
+        """
+        The codec, loaded at first use.
+
+        Raises:
+            OSError: if there is none where it should be.
+            ValueError: if it does not fit the model's audio tokens.
+        """
+        if self._codec is not None:
+            return self._codec
+        if self.codec_name_or_path is not None:
+            codec = XCodec2.from_pretrained(self.codec_name_or_path, device=self.codec_device)
+        elif self._source is not None:
+            name, hub_kwargs = self._source
+            codec = XCodec2.from_pretrained(name, subfolder="codec", device=self.codec_device, **hub_kwargs)
+        else:
+            raise OSError("this processor has no codec: set `codec_name_or_path`, or `processor.codec = XCodec2(...)`.")
+        self.codec = codec
+        return codec
+
+    @codec.setter
+    def codec(self, codec: XCodec2) -> None:
+        if self.sampling_rate is None:
+            self.sampling_rate = codec.sampling_rate
+        for name in ("codebook_size", "frame_rate", "sampling_rate"):
+            if not math.isclose(ours := getattr(self, name), theirs := getattr(codec, name)):
+                raise ValueError(f"the codec's `{name}` is {theirs}, but this checkpoint was made for {ours}.")
+        self._codec = codec
+
+    def __call__(
+        self,
+        text: str | list[str],
+        reference_audio: ReferenceAudio | Sequence[ReferenceAudio | None] | None = None,
+        reference_text: str | list[str | None] | None = None,
+        language: str | list[str | None] | None = None,
+        duration: float | list[float | None] | None = None,
+        speed: float | list[float] = 1.0,
+        sampling_rate: int | list[int | None] | None = None,
+        asr: str | Transcriber | None = None,
+        return_tensors: str = "pt",
+    ) -> BatchFeature:
+        r"""
+        Args:
+            text (`str` or `list[str]`): What to say. Japanese is normalised as in the original's training data.
+            reference_audio (*optional*):
+                Voice to clone: a path, or a float waveform `(num_samples,)` or `(num_samples, num_channels)` together
+                with `sampling_rate`, or a dict with "array" and "sampling_rate", or one with "codes". A list has one
+                entry (or None) per text; anything else holds for all of them.
+            reference_text (`str` or list, *optional*): What is said in the reference, likewise.
+            language (`str` or list, *optional*): "en", "ja", "zh"; detected when None.
+            duration (`float` or list, *optional*): Seconds that the speech should take; estimated when None.
+            speed (`float` or list, *optional*, defaults to 1.0): Divides the estimated duration.
+            sampling_rate (`int` or list, *optional*): Hz of a reference waveform.
+            asr (`str` or callable, *optional*):
+                Speech recognition for references without a transcript, e.g. `"openai/whisper-large-v3-turbo"`; see
+                `load_transcriber`.
+
+        Returns:
+            [`BatchFeature`] of int64 tensors: `input_ids` and `attention_mask` of shape `(batch_size, text_length)`,
+            padded right; `decoder_input_ids` and `decoder_attention_mask` of shape `(batch_size, prompt_length)` (start
+            token, and with a reference its codes and the separator), padded left; `num_frames` of shape
+            `(batch_size,)`, the audio tokens that each text should take.
+
+        Raises:
+            ValueError: for input that cannot be spoken; the message names the argument and, in a batch, the entry.
+            FileNotFoundError: for a reference file that is not there.
+        """
+        if return_tensors != "pt":
+            raise ValueError(f"`return_tensors` must be 'pt', got {return_tensors!r}.")
+        texts = [text] if isinstance(text, str) else text
+        if not isinstance(texts, Sequence) or not texts:
+            raise ValueError(f"`text` must be a string or a list of strings that is not empty, got {text!r}.")
+        given = {
+            "reference_audio": reference_audio,
+            "reference_text": reference_text,
+            "language": language,
+            "duration": duration,
+            "speed": speed,
+            "sampling_rate": sampling_rate,
+        }
+        per_text = {name: _one_per_text(name, value, len(texts)) for name, value in given.items()}
+        # a reference given once for all texts is read, transcribed and encoded once
+        references: dict[tuple[int, int, int], tuple[list[int], float, str]] = {}
+        samples = []
+        for number, one_text in enumerate(texts):
+            options = {name: values[number] for name, values in per_text.items()}
+            try:
+                samples.append(self._prepare_one(one_text, asr=asr, references=references, **options))
+            except (ValueError, FileNotFoundError) as error:
+                if len(texts) == 1:
+                    raise
+                # not type(error): subclasses such as UnicodeError take other arguments
+                kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+                raise kind(f"text {number}: {error}") from error
+        return BatchFeature(self._collate(samples), tensor_type="pt")
+
+    def _prepare_one(
+        self,
+        text: object,
+        reference_audio: Any,
+        reference_text: Any,
+        language: Any,
+        duration: Any,
+        speed: Any,
+        sampling_rate: Any,
+        asr: str | Transcriber | None,
+        references: dict[tuple[int, int, int], tuple[list[int], float, str]],
+    ) -> tuple[list[int], list[int], int]:
+        """Text ids, decoder prompt ids and the number of frames of one sample."""
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"`text` must be a string with something to say, got {text!r}.")
+        spoken = normalize_text(text, language)
+        if not spoken.strip():
+            raise ValueError(
+                f"`text` {text!r} has nothing to say: only characters that Japanese normalisation removes."
+            )
+        codes, reference_seconds = None, None
+        if reference_audio is None:
+            if reference_text is not None:
+                raise ValueError("`reference_text` was given without `reference_audio`.")
+        else:
+            # the caller holds the objects, so their ids are their own as long as this call lasts
+            key = (id(reference_audio), id(reference_text), id(sampling_rate))
+            if key not in references:
+                references[key] = self.read_reference(reference_audio, reference_text, sampling_rate, asr)
+            codes, reference_seconds, reference_text = references[key]
+
+        for name, value in (("speed", speed), ("duration", duration)):
+            if not (is_finite_number(value) and value > 0) and not (name == "duration" and value is None):
+                raise ValueError(f"`{name}` must be a finite number above 0, got {value!r}.")
+        if duration is None:
+            duration = (
+                estimate_duration(
+                    spoken,
+                    language=language,
+                    reference_text=reference_text,
+                    reference_duration_seconds=reference_seconds,
+                )
+                / speed
+            )
+            source = f"the estimate for this text at `speed` {speed}"
+        else:
+            source = "`duration`"
+            if speed != 1.0:
+                raise ValueError(
+                    f"`speed` divides the estimated duration; with `duration` it must be 1.0, got {speed!r}."
+                )
+        if duration > self.max_duration_seconds:
+            raise ValueError(
+                f"{source} must be at most {self.max_duration_seconds} seconds, got {duration:.2f}; split the text."
+            )
+        num_frames = max(1, round(duration * self.frame_rate))
+
+        ids = self._tokenize(spoken)
+        prompt = [self.codebook_size]
+        if codes is not None:
+            ids = self._tokenize(normalize_text(reference_text)) + [self.text_separator_token_id] + ids
+            prompt += codes + [self.codebook_size + 4]
+        if self.text_bos_token_id is not None:
+            ids = [self.text_bos_token_id] + ids
+        if self.text_eos_token_id is not None:
+            ids = ids + [self.text_eos_token_id]
+        if len(ids) > self.max_text_tokens:
+            raise ValueError(
+                f"`text` must have at most {self.max_text_tokens} tokens with its reference text, got {len(ids)}."
+            )
+        return ids, prompt, num_frames
+
+    def _tokenize(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def read_reference(
+        self,
+        audio: ReferenceAudio,
+        text: str | None = None,
+        sampling_rate: int | None = None,
+        asr: str | Transcriber | None = None,
+    ) -> tuple[list[int], float, str]:
+        """
+        Codes, seconds and transcript of a reference, from what `__call__` takes as `reference_audio` and so on.
+
+        `{"codes": codes}` as `reference_audio` stands for a voice that is encoded already.
+        """
+        if isinstance(audio, dict) and "codes" in audio:
+            codes = read_codes(audio["codes"], self.codebook_size)
+            if not isinstance(text, str) or not text.strip():
+                raise ValueError(f"`reference_text` must say what the codes of the reference say, got {text!r}.")
+            return codes, len(codes) / self.frame_rate, text
+        waveform, sampling_rate = read_reference(audio, sampling_rate)
+        if text is None:
+            if asr is None:
+                raise ValueError(
+                    "`reference_text` is needed with `reference_audio`; or name a speech recognition model as `asr`, "
+                    "e.g. 'openai/whisper-large-v3-turbo'."
+                )
+            if not callable(asr) and asr not in self._transcribers:
+                self._transcribers[asr] = load_transcriber(asr, self.codec_device)
+            text = (asr if callable(asr) else self._transcribers[asr])(waveform, sampling_rate)
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"`reference_text` must be a string with the words of the reference, got {text!r}.")
+        codes = self.codec.encode(waveform, sampling_rate).tolist()
+        return codes, len(waveform) / sampling_rate, text
+
+    def _collate(self, samples: list[tuple[list[int], list[int], int]]) -> dict[str, list[Any]]:
+        text_length = max(len(ids) for ids, _, _ in samples)
+        prompt_length = max(len(prompt) for _, prompt, _ in samples)
+        text_pad = self.tokenizer.pad_token_id or 0
+        audio_pad = self.codebook_size + 2
+        batch: dict[str, list[Any]] = {name: [] for name in self.model_input_names}
+        for ids, prompt, num_frames in samples:
+            right, left = text_length - len(ids), prompt_length - len(prompt)
+            batch["input_ids"].append(ids + [text_pad] * right)
+            batch["attention_mask"].append([1] * len(ids) + [0] * right)
+            batch["decoder_input_ids"].append([audio_pad] * left + prompt)
+            batch["decoder_attention_mask"].append([0] * left + [1] * len(prompt))
+            batch["num_frames"].append(num_frames)
+        return batch
+
+
+def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, config: dict[str, Any]) -> None:
+    """Ids beyond the text embedding would be an error in the midst of a batch, on CUDA one without words."""
+    backbone = config.get("backbone") or config.get("t5_config_dict")
+    encoder = backbone.get("encoder") if isinstance(backbone, dict) else None
+    size = encoder.get("vocab_size") if isinstance(encoder, dict) else None
+    if isinstance(size, int) and len(tokenizer) > size:
+        raise ValueError(f"the tokenizer has {len(tokenizer)} entries, the model only {size}: it is another model's.")
+
+
+def _one_per_text(name: str, value: Any, count: int) -> list[Any]:
+    if not isinstance(value, (list, tuple)):
+        return [value] * count
+    if len(value) != count:
+        raise ValueError(f"`{name}` must have one entry per text ({count}), got {len(value)}.")
+    return list(value)
+
+
+AutoProcessor.register(T5GemmaTTSConfig, T5GemmaTTSProcessor, exist_ok=True)
+T5GemmaTTSProcessor.register_for_auto_class()
+
+__all__ = ["T5GemmaTTSProcessor"]

@@ -1,0 +1,98 @@
+"""Reference recordings as callers give them: reading the audio, and transcribing it where its words are not given."""
+
+import operator
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from .audio import Waveform, check_waveform, load_audio, resample, to_mono
+
+
+Transcriber = Callable[[Waveform, int], str]
+# a path, a waveform, a dict with "array" and "sampling_rate", or one with "codes"
+ReferenceAudio = str | os.PathLike[str] | np.ndarray | torch.Tensor | dict[str, Any]
+
+
+def read_reference(audio: ReferenceAudio, sampling_rate: int | None = None) -> tuple[Waveform, int]:
+    """
+    Reads a reference.
+
+    Args:
+        audio: a path; a float waveform `(num_samples,)` or `(num_samples, num_channels)`; or a dict with "array" and
+            "sampling_rate".
+        sampling_rate (`int`, *optional*): Hz of a waveform.
+
+    Returns:
+        `(waveform, sampling_rate)`: float32, and Hz.
+
+    Raises:
+        FileNotFoundError: for a path without a file.
+        ValueError: if it is none of these, or not a usable recording.
+    """
+    waveform: Any = audio
+    if isinstance(audio, (str, os.PathLike)):
+        waveform, sampling_rate = load_audio(audio)
+    elif isinstance(audio, dict):
+        if missing := sorted({"array", "sampling_rate"} - audio.keys()):
+            raise ValueError(f"`reference_audio` lacks {missing}; a dict needs 'array' and 'sampling_rate'.")
+        waveform, sampling_rate = audio["array"], audio["sampling_rate"]
+    elif not isinstance(audio, (np.ndarray, torch.Tensor)):
+        raise ValueError(
+            "`reference_audio` must be a path, a waveform, or a dict with 'array' and 'sampling_rate', got "
+            f"{type(audio).__name__}."
+        )
+    elif sampling_rate is None:
+        raise ValueError("`sampling_rate` is needed with a `reference_audio` waveform, in Hz.")
+    return check_waveform(waveform, sampling_rate, name="reference_audio"), sampling_rate
+
+
+def load_transcriber(asr: str | Transcriber, device: str | torch.device | None = None) -> Transcriber:
+    """
+    Makes a transcriber of a speech recognition model.
+
+    Args:
+        asr (`str` or callable): Hub name or folder of a model for transformers' `automatic-speech-recognition`
+            pipeline; or a function of (float32 waveform, sampling rate in Hz) returning the text, used as it is.
+        device (`str`, *optional*): where the model runs.
+
+    Raises:
+        OSError: if the model cannot be loaded.
+    """
+    if callable(asr):
+        return asr
+    from transformers import pipeline
+
+    try:
+        recognise: Any = pipeline("automatic-speech-recognition", model=asr, device=device)
+    except (OSError, ValueError) as error:
+        raise OSError(f"no speech recognition model can be loaded from `asr` {asr!r}: {error}") from error
+    model_rate = recognise.feature_extractor.sampling_rate
+
+    def transcribe(waveform: Waveform, sampling_rate: int) -> str:
+        # resampled here: the pipeline would want torchaudio for it
+        mono = resample(to_mono(waveform), sampling_rate, model_rate)
+        return recognise({"raw": mono, "sampling_rate": model_rate})["text"].strip()
+
+    return transcribe
+
+
+def read_codes(codes: Any, codebook_size: int) -> list[int]:
+    """
+    Codes of a reference, from a list, array or tensor of integers.
+
+    Raises:
+        ValueError: for other things, and codes that the codec has not.
+    """
+    try:
+        read = [operator.index(code) for code in codes]
+    except TypeError as error:
+        raise ValueError(f"`reference_audio['codes']` must be a list of integers, got {codes!r:.100}.") from error
+    if not read or not all(0 <= code < codebook_size for code in read):
+        raise ValueError(f"`reference_audio['codes']` must be one or more codes below {codebook_size}, got {read[:8]}.")
+    return read
+
+
+__all__ = ["ReferenceAudio", "Transcriber", "load_transcriber", "read_codes", "read_reference"]

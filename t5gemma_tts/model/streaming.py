@@ -1,0 +1,249 @@
+"""Codes to sound while they come: windows with real context on both sides, joined by a short cross-fade.
+
+The codec's decoder looks at the whole clip, so sound made of a part of it is not quite the same. `left_context` and
+`right_context` frames around a window make up for most of that. Windows grow: the first is small, so that sound begins
+early, later ones are large, so that little is decoded twice. `benchmarks/streaming.py` shows what each choice costs.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .audio import Waveform, save_audio
+from .xcodec2 import XCodec2
+
+
+@dataclass(frozen=True)
+class StreamWindows:
+    """
+    How a stream of codes is cut, in frames of the codec.
+
+    Args:
+        first_frames (`int`): of sound in the first window.
+        max_frames (`int`): in the largest.
+        growth (`float`): from each window to the next.
+        left_context, right_context (`int`): frames that a window is decoded with on its left, and on its right, where
+            the stream has to wait for them.
+        fade_frames (`float`): of cross-fade between windows.
+    """
+
+    first_frames: int = 16
+    max_frames: int = 250
+    growth: float = 2.0
+    left_context: int = 50
+    right_context: int = 8
+    fade_frames: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.first_frames < 1 or self.max_frames < self.first_frames:
+            raise ValueError(
+                "`first_frames` must be at least 1 and at most `max_frames`, got "
+                f"{self.first_frames} and {self.max_frames}."
+            )
+        if self.growth < 1:
+            raise ValueError(f"`growth` must be at least 1, got {self.growth}.")
+        for name in ("left_context", "right_context", "fade_frames"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")
+        if self.fade_frames > min(self.right_context, self.first_frames):
+            raise ValueError(
+                f"`fade_frames` must not be above `right_context` or `first_frames`, got {self.fade_frames}."
+            )
+
+
+class StreamDecoder:
+    """
+    Turns the codes of one speech into sound piece by piece.
+
+    Args:
+        codec (`XCodec2`)
+        windows (`StreamWindows`, *optional*)
+    """
+
+    def __init__(self, codec: XCodec2, windows: StreamWindows | None = None):
+        self.codec, self.windows = codec, windows or StreamWindows()
+        self.codes: list[int] = []  # from `start` on
+        self.start = 0  # frame that `codes` begin with
+        self.done = 0  # frames whose sound has been handed over, but for the fade
+        self.size = self.windows.first_frames
+        self.tail = np.zeros(0, dtype=np.float32)  # sound after `done`, to fade into the next window's
+
+    def push(self, codes: Iterable[int]) -> np.ndarray:
+        """
+        Takes further codes.
+
+        Returns:
+            float32 `np.ndarray` of shape (num_samples,): the sound that is certain now, often none.
+        """
+        self.codes.extend(codes)
+        pieces = []
+        while self.start + len(self.codes) >= self.done + self.size + self.windows.right_context:
+            pieces.append(self._window(self.done + self.size))
+            self.size = min(int(self.size * self.windows.growth), self.windows.max_frames)
+        return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32)
+
+    def finish(self) -> np.ndarray:
+        """The rest of the sound, as `push` returns it; the decoder is done then."""
+        end = self.start + len(self.codes)
+        return self._window(end, last=True) if end > self.done else np.zeros(0, dtype=np.float32)
+
+    def _window(self, end: int, last: bool = False) -> np.ndarray:
+        windows = self.windows
+        samples_per_frame = self.codec.sampling_rate / self.codec.frame_rate
+        stop = end if last else end + windows.right_context
+        sound = self.codec.decode(self.codes[: stop - self.start])
+
+        def sample(frame: float) -> int:
+            return round((frame - self.start) * samples_per_frame)
+
+        fade = len(self.tail)
+        piece = sound[sample(self.done) : len(sound) if last else sample(end)].copy()
+        if fade:
+            rise = (np.arange(fade, dtype=np.float32) + 0.5) / fade
+            piece[:fade] = rise * piece[:fade] + (1 - rise) * self.tail[: len(piece)]
+        self.tail = sound[sample(end) : sample(end + windows.fade_frames)].copy()
+        self.done = end
+        forgotten = max(0, end - windows.left_context) - self.start
+        if forgotten > 0:
+            del self.codes[:forgotten]
+            self.start += forgotten
+        return piece
+
+
+def decode_in_windows(codec: XCodec2, codes: list[int], windows: StreamWindows) -> np.ndarray:
+    """The sound of a whole clip, float32 `(num_samples,)`, in memory that depends on the windows alone."""
+    decoder = StreamDecoder(codec, windows)
+    return np.concatenate([decoder.push(codes), decoder.finish()])
+
+
+def decode_stream(
+    codec: XCodec2, stream: Iterable[torch.Tensor], end_token_id: int, windows: StreamWindows | None = None
+) -> Iterator[list[np.ndarray]]:
+    """
+    Sound of a batch while its tokens come.
+
+    Args:
+        codec (`XCodec2`)
+        stream (iterable of `torch.LongTensor` of shape `(batch_size,)`): as `model.stream` yields.
+        end_token_id (`int`): ends a row; other tokens that are no codes are left out.
+        windows (`StreamWindows`, *optional*)
+
+    Yields:
+        `list[np.ndarray]`: what is new in each row, float32 `(num_samples,)`, empty for most rows.
+    """
+    decoders: list[StreamDecoder | None] = []
+    for tokens in stream:
+        if not decoders:
+            decoders = [StreamDecoder(codec, windows) for _ in tokens]
+        sounds = []
+        for row, token in enumerate(map(int, tokens)):
+            decoder, sound = decoders[row], np.zeros(0, dtype=np.float32)
+            if decoder is not None and token == end_token_id:
+                sound, decoders[row] = decoder.finish(), None
+            elif decoder is not None and 0 <= token < codec.codebook_size:
+                sound = decoder.push([token])
+            sounds.append(sound)
+        if any(map(len, sounds)):
+            yield sounds
+    rest = [np.zeros(0, dtype=np.float32) if decoder is None else decoder.finish() for decoder in decoders]
+    if any(map(len, rest)):  # rows that were cut off without an end
+        yield rest
+
+
+class SpeechOutputMixin:
+    """Of a processor with a `codec`, its `codebook_size` and `sampling_rate`."""
+
+    codec: XCodec2
+    codebook_size: int
+    sampling_rate: int | None
+
+    def speech_codes(self, sequence: Iterable[int] | torch.Tensor) -> list[int]:
+        """The codec entries in a generated sequence `(length,)`; end token, padding and other specials are left out."""
+        return [token for token in map(int, sequence) if 0 <= token < self.codebook_size]
+
+    def batch_decode(
+        self, sequences: Iterable[Iterable[int]] | torch.Tensor, windows: StreamWindows | None = None
+    ) -> list[Waveform]:
+        """
+        Decodes generated sequences.
+
+        Args:
+            sequences (`torch.LongTensor` of shape `(batch_size, length)`, or list of sequences): as `generate` returns.
+            windows (`StreamWindows`, *optional*): decode clip by clip in these, nearly the same sound: the memory of a
+                whole clip grows with the square of its length.
+
+        Returns:
+            `list[np.ndarray]`: a float32 mono waveform per row, at `sampling_rate` Hz; empty for a row without speech.
+        """
+        codes = [self.speech_codes(sequence) for sequence in sequences]
+        if windows is not None:
+            return [decode_in_windows(self.codec, clip, windows) for clip in codes]
+        spoken = [clip for clip in codes if clip]
+        waveforms = iter(self.codec.decode_batch(spoken) if spoken else [])
+        return [next(waveforms) if clip else np.zeros(0, dtype=np.float32) for clip in codes]
+
+    def stream_decode(
+        self, stream: Iterable[torch.Tensor], windows: StreamWindows | None = None
+    ) -> Iterator[Waveform | list[Waveform]]:
+        """
+        Sound while its tokens come.
+
+        Args:
+            stream (iterable): what `model.stream` returns.
+            windows (`StreamWindows`, *optional*): how the stream is cut.
+
+        Yields:
+            `np.ndarray` of shape `(num_samples,)`, float32 at `sampling_rate` Hz, in one piece after the other; for a
+            batch of several rows a list with what is new of each, often nothing.
+        """
+        for sounds in decode_stream(self.codec, stream, self.codebook_size + 3, windows):
+            yield sounds[0] if len(sounds) == 1 else sounds
+
+    def decode(self, sequences: torch.Tensor | list[int] | list[list[int]]) -> torch.Tensor | list[torch.Tensor]:
+        """
+        As `batch_decode`, in the form that transformers' text-to-speech pipeline takes: a float32 tensor
+        `(num_samples,)` for one sequence, a list of them for several.
+        """
+        sequences = torch.as_tensor(sequences)
+        waveforms = [torch.from_numpy(w) for w in self.batch_decode(torch.atleast_2d(sequences))]
+        return waveforms[0] if len(waveforms) == 1 else waveforms
+
+    def save_audio(
+        self,
+        audio: Waveform | torch.Tensor | Sequence[Waveform | torch.Tensor],
+        path: str | os.PathLike[str],
+        sampling_rate: int | None = None,
+        overwrite: bool = False,
+    ) -> list[Path]:
+        """
+        Writes waveforms to files.
+
+        Args:
+            audio (`np.ndarray`, `torch.Tensor`, or a list of them): what `batch_decode` returns, or one of it.
+            path (`str` or `os.PathLike`): `.wav`, `.flac` or `.ogg`; several waveforms are numbered, `name-1.wav` on.
+            sampling_rate (`int`, *optional*): Hz; the codec's if not given.
+            overwrite (`bool`, *optional*, defaults to `False`): Replace existing files instead of refusing to.
+
+        Returns:
+            `list[Path]`: the files written. Nothing is written if one of them exists and may not be replaced.
+        """
+        waveforms = list(audio) if isinstance(audio, (list, tuple)) else [audio]
+        if not waveforms:
+            raise ValueError("`audio` must have at least one waveform, got an empty list.")
+        path = Path(path)
+        paths = [path]
+        if len(waveforms) != 1:
+            paths = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, len(waveforms) + 1)]
+        if existing := [str(p) for p in paths if p.exists() and not overwrite]:
+            raise FileExistsError(f"{existing[0]!r} exists; pass `overwrite=True` to replace it.")
+        rate = sampling_rate or self.sampling_rate or self.codec.sampling_rate
+        for waveform, one_path in zip(waveforms, paths, strict=True):
+            save_audio(waveform, one_path, rate, overwrite=overwrite)
+        return paths
+
+
+__all__ = ["SpeechOutputMixin", "StreamDecoder", "StreamWindows", "decode_in_windows", "decode_stream"]

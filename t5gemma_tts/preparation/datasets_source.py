@@ -1,0 +1,99 @@
+"""A `datasets` dataset, from the Hub, from a local folder, or as it was saved by `save_to_disk`."""
+
+from pathlib import Path
+
+from datasets import Audio
+
+from ..sharded import columns
+from ..sharded.columns import optional_seconds, optional_string, pick_column
+from ..sharded.fingerprint import fingerprint
+from ..sharded.opening import audio_cell, open_split
+from .rows import BadRow, SourceRow
+
+
+class DatasetsSource:
+    """
+    Rows of a dataset with a column of audio and one of texts. Audio columns are not decoded by `datasets`, which would
+    need torchcodec, but handed on as files or bytes. Rows of a dataset from the Hub can only name files in the caches
+    of `datasets` and the Hub.
+
+    Args:
+        name (`str`): Hub repository, or local folder.
+        config_name (`str`, *optional*): Configuration of the dataset.
+        split (`str`, *optional*, defaults to `"train"`)
+        audio_column, text_column, speaker_column, language_column, start_column, id_column (`str`, *optional*): Names
+            of columns where they are not the usual ones. Without a column of ids, the number of the row is its id.
+
+    Raises:
+        ValueError: if there is no such split, or a column is missing.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config_name: str | None = None,
+        split: str = "train",
+        **wanted: str | None,
+    ):
+        if unknown := set(wanted) - set(columns.USUAL):
+            raise TypeError(f"{sorted(unknown)[0]!r} is no argument; there are {', '.join(columns.USUAL)}.")
+        self.name, self.split = name, split
+        dataset = open_split(name, config_name, split)
+        found = dataset.column_names
+
+        def pick(argument: str, first: tuple[str, ...] = (), required: bool = False) -> str | None:
+            return pick_column(
+                found, wanted.get(argument), first + columns.USUAL[argument], argument, repr(name), required
+            )
+
+        of_audio = tuple(key for key, feature in dataset.features.items() if isinstance(feature, Audio))
+        self.audio_column = pick("audio_column", of_audio, required=True)
+        self.text_column = pick("text_column", required=True)
+        self.speaker_column = pick("speaker_column")
+        self.language_column = pick("language_column")
+        self.start_column = pick("start_column")
+        self.dataset = dataset
+        id_column = pick("id_column")
+        if id_column is None:
+            self.ids = [f"{split}-{index:08d}" for index in range(len(dataset))]
+        else:
+            self.ids = [str(row_id) for row_id in dataset[id_column]]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @property
+    def fingerprint(self) -> str:
+        texts = self.dataset.select_columns([self.text_column])
+        return fingerprint([self.ids, list(texts[self.text_column])])
+
+    def file_of(self, index: int) -> str:
+        """What a message about this row names: the file that its audio came from if known, else the dataset."""
+        audio = self.dataset.select_columns([self.audio_column])[index][self.audio_column]
+        path = audio.get("path") if isinstance(audio, dict) else audio if isinstance(audio, str) else None
+        return str(path) if path else f"{self.name}[{self.split}]"
+
+    def __getitem__(self, index: int) -> SourceRow:
+        """
+        Raises:
+            BadRow: if the row has no audio, or its start is not a number.
+        """
+        cells = self.dataset[index]
+        try:
+            start_seconds = optional_seconds(cells[self.start_column]) if self.start_column else None
+        except ValueError as error:
+            raise BadRow("metadata", str(error)) from error
+        return SourceRow(
+            text=optional_string(cells[self.text_column]),
+            speaker=(optional_string(cells[self.speaker_column]) if self.speaker_column else None) or "",
+            language=optional_string(cells[self.language_column]) if self.language_column else None,
+            start_seconds=start_seconds,
+            **self._audio(cells[self.audio_column]),
+        )
+
+    def _audio(self, cell) -> dict:
+        local = Path(self.name)
+        try:
+            return audio_cell(cell, local if local.is_dir() else None)
+        except ValueError as error:
+            raise BadRow("audio", f"column {self.audio_column!r} holds {error}") from error

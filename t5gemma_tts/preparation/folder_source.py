@@ -1,0 +1,209 @@
+"""A folder of recordings with transcripts: metadata.csv, metadata.jsonl, or pairs of audio and .txt files."""
+
+import csv
+import io
+import json
+import os
+import re
+from pathlib import Path
+
+from ..sharded import columns
+from ..sharded.columns import optional_seconds, optional_string, pick_column
+from ..sharded.files import file_within, read_utf8
+from ..sharded.fingerprint import fingerprint
+from .rows import BadRow, SourceRow
+
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus")
+LJSPEECH_FOLDER = "wavs"
+_SPLIT_NAME = re.compile(r"\w+", re.ASCII)
+
+
+class FolderSource:
+    """
+    Rows of a folder, in the order of its metadata file or of the names of its files.
+
+    - `metadata.csv` in the manner of LJSpeech, `id|text` or `id|text|normalised text`, audio in `wavs/` or beside it;
+    - `metadata.csv` with a header, or `metadata.jsonl`: a column of files, in the folder, and one of texts,
+      optionally `id`, speaker, language, start in the source recording, and split;
+    - pairs of files with equal names, in sub-folders too: `a/b.wav` (or .flac, .ogg, .mp3, .opus) and `a/b.txt`.
+
+    Args:
+        folder (`str` or `os.PathLike`)
+        audio_column, text_column, speaker_column, language_column, start_column, id_column, split_column (`str`,
+            *optional*): Names of columns where they are not the usual ones.
+
+    Raises:
+        ValueError: if the folder has none of these, its metadata cannot be read, or a column is missing.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        **wanted: str | None,
+    ):
+        self.folder = Path(folder)
+        usual = columns.USUAL | {"split_column": columns.SPLIT}
+        if unknown := set(wanted) - set(usual):
+            raise TypeError(f"{sorted(unknown)[0]!r} is no argument; there are {', '.join(usual)}.")
+        self._wanted = {name.removesuffix("_column"): (wanted.get(name), names) for name, names in usual.items()}
+        # of each row, what `_read_row` makes a SourceRow of: cells by their role, or the error of its line
+        self._rows: list[dict | BadRow] = []
+        self.ids: list[str] = []
+        self.metadata_file = next(
+            (path for name in ("metadata.csv", "metadata.jsonl") if (path := self.folder / name).is_file()), None
+        )
+        if self.metadata_file is None:
+            self._list_pairs()
+        elif self.metadata_file.suffix == ".jsonl":
+            self._read_jsonl()
+        else:
+            self._read_csv()
+        if not self._rows:
+            raise ValueError(
+                f"no recordings in {str(self.folder)!r}: expected metadata.csv, metadata.jsonl, or audio files "
+                f"({', '.join(AUDIO_SUFFIXES)}) with a .txt of the same name beside each."
+            )
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether rows say which split they belong to."""
+        return any(not isinstance(row, BadRow) and optional_string(row.get("split")) for row in self._rows)
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint([str(row) if isinstance(row, BadRow) else row for row in self._rows])
+
+    def file_of(self, index: int) -> str:
+        """What a message about this row names: its audio, or the metadata file if that line cannot be read."""
+        row = self._rows[index]
+        return str(self.metadata_file if isinstance(row, BadRow) else self.folder / row["audio"])
+
+    def __getitem__(self, index: int) -> SourceRow:
+        """
+        Raises:
+            BadRow: if the row's line cannot be read, or its text file not, or it names a file out of the folder.
+        """
+        row = self._rows[index]
+        if isinstance(row, BadRow):
+            raise row
+        try:
+            file = file_within(self.folder, row["audio"])
+        except ValueError as error:
+            raise BadRow("metadata", str(error)) from error
+        if "text_file" in row:
+            path = self.folder / row["text_file"]
+            try:
+                text = path.read_text(encoding="utf-8-sig").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise BadRow("transcript", f"cannot read the transcript {str(path)!r}: {error}") from error
+        else:
+            text = row["text"]
+        try:
+            start_seconds = optional_seconds(row.get("start"))
+        except ValueError as error:
+            raise BadRow("metadata", str(error)) from error
+        split = optional_string(row.get("split"))
+        if split is not None and not _SPLIT_NAME.fullmatch(split):
+            raise BadRow("metadata", f"a split is named by letters, digits and underscores, got {split!r}.")
+        return SourceRow(
+            text=text,
+            file=file,
+            speaker=optional_string(row.get("speaker")) or "",
+            language=optional_string(row.get("language")),
+            start_seconds=start_seconds,
+            split=split,
+        )
+
+    def _add(self, row_id: str, row: dict | BadRow) -> None:
+        self.ids.append(row_id)
+        self._rows.append(row)
+
+    def _list_pairs(self) -> None:
+        for path in sorted(self.folder.rglob("*")):
+            if path.suffix.lower() in AUDIO_SUFFIXES:
+                name = path.relative_to(self.folder)
+                self._add(
+                    name.with_suffix("").as_posix(),
+                    {"audio": name.as_posix(), "text_file": name.with_suffix(".txt").as_posix()},
+                )
+
+    def _read_csv(self) -> None:
+        text = read_utf8(self.metadata_file)
+        lines = text.splitlines()
+        try:
+            header = next(csv.reader(lines[:1]), [])
+            if "|" in (lines[0] if lines else "") and not set(header) & {*columns.AUDIO, self._wanted["audio"][0]}:
+                self._read_ljspeech(lines)
+                return
+            reader = csv.DictReader(io.StringIO(text, newline=""))
+            names = self._column_names(list(reader.fieldnames or []))
+            for cells in reader:
+                self._add_cells(names, cells, f"line {reader.line_num}")
+        except csv.Error as error:
+            raise ValueError(f"{str(self.metadata_file)!r} cannot be read as CSV: {error}.") from error
+
+    def _read_ljspeech(self, lines: list[str]) -> None:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            cells = line.split("|")
+            if len(cells) < 2 or not cells[0].strip():
+                message = f"line {number} of {str(self.metadata_file)!r} must be `id|text`, got {line[:80]!r}."
+                self._add(f"line-{number}", BadRow("metadata", message))
+                continue
+            row_id = cells[0].strip()
+            text = cells[2] if len(cells) > 2 and cells[2].strip() else cells[1]
+            self._add(row_id, {"audio": self._ljspeech_audio(row_id), "text": text.strip()})
+
+    def _ljspeech_audio(self, name: str) -> str:
+        candidates = [name] if name.lower().endswith(AUDIO_SUFFIXES) else [name + suffix for suffix in AUDIO_SUFFIXES]
+        for parent in (Path(LJSPEECH_FOLDER), Path()):
+            for candidate in candidates:
+                if os.path.isfile(self.folder / parent / candidate):  # unlike `Path.is_file`, for names of any length
+                    return (parent / candidate).as_posix()
+        return f"{LJSPEECH_FOLDER}/{candidates[0]}"
+
+    def _read_jsonl(self) -> None:
+        names = None
+        for number, line in enumerate(read_utf8(self.metadata_file).split("\n"), start=1):
+            if not line.strip():
+                continue
+            where = f"line {number}"
+            try:
+                cells = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                self._add(f"line-{number}", BadRow("metadata", f"{where} is not JSON: {error}."))
+                continue
+            if not isinstance(cells, dict):
+                self._add(f"line-{number}", BadRow("metadata", f"{where} must be a JSON object, got {line[:80]!r}."))
+                continue
+            if names is None:
+                names = self._column_names(list(cells))
+            # a key that only some lines have
+            for role, (wanted, usual) in self._wanted.items():
+                names[role] = names[role] or next((key for key in (wanted, *usual) if key in cells), None)
+            self._add_cells(names, cells, where)
+
+    def _column_names(self, found: list[str]) -> dict[str, str | None]:
+        return {
+            role: pick_column(
+                found, wanted, usual, f"{role}_column", str(self.metadata_file), required=role in ("audio", "text")
+            )
+            for role, (wanted, usual) in self._wanted.items()
+        }
+
+    def _add_cells(self, names: dict[str, str | None], cells: dict, where: str) -> None:
+        row = {role: cells.get(name) for role, name in names.items() if name is not None}
+        audio = optional_string(row.get("audio"))
+        row_id = optional_string(row.get("id"))
+        if audio is None:
+            self._add(row_id or where.replace(" ", "-"), BadRow("metadata", f"{where} names no audio file."))
+            return
+        text = row.get("text")
+        row["audio"], row["text"] = audio, text.strip() if isinstance(text, str) else optional_string(text)
+        # not `Path.with_suffix`, which refuses "." and "/"
+        self._add(row_id or os.path.splitext(Path(audio).as_posix())[0], row)

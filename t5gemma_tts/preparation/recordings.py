@@ -1,0 +1,123 @@
+"""Recordings as a source lists them, before they are read: to train or evaluate a codec, or to evaluate a model."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..model.audio import check_waveform, load_audio, to_mono
+from ..sharded.fingerprint import fingerprint
+from .arguments import PrepareDatasetArguments
+from .rows import BadRow, SourceRow
+from .work import open_source, source_format
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A clip that has not been read yet: its source, its place there, and what it is for."""
+
+    source: object
+    index: int
+    id: str
+    split: str
+
+    @property
+    def file(self) -> str:
+        return self.source.file_of(self.index)
+
+    def row(self) -> SourceRow:
+        """
+        Raises:
+            BadRow: if the source cannot make sense of it.
+        """
+        return self.source[self.index]
+
+
+def open_recordings(name: str):
+    """
+    The source called `name`, as dataset preparation opens it.
+
+    Raises:
+        FileNotFoundError: for a path that is not there.
+        ValueError: if it holds codes, or nothing that can be read.
+    """
+    if (name.startswith((".", "/", "~")) or name.count("/") != 1) and not Path(name).is_dir():
+        raise FileNotFoundError(f"there is no folder of recordings {name!r}.")
+    arguments = PrepareDatasetArguments(source=name, output="", codec="")
+    if source_format(arguments) == "original":
+        raise ValueError(f"{name!r} holds codes of the original project; training a codec needs the recordings.")
+    return open_source(arguments)
+
+
+def select_recordings(names: list[str], split: str, limit: int | None = None) -> list[Recording]:
+    """
+    Rows of `split`, or without one; at most `limit`, spread evenly.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_recordings`; if no row is of that split.
+    """
+    recordings = []
+    for name in names:
+        source = open_recordings(name)
+        for index, row_id in enumerate(source.ids):
+            if split_of(source, index) in (None, split):
+                recordings.append(Recording(source, index, row_id, split))
+    if not recordings:
+        raise ValueError(f"none of {', '.join(map(repr, names))} has rows of the split {split!r}.")
+    if limit is not None and limit < len(recordings):
+        chosen = np.linspace(0, len(recordings) - 1, limit).round().astype(int)
+        recordings = [recordings[index] for index in chosen]
+    return recordings
+
+
+def split_of(source, index: int) -> str | None:
+    """What the metadata of a folder say; of datasets, one split is open."""
+    if not getattr(source, "has_splits", False):
+        return None
+    try:
+        return source[index].split
+    except BadRow:  # said when its audio is read
+        return None
+
+
+def read_audio(recording: Recording) -> tuple[np.ndarray, float]:
+    """
+    Reads a clip.
+
+    Returns:
+        `(waveform, sampling_rate)`: float32 of shape (num_samples,), and Hz.
+
+    Raises:
+        ValueError: if it cannot be read, or has NaN or infinite samples; names the file.
+    """
+    try:
+        row = recording.row()
+        if row.waveform is not None:
+            waveform, sampling_rate = row.waveform, row.sampling_rate
+        else:
+            waveform, sampling_rate = load_audio(io.BytesIO(row.audio_bytes) if row.audio_bytes else row.file)
+        return to_mono(check_waveform(waveform, sampling_rate)), sampling_rate
+    except (BadRow, OSError, ValueError) as error:
+        raise ValueError(f"{recording.file} ({recording.id!r}) cannot be trained on: {error}") from error
+
+
+def recordings_fingerprint(recordings: list[Recording]) -> str:
+    """Changes when rows, their splits, or the audio files behind them do."""
+    sources = {id(recording.source): recording.source for recording in recordings}
+    files = []
+    for recording in recordings:
+        path = Path(recording.file)
+        about = path.stat() if path.is_file() else None
+        files.append([recording.id, recording.split, about and [about.st_size, about.st_mtime_ns]])
+    return fingerprint([[source.fingerprint for source in sources.values()], files])
+
+
+__all__ = [
+    "Recording",
+    "open_recordings",
+    "read_audio",
+    "recordings_fingerprint",
+    "select_recordings",
+    "split_of",
+]

@@ -1,0 +1,221 @@
+"""What a process needs to encode shards, made from the options alone: the same here, under accelerate and in Ray."""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+
+from ..loading import load_codec
+from ..sharded.columns import USUAL
+from ..sharded.opening import is_saved_to_disk
+from ..sharded.store import ShardStore
+from .arguments import (
+    DEFAULT_CODEBOOK_SIZE,
+    DEFAULT_FRAME_RATE,
+    PrepareDatasetArguments,
+)
+from .datasets_source import DatasetsSource
+from .encoding import ClipEncoder, CodesImporter
+from .folder_source import AUDIO_SUFFIXES, FolderSource
+from .metadata import DatasetMetadata
+from .original_source import OriginalSource
+from .rows import BadRow, SkippedRow
+from .schema import prepared_features, shard_features
+from .speed import import_av
+
+
+# a filter's verdict is no defect of the data
+FILTER_REASONS = {"language", "characters", "repetition", "seconds", "characters_per_second"}
+
+
+def source_format(arguments: PrepareDatasetArguments) -> str:
+    """
+    The format of the source, found out if it is "auto".
+
+    Raises:
+        FileNotFoundError: if a folder is asked for and not there.
+    """
+    folder = Path(arguments.source)
+    if arguments.source_format in ("folder", "original") and not folder.is_dir():
+        raise FileNotFoundError(f"`source` {arguments.source!r} is not a folder.")
+    if arguments.source_format != "auto":
+        return arguments.source_format
+    if not folder.is_dir() or is_saved_to_disk(arguments.source):
+        return "datasets"
+    if (folder / arguments.manifest_folder).is_dir():
+        return "original"
+    if any((folder / name).is_file() for name in ("metadata.csv", "metadata.jsonl")):
+        return "folder"
+    is_recordings = any(
+        path.suffix.lower() in AUDIO_SUFFIXES and path.with_suffix(".txt").exists() for path in folder.rglob("*")
+    )
+    return "folder" if is_recordings or not any(folder.rglob("*.parquet")) else "datasets"
+
+
+def open_source(arguments: PrepareDatasetArguments):
+    """
+    The source: has a length, `ids`, `fingerprint`, rows by index, and `file_of` a row.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+        ValueError: if it cannot be understood, or options do not belong to its format.
+    """
+    kind = source_format(arguments)
+    columns = {name: getattr(arguments, name) for name in USUAL}
+    if kind == "original":
+        of_audio = ("split_column", "config_name", "speed_factors", "validation_count")
+        _refuse(arguments, "an import of codes", *USUAL, *of_audio)
+        return OriginalSource(
+            arguments.source,
+            arguments.text_folder,
+            arguments.codes_folder,
+            arguments.manifest_folder,
+            arguments.neighbors_folder,
+        )
+    _refuse(arguments, "audio, whose codec says it", "codebook_size", "frame_rate")
+    if arguments.codec is None:
+        raise ValueError("`codec` is needed to encode audio: Hub name or folder of an XCodec2 or a checkpoint.")
+    if kind == "folder":
+        _refuse(arguments, "a folder of recordings", "config_name")
+        source = FolderSource(arguments.source, **columns, split_column=arguments.split_column)
+        if source.has_splits:
+            _refuse(arguments, "a folder whose rows say their splits", "validation_count")
+        return source
+    _refuse(arguments, "a dataset, whose split is chosen by `split`", "split_column")
+    return DatasetsSource(arguments.source, arguments.config_name, arguments.split, **columns)
+
+
+def _refuse(arguments: PrepareDatasetArguments, source: str, *names: str) -> None:
+    if given := [name for name in names if getattr(arguments, name) not in (None, [])]:
+        raise ValueError(f"{', '.join(f'`{name}`' for name in given)} cannot be used with {source}.")
+
+
+class Work:
+    """
+    The source, the encoder and the shards of a preparation.
+
+    Args:
+        arguments (`PrepareDatasetArguments`)
+        device (`str`, *optional*): Of the codec, instead of the one in `arguments`.
+    """
+
+    def __init__(self, arguments: PrepareDatasetArguments, device: str | None = None):
+        self.arguments, self.device = arguments, device or arguments.device
+        self.source = open_source(arguments)
+        self.is_import = isinstance(self.source, OriginalSource)
+        if arguments.speed_factors:
+            import_av()
+        self.features = prepared_features(self.is_import, bool(arguments.speed_factors))
+        self.num_rows = min(len(self.source), arguments.limit or len(self.source))
+        self.store = ShardStore(
+            arguments.output, self.num_rows, arguments.rows_per_shard, shard_features(self.features)
+        )
+
+    @cached_property
+    def codec(self):
+        return None if self.is_import else load_codec(self.arguments.codec, self.device)
+
+    @cached_property
+    def metadata(self) -> DatasetMetadata:
+        """
+        Raises:
+            ValueError: if the codes would not fit into the 16 bits they are stored in.
+        """
+        arguments = self.arguments
+        if self.is_import:
+            return DatasetMetadata(
+                codec=arguments.codec or "",
+                codebook_size=arguments.codebook_size or DEFAULT_CODEBOOK_SIZE,
+                frame_rate=arguments.frame_rate or DEFAULT_FRAME_RATE,
+            )
+        return DatasetMetadata(
+            codec=arguments.codec,
+            codebook_size=self.codec.codebook_size,
+            frame_rate=self.codec.frame_rate,
+            speed_factors=arguments.speed_factors,
+        )
+
+    @cached_property
+    def encoder(self) -> ClipEncoder | CodesImporter:
+        arguments, filters = self.arguments, self.arguments.filters(self.is_import)
+        normalize = arguments.normalize_text
+        if self.is_import:
+            metadata = self.metadata
+            return CodesImporter(
+                filters, metadata.codebook_size, metadata.frame_rate, bool(normalize), arguments.language
+            )
+        return ClipEncoder(self.codec, filters, normalize in (None, True), arguments.language, arguments.speed_factors)
+
+    @cached_property
+    def first_rows(self) -> dict[str, int]:
+        first = {}
+        for index in range(self.num_rows):
+            first.setdefault(self.source.ids[index], index)
+        return first
+
+    def settings(self) -> dict:
+        """What the output depends on: options, source and codec."""
+        metadata = self.metadata
+        return {
+            **self.arguments.settings(),
+            "source_fingerprint": self.source.fingerprint,
+            "source_rows": len(self.source),
+            "codebook_size": metadata.codebook_size,
+            "frame_rate": metadata.frame_rate,
+        }
+
+    def encode_shard(
+        self, shard: int, on_row: Callable[[], None] = lambda: None, on_skip: Callable[[SkippedRow], None] | None = None
+    ) -> tuple[int, int]:
+        """
+        Encodes a shard and writes it.
+
+        Args:
+            shard (`int`)
+            on_row (callable, *optional*): Called after every row.
+            on_skip (callable, *optional*): Called with every row that is left out.
+
+        Returns:
+            `(num_kept, num_skipped)`
+
+        Raises:
+            OSError: if the shard cannot be written.
+            ValueError: with `strict`, for a row that cannot be read.
+        """
+        rows, skipped = [], []
+        with ThreadPoolExecutor(self.arguments.num_workers) as pool:
+            waiting, indices = deque(), iter(self.store.rows(shard))
+            try:
+                while True:
+                    # a few clips are read ahead, not all: a shard of long ones would fill the memory
+                    while len(waiting) <= self.arguments.num_workers and (index := next(indices, None)) is not None:
+                        waiting.append((index, pool.submit(self._load, index)))
+                    if not waiting:
+                        break
+                    index, future = waiting.popleft()
+                    try:
+                        rows.append(self.encoder.encode(future.result()))
+                    except BadRow as error:
+                        skipped.append(self._skip(index, error))
+                        if on_skip is not None:
+                            on_skip(skipped[-1])
+                    on_row()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        self.store.write(shard, rows, [row.to_dict() for row in skipped])
+        return len(rows), len(skipped)
+
+    def _load(self, index: int):
+        row_id = self.source.ids[index]
+        first = self.first_rows[row_id]
+        if first != index:
+            raise BadRow("duplicate_id", f"the id {row_id!r} is that of row {first} already.")
+        return self.encoder.load(row_id, self.source[index])
+
+    def _skip(self, index: int, error: BadRow) -> SkippedRow:
+        row = SkippedRow(index, self.source.ids[index], self.source.file_of(index), error.reason, str(error))
+        if self.arguments.strict and error.reason not in FILTER_REASONS:
+            raise ValueError(str(row)) from error
+        return row

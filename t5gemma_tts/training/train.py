@@ -1,0 +1,216 @@
+"""Trains T5Gemma-TTS: from a text backbone, whole, or with LoRA.
+
+    accelerate launch --config_file accelerate_config.yaml training/train.py training/recipes/finetune.yaml
+    accelerate launch training/train.py --model MODEL --datasets DATA --output_dir OUT --max_steps 1000
+
+Options come from one YAML recipe or from the command line; unknown ones are refused. A run that was interrupted goes on
+with `--resume_from_checkpoint true` (or `resume_from_checkpoint: true`): same batches, same weights.
+"""
+
+import dataclasses
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+import torch
+from huggingface_hub.errors import EntryNotFoundError
+from transformers import AutoTokenizer, BitsAndBytesConfig, HfArgumentParser, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from .. import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
+from ..model_cards.build import RECIPE_FILE
+from ..preparation.metadata import DatasetMetadata
+from .arguments import DataArguments, ModelArguments, T5GemmaTTSTrainingArguments
+from .dataset import SpeechDataset, load_prepared
+from .trainer import T5GemmaTTSTrainer
+
+
+logger = logging.getLogger("train")
+
+GEMMA_SEPARATOR_ID = 255999
+
+
+def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, T5GemmaTTSTrainingArguments]:
+    """A recipe file, or options; unknown keys are an error in both."""
+    parser = HfArgumentParser((ModelArguments, DataArguments, T5GemmaTTSTrainingArguments), description=__doc__)
+    if len(argv) == 1 and argv[0].endswith((".yaml", ".yml")):
+        return parser.parse_yaml_file(argv[0], allow_extra_keys=False)
+    return parser.parse_args_into_dataclasses(argv)
+
+
+def load_model_and_processor(
+    arguments: ModelArguments,
+) -> tuple[T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor]:
+    """The model to train, with adapters if asked for, and the processor that will be saved with it."""
+    source = arguments.model or arguments.backbone
+    kwargs = {"dtype": getattr(torch, arguments.model_dtype)}
+    if arguments.attn_implementation:
+        kwargs["attn_implementation"] = arguments.attn_implementation
+    if arguments.quantize:
+        four_bits = arguments.quantize == "4bit"
+        kwargs["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=four_bits,
+            load_in_8bit=not four_bits,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=torch.bfloat16,
+            llm_int8_skip_modules=["audio_head"],
+        )
+    if arguments.model:
+        processor = T5GemmaTTSProcessor.from_pretrained(source)
+        model = T5GemmaTTSForConditionalGeneration.from_pretrained(source, **kwargs)
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer or source)
+        separator = GEMMA_SEPARATOR_ID
+        if arguments.text_separator_token is not None:
+            separator = tokenizer.convert_tokens_to_ids(arguments.text_separator_token)
+        config_kwargs = {
+            "codebook_size": arguments.codebook_size,
+            "codec_name_or_path": arguments.codec,
+            "text_separator_token_id": separator,
+            "text_eos_token_id": tokenizer.eos_token_id,
+        }
+        model = T5GemmaTTSForConditionalGeneration.from_backbone(source, config_kwargs=config_kwargs, **kwargs)
+        processor = T5GemmaTTSProcessor.from_config(model.config, tokenizer)
+    if arguments.model and arguments.tokenizer:
+        processor.tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
+    if arguments.model and arguments.codec:
+        processor.codec_name_or_path = model.config.codec_name_or_path = arguments.codec
+    model.config.eos_loss_weight = arguments.eos_loss_weight
+    text_vocab_size = model.config.backbone.encoder.vocab_size
+    if len(processor.tokenizer) > text_vocab_size:
+        raise ValueError(
+            f"the tokenizer has {len(processor.tokenizer)} entries, the model's text vocabulary only {text_vocab_size}."
+        )
+    if arguments.freeze_backbone:
+        model.requires_grad_(False)
+        model.get_decoder().embed_tokens.requires_grad_(True)
+        model.audio_head.requires_grad_(True)
+    if arguments.lora_rank:
+        model = with_adapters(model, arguments)
+    return model, processor
+
+
+def with_adapters(model: T5GemmaTTSForConditionalGeneration, arguments: ModelArguments):
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    if arguments.quantize:
+        model = prepare_model_for_kbit_training(model)
+    return get_peft_model(
+        model,
+        LoraConfig(
+            r=arguments.lora_rank,
+            lora_alpha=arguments.lora_alpha,
+            lora_dropout=arguments.lora_dropout,
+            target_modules=arguments.lora_target_modules,
+            modules_to_save=arguments.lora_modules_to_save or None,
+            use_dora=arguments.use_dora,
+            task_type="SEQ_2_SEQ_LM",
+        ),
+    )
+
+
+def load_data(arguments: DataArguments, tokenizer, config: T5GemmaTTSConfig, evaluate: bool, aligned: bool = False):
+    """Training and evaluation rows; refused before any step if they were prepared for another codec."""
+    for name in arguments.datasets:
+        try:
+            prepared = DatasetMetadata.load(name)
+        except (FileNotFoundError, EntryNotFoundError):  # made by other means: its codes are checked as they are read
+            continue
+        prepared.check_codebook(config.codebook_size, f"dataset {name!r}")
+        if prepared.frame_rate != config.frame_rate:
+            raise ValueError(
+                f"dataset {name!r} has {prepared.frame_rate} codes a second, but the model has {config.frame_rate}."
+            )
+    train = SpeechDataset(
+        [load_prepared(name, arguments.train_split) for name in arguments.datasets],
+        tokenizer,
+        config,
+        stretched=arguments.stretched,
+        aligned=aligned,
+    )
+    if not evaluate:
+        return train, None
+    splits = [load_prepared(name, arguments.eval_split) for name in arguments.datasets]
+    return train, SpeechDataset(splits, tokenizer, config)
+
+
+def last_checkpoint(arguments: T5GemmaTTSTrainingArguments) -> str | None:
+    """Where to go on from; refuses to start over in a folder that has checkpoints already."""
+    found = get_last_checkpoint(arguments.output_dir) if os.path.isdir(arguments.output_dir) else None
+    wanted = arguments.resume_from_checkpoint
+    if wanted is None:
+        if found:
+            raise ValueError(
+                f"{arguments.output_dir!r} already has {Path(found).name}; pass `resume_from_checkpoint true` to go on "
+                "from it, or another `output_dir`."
+            )
+        return None
+    if str(wanted).lower() != "true":
+        return wanted
+    if found is None:
+        logger.warning("%s has no checkpoint yet: training starts from the beginning.", arguments.output_dir)
+    return found
+
+
+def main(argv: list[str] | None = None) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    model_arguments, data_arguments, arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    checkpoint = last_checkpoint(arguments)
+    set_seed(arguments.seed)
+    model, processor = load_model_and_processor(model_arguments)
+    config = model.config
+    train_dataset, eval_dataset = load_data(
+        data_arguments,
+        processor.tokenizer,
+        config,
+        evaluate=arguments.eval_strategy != "no",
+        aligned=arguments.guided_attention_tokens is not None,
+    )
+    trainer = T5GemmaTTSTrainer(
+        model,
+        arguments,
+        train_dataset,
+        eval_dataset,
+        prompt_options=data_arguments,
+        dataset_weights=data_arguments.dataset_weights,
+        processor=processor,
+    )
+    sampler = trainer.get_train_dataloader().batch_sampler
+    sampler = getattr(sampler, "batch_sampler", sampler)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    logger.info(
+        "%d rows, %d batches an epoch, %.1f %% padding, %d trainable parameters",
+        len(train_dataset),
+        len(sampler),
+        100 * sampler.padding_share(),
+        trainable,
+    )
+    result = trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_metrics("train", result.metrics)
+    trainer.save_state()
+    trainer.save_model(_internal_call=True)  # which leaves the upload to the end, when everything is written
+    if trainer.is_world_process_zero():
+        processor.save_pretrained(arguments.output_dir)
+        if model_arguments.lora_rank:
+            logger.info("adapter saved; `t5gemma-tts merge` makes a model of it")
+        recipe = {
+            "options": options_of(model_arguments, data_arguments, arguments),
+            "num_rows": len(train_dataset),
+            "languages": train_dataset.languages,
+        }
+        Path(arguments.output_dir, RECIPE_FILE).write_text(json.dumps(recipe, indent=2, default=str) + "\n")
+    if arguments.push_to_hub:
+        trainer.push_to_hub()
+    else:
+        trainer.create_model_card()
+
+
+def options_of(*groups) -> dict:
+    """All options of the run but secrets."""
+    options = {}
+    for group in groups:
+        own = group.to_dict() if hasattr(group, "to_dict") else dataclasses.asdict(group)
+        options |= {name: value for name, value in own.items() if "token" not in name or "tokens" in name}
+    return dict(sorted(options.items()))
