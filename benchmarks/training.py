@@ -60,8 +60,8 @@ def clips(count: int, num_frames: int) -> list[dict]:
 def training_step(ours: bool, layers: int, count: int, num_frames: int, steps: int) -> dict:
     """Whole steps: forward, backward, clipping, optimiser."""
     torch.set_num_threads(1)
+    from t5gemma_tts.training.activation_checkpointing import enable_selective_checkpointing
     from t5gemma_tts.training.dataset import SpeechCollator
-    from t5gemma_tts.training.recompute import enable_selective_checkpointing
 
     model = bb_model(layers)
     if ours:

@@ -6,9 +6,9 @@ import threading
 from serving import PATIENCE_SECONDS, load
 
 from t5gemma_tts.serving.server import bind
-from t5gemma_tts.serving.studio import Studio
-from t5gemma_tts.ui.running import PageServer, create_app
-from t5gemma_tts.ui.speaking import Desk
+from t5gemma_tts.serving.synthesis import SynthesisService
+from t5gemma_tts.ui.form import SpeechForm
+from t5gemma_tts.ui.server import PageServer, create_app
 
 
 HEARD = "What the voice says."
@@ -19,19 +19,23 @@ def hear(waveform, sampling_rate) -> str:
     return HEARD if abs(waveform).max() > 0.01 else ""
 
 
-def open_desk(checkpoint, asr=hear, limits=None, max_samples: int = 3, max_batch_size: int = 4, **options) -> Desk:
-    studio = Studio(*load(checkpoint), max_batch_size=max_batch_size, queue_size=max_batch_size * (max_samples - 1))
-    return Desk(studio, asr, limits, max_samples, **options)
+def open_form(
+    checkpoint, asr=hear, limits=None, max_samples: int = 3, max_batch_size: int = 4, **options
+) -> SpeechForm:
+    synthesis = SynthesisService(
+        *load(checkpoint), max_batch_size=max_batch_size, queue_size=max_batch_size * (max_samples - 1)
+    )
+    return SpeechForm(synthesis, asr, limits, max_samples, **options)
 
 
-def close_desk(desk: Desk) -> None:
-    desk.close()
-    desk.studio.close(finish=False, timeout=PATIENCE_SECONDS)
+def close_form(form: SpeechForm) -> None:
+    form.close()
+    form.synthesis.close(finish=False, timeout=PATIENCE_SECONDS)
 
 
 @contextlib.contextmanager
-def live_page(desk: Desk, monkeypatch, folder, queue_size: int = 8, examples=()):
-    """Yields the address of the page of a desk, served by a thread; Gradio's files are in `folder`."""
+def live_page(form: SpeechForm, monkeypatch, folder, queue_size: int = 8, examples=()):
+    """Yields the address of the page of a form, served by a thread; Gradio's files are in `folder`."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
     started = threading.Event()
 
@@ -40,10 +44,10 @@ def live_page(desk: Desk, monkeypatch, folder, queue_size: int = 8, examples=())
             await super().startup(sockets)
             started.set()
 
-    people = desk.studio.speaker.max_batch_size
+    people = form.synthesis.speaker.max_batch_size
     with bind("127.0.0.1", 0) as listener:
-        app = create_app(desk, "For **tests**.", people, queue_size, examples)
-        server = Telling(app, desk, log_level="warning")
+        app = create_app(form, "For **tests**.", people, queue_size, examples)
+        server = Telling(app, form, log_level="warning")
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

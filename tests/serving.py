@@ -18,7 +18,7 @@ import soundfile
 from t5gemma_tts import SpeechEngine, T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
 from t5gemma_tts.serving.server import Server, bind
 from t5gemma_tts.serving.service import Service
-from t5gemma_tts.serving.studio import Studio
+from t5gemma_tts.serving.synthesis import SynthesisService
 
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +37,7 @@ class Live:
     """A running server."""
 
     def __init__(self, server: Server, listener):
-        self.server, self.service, self.studio = server, server.service, server.service.studio
+        self.server, self.service, self.synthesis = server, server.service, server.service.synthesis
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
 
@@ -66,7 +66,7 @@ def live_server(
     model_names=("tiny", "tts-1"),
     **options,
 ):
-    """Yields a [`Live`] server of a checkpoint in a thread; `options` are the studio's."""
+    """Yields a [`Live`] server of a checkpoint in a thread; `options` are the synthesis's."""
     started = threading.Event()
 
     class Telling(Server):
@@ -74,8 +74,8 @@ def live_server(
             await super().startup(sockets)
             started.set()
 
-    studio = Studio(*load(checkpoint), **options)
-    service = Service(studio, voices_dir, list(model_names), keys, limits)
+    synthesis = SynthesisService(*load(checkpoint), **options)
+    service = Service(synthesis, voices_dir, list(model_names), keys, limits)
     with bind("127.0.0.1", 0) as listener:
         server = Telling(service, drain_seconds, log_level="warning")
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -88,7 +88,7 @@ def live_server(
             live.client.close()
             server.should_exit = True
             thread.join(PATIENCE_SECONDS)
-            studio.close(finish=False, timeout=PATIENCE_SECONDS)
+            synthesis.close(finish=False, timeout=PATIENCE_SECONDS)
     assert not thread.is_alive()
 
 

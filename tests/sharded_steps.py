@@ -17,8 +17,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
+from t5gemma_tts.training.activation_checkpointing import enable_selective_checkpointing
 from t5gemma_tts.training.dataset import SpeechCollator, SpeechDataset
-from t5gemma_tts.training.recompute import enable_selective_checkpointing
 
 
 def sharded(checkpoint: str):

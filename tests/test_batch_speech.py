@@ -16,10 +16,10 @@ from voices import CUTOFF_FRAMES, write_voice
 
 from t5gemma_tts import SpeechEngine, T5GemmaTTSForConditionalGeneration, speech_requests
 from t5gemma_tts.batch.arguments import BatchArguments
-from t5gemma_tts.batch.work import Work, row_seed
+from t5gemma_tts.batch.shard_work import Work, row_seed
 from t5gemma_tts.loading import ModelOptions
 from t5gemma_tts.serving.voices import VoiceStore, codec_fingerprint
-from t5gemma_tts.sharded.state import exclusive
+from t5gemma_tts.sharded.folder_state import exclusive
 
 
 ROWS = [{"id": f"row {number}", "text": "Hello." * (number % 3 + 1), "duration_seconds": 0.2} for number in range(9)]

@@ -8,7 +8,7 @@ import torch
 from codec_runs import new_codec, save_recordings, tone, train
 
 from t5gemma_tts.codec_training.cache import clip_features
-from t5gemma_tts.codec_training.listening import ListeningLoss, MelFeatures
+from t5gemma_tts.codec_training.feature_loss import FeatureLoss, MelFeatures
 
 
 def test_features_are_those_of_the_library():
@@ -24,7 +24,7 @@ def test_features_are_those_of_the_library():
 
 def test_distance_grows_with_what_is_changed_and_pulls_back():
     codec = new_codec()
-    loss = ListeningLoss(codec)
+    loss = FeatureLoss(codec)
     target = torch.from_numpy(np.stack([tone(9600, 0), tone(9600, 1)]))
     assert loss(target, target).item() == pytest.approx(0, abs=1e-6)
     noise = 0.01 * torch.randn_like(target)
@@ -44,7 +44,7 @@ def test_what_is_very_soft_hardly_counts():
     target = torch.from_numpy(tone(9600, 0))[None]
     target[:, 4000:] = 0
     noise = 1e-5 * torch.randn_like(target)
-    strict, ours = MelFeatures(codec), ListeningLoss(codec).features
+    strict, ours = MelFeatures(codec), FeatureLoss(codec).features
     change = [(features(target + noise) - features(target)).abs().mean() for features in (strict, ours)]
     assert change[1] < 0.1 * change[0]
 
@@ -68,4 +68,4 @@ def test_decoder_learns_by_it(tmp_path):
 def test_a_codec_with_another_output_rate_is_refused():
     codec = SimpleNamespace(sampling_rate=44100, input_sampling_rate=16000)
     with pytest.raises(ValueError, match="`listening_weight` needs a codec that decodes to 16000 Hz.*44100"):
-        ListeningLoss(codec)
+        FeatureLoss(codec)

@@ -13,7 +13,7 @@ import torch
 from codec_runs import DISCRIMINATORS, options, read_log, save_recordings, train
 from safetensors.torch import load_file
 
-from t5gemma_tts.codec_training import loop
+from t5gemma_tts.codec_training import trainer
 from training.train_codec import main
 
 
@@ -46,14 +46,14 @@ def assert_same_runs(one: Path, other: Path) -> None:
 
 @pytest.mark.parametrize("at_step", [5, 7])
 def test_interrupted_run_ends_the_same(uninterrupted, recordings, tmp_path, monkeypatch, at_step):
-    step = loop.CodecTrainer._train_step
+    step = trainer.CodecTrainer._train_step
 
-    def interrupted(trainer):
-        if trainer.step == at_step:
+    def interrupted(run):
+        if run.step == at_step:
             raise KeyboardInterrupt
-        step(trainer)
+        step(run)
 
-    monkeypatch.setattr(loop.CodecTrainer, "_train_step", interrupted)
+    monkeypatch.setattr(trainer.CodecTrainer, "_train_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(recordings, tmp_path / "run", **RUN)
     monkeypatch.undo()
@@ -76,13 +76,13 @@ def test_checkpoints_are_limited_and_finished_runs_stay(uninterrupted, recording
 
 
 def test_steps_without_finite_gradients_are_skipped_and_counted(recordings, tmp_path, monkeypatch):
-    loss = loop.SpectralLoss.forward
+    loss = trainer.SpectralLoss.forward
 
     def nan_at_times(self, audio, target):
         losses = loss(self, audio, target)
         return {name: value * float("nan") for name, value in losses.items()} if audio.requires_grad else losses
 
-    monkeypatch.setattr(loop.SpectralLoss, "forward", nan_at_times)
+    monkeypatch.setattr(trainer.SpectralLoss, "forward", nan_at_times)
     with pytest.raises(RuntimeError, match="2 steps had NaN"):
         train(recordings, tmp_path / "run", max_skipped_steps=2)
 

@@ -15,13 +15,13 @@ from transformers.models.xcodec2.modeling_xcodec2 import Xcodec2Encoder
 
 from t5gemma_tts import T5GemmaTTSCodecConfig, T5GemmaTTSCodecModel
 from t5gemma_tts.codec_training.cache import ClipCache
+from t5gemma_tts.codec_training.codebook_spread import CodebookSpreadLoss
 from t5gemma_tts.codec_training.codebook_use import perplexity
 from t5gemma_tts.codec_training.discriminators import Discriminators, discriminator_loss, feature_matching_loss
 from t5gemma_tts.codec_training.ema import AveragedModel
-from t5gemma_tts.codec_training.loop import learning_rate_factor
 from t5gemma_tts.codec_training.losses import SpectralLoss
 from t5gemma_tts.codec_training.model import CodecForTraining, initialize, new_config
-from t5gemma_tts.codec_training.spread import SpreadLoss
+from t5gemma_tts.codec_training.trainer import learning_rate_factor
 from t5gemma_tts.codec_training.waveform_encoder import encode_waveform
 from t5gemma_tts.model.xcodec2 import XCodec2
 from training.train_codec import main, parse_arguments
@@ -290,7 +290,7 @@ def test_recipes(tmp_path, recordings):
 @pytest.mark.parametrize("levels", [[4] * 3, [3, 5, 4]])
 def test_spread_is_least_where_all_levels_are_used(levels):
     quantizer = new_codec(quantization_levels=levels).model.quantizer
-    loss = SpreadLoss(quantizer)
+    loss = CodebookSpreadLoss(quantizer)
     torch.manual_seed(0)
     even = loss.mean + loss.deviation * torch.randn(1, 20000, 3)
     rounded = quantizer.quantizer.bound(quantizer.quantizer.bound(even)).round()[0]

@@ -10,9 +10,9 @@ from trainers import make_trainer
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
 from t5gemma_tts.training.arguments import T5GemmaTTSTrainingArguments
+from t5gemma_tts.training.code_masking import mask_codes
 from t5gemma_tts.training.conditioning import attention_offsets, attention_picture, cross_attention, with_wrong_texts
 from t5gemma_tts.training.dataset import SpeechCollator, SpeechDataset
-from t5gemma_tts.training.hidden_codes import hide_codes
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +99,13 @@ def test_hidden_codes(tmp_path, tiny_checkpoint, batch):
     trainer = make_trainer(tiny_checkpoint, tmp_path, audio_mask_probability=0.3)
     config = trainer.model.config
     inputs = batch["decoder_input_ids"].repeat(50, 1)
-    hidden = hide_codes(inputs, config, 0.3)
+    hidden = mask_codes(inputs, config, 0.3)
     changed = hidden != inputs
     assert (hidden[changed] == config.codebook_size + 1).all()
     codes = inputs < config.codebook_size
     assert not changed[~codes].any()
     assert changed[codes].float().mean().item() == pytest.approx(0.3, abs=0.02)
-    by_row = hide_codes(inputs, config, 0.0, row_probability=0.5) != inputs
+    by_row = mask_codes(inputs, config, 0.0, row_probability=0.5) != inputs
     shares = torch.stack([row[own].float().mean() for row, own in zip(by_row, codes, strict=True)])
     assert (shares == 0).float().mean().item() == pytest.approx(0.5, abs=0.15)
     assert shares.min() == 0 and shares.max() > 0.8 and shares.mean().item() == pytest.approx(0.25, abs=0.08)
@@ -127,5 +127,5 @@ def test_hidden_codes(tmp_path, tiny_checkpoint, batch):
 def test_references_are_not_hidden(tiny_checkpoint):
     config = T5GemmaTTSForConditionalGeneration.from_pretrained(tiny_checkpoint).config
     row = torch.tensor([[config.bos_token_id, *range(8), config.audio_separator_token_id, *range(8, 16)]])
-    hidden = hide_codes(row, config, 0.99)
+    hidden = mask_codes(row, config, 0.99)
     assert torch.equal(hidden[:, :10], row[:, :10]) and (hidden[:, 10:] != row[:, 10:]).sum() >= 6

@@ -14,7 +14,7 @@ from t5gemma_tts import XCodec2
 from t5gemma_tts.preparation import encoding
 from t5gemma_tts.preparation.assemble import read_shards
 from t5gemma_tts.preparation.metadata import DatasetMetadata
-from t5gemma_tts.sharded.store import ShardStore
+from t5gemma_tts.sharded.shard_store import ShardStore
 
 
 def test_corrupt_clips_are_skipped(codec, tmp_path):

@@ -19,7 +19,7 @@ from t5gemma_tts.cli.main import main
 from t5gemma_tts.preparation.arguments import PrepareDatasetArguments
 from t5gemma_tts.preparation.metadata import METADATA_FILE, DatasetMetadata
 from t5gemma_tts.preparation.schema import prepared_features
-from t5gemma_tts.sharded.state import exclusive
+from t5gemma_tts.sharded.folder_state import exclusive
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from recordings import ENVIRONMENT, SCRIPT, code_bytes, command, load_rows, prep
 from tiny_checkpoint import tiny_codec
 
 from t5gemma_tts.preparation import run
-from t5gemma_tts.preparation.work import Work
+from t5gemma_tts.preparation.shard_work import Work
 
 
 OPTIONS = {"rows_per_shard": 2, "validation_share": 0.3}

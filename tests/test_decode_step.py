@@ -7,7 +7,7 @@ from test_generation import collate, mixed_samples
 from tiny import tiny_config, tiny_model
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration
-from t5gemma_tts.model.cache import LONG_SPEECH, RoomyLayer, SpeechCache
+from t5gemma_tts.model.cache import LONG_SPEECH, PreallocatedLayer, SpeechCache
 from t5gemma_tts.model.decode_step import DecodeStep
 from t5gemma_tts.model.fused_linear import fuse_linears, halves_work, packing_works
 from t5gemma_tts.model.quantization import FusedInt8Linear, Int8Linear
@@ -163,7 +163,7 @@ def test_recorded_attentions_keep_the_layers(counted):
 
 
 def test_cache_grows():
-    layer = RoomyLayer(capacity=2)
+    layer = PreallocatedLayer(capacity=2)
     states = torch.randn(2, 1, 7, 4)
     for start, end in ((0, 2), (2, 3), (3, 7)):
         keys, values = layer.update(states[:, :, start:end], -states[:, :, start:end])
@@ -177,7 +177,7 @@ def test_cache_grows():
 
 
 def test_cache_of_long_speech():
-    layer = RoomyLayer(capacity=LONG_SPEECH)
+    layer = PreallocatedLayer(capacity=LONG_SPEECH)
     states = torch.randn(2, 3, LONG_SPEECH + 1, 4)
     keys, values = layer.update(states, -states)
     assert layer.key_buffer.shape[2] == 2 * LONG_SPEECH

@@ -5,8 +5,8 @@ import pytest
 
 from t5gemma_tts.evaluation import bootstrap
 from t5gemma_tts.evaluation.failures import find_failures
-from t5gemma_tts.evaluation.figures import by_language, by_length, summarise
 from t5gemma_tts.evaluation.similarity import cosine
+from t5gemma_tts.evaluation.statistics import by_language, by_length, summarise
 from t5gemma_tts.evaluation.text_errors import comparable, count_errors, error_rate
 
 

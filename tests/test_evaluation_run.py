@@ -12,9 +12,9 @@ from organ import Organ
 from t5gemma_tts.cli.main import main
 from t5gemma_tts.evaluation import transcription
 from t5gemma_tts.evaluation.compare import compare
-from t5gemma_tts.evaluation.measuring import Measures
+from t5gemma_tts.evaluation.generation import Speaker
+from t5gemma_tts.evaluation.measures import Measures
 from t5gemma_tts.evaluation.run import evaluate_speech, read_rows
-from t5gemma_tts.evaluation.speech import Speaker
 from t5gemma_tts.evaluation.test_lists import TestItem, read_test_list
 from t5gemma_tts.loading import load_model, load_processor
 from training.nano.corpus import make_corpus

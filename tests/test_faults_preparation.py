@@ -14,7 +14,7 @@ from recordings import ENVIRONMENT, all_rows, command, prepare, write_pairs
 from tiny_checkpoint import tiny_codec
 
 from t5gemma_tts import XCodec2
-from t5gemma_tts.cli.pieces import open_sound
+from t5gemma_tts.cli.audio_output import open_sound
 from t5gemma_tts.model.audio import load_audio, save_audio
 from t5gemma_tts.serving.voices import VoiceStore
 from training.train_codec import main as train_codec

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from recordings import clip
 from strategies import HUGE, PHRASES, cases, damaged, json_values, texts
 
-from t5gemma_tts.cli.tokens import read_tokens
+from t5gemma_tts.cli.codec import read_tokens
 from t5gemma_tts.preparation.encoding import ClipEncoder, CodesImporter
 from t5gemma_tts.preparation.filters import RowFilters
 from t5gemma_tts.preparation.folder_source import FolderSource

@@ -18,8 +18,8 @@ from strategies import HUGE, PHRASES, cases, changed, damaged, json_values, text
 from t5gemma_tts.serving.auth import ApiKeys
 from t5gemma_tts.serving.errors import BadRequest, NotFound, TooLarge
 from t5gemma_tts.serving.limits import Limits
-from t5gemma_tts.serving.recordings import decode_base64, decode_recording
 from t5gemma_tts.serving.routes_voices import info
+from t5gemma_tts.serving.uploads import decode_base64, decode_recording
 from t5gemma_tts.serving.voices import VoiceStore
 
 
@@ -53,7 +53,7 @@ RECORD = {
 
 @pytest.fixture
 def brief(server, monkeypatch):
-    monkeypatch.setattr(server.studio.processor, "max_duration_seconds", 0.4)  # so that what is allowed is soon spoken
+    monkeypatch.setattr(server.synthesis.processor, "max_duration_seconds", 0.4)  # keeps valid requests short
     return server
 
 

@@ -7,9 +7,9 @@ import pytest
 from safetensors import safe_open
 
 from t5gemma_tts.checkpoints import NANO
-from t5gemma_tts.evaluation.figures import by_length, recordings_of, summarise
 from t5gemma_tts.evaluation.report import as_markdown
 from t5gemma_tts.evaluation.run import read_rows
+from t5gemma_tts.evaluation.statistics import by_length, recordings_of, summarise
 from training.nano import evaluate
 from training.nano.sentences import plan_utterances
 

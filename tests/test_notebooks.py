@@ -82,23 +82,23 @@ def files_here() -> tuple:
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch) -> Path:
+def form(tmp_path, monkeypatch) -> Path:
     """An empty folder to run notebooks in, without a way to the network; their kernels' own files go elsewhere."""
     for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR", "TMPDIR"):
         (tmp_path / name.lower()).mkdir()
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     for name in ("HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
-    (tmp_path / "desk").mkdir()
-    return tmp_path / "desk"
+    (tmp_path / "form").mkdir()
+    return tmp_path / "form"
 
 
-def run(path: Path, desk: Path, claims: str = "") -> list:
+def run(path: Path, form: Path, claims: str = "") -> list:
     """Code cells of a notebook with their outputs, after it ran and `claims`, Python over its variables, held."""
     notebook = nbformat.read(path, as_version=4)
     lines = [line[8:] for line in claims.splitlines()]
     notebook.cells.append(nbformat.v4.new_code_cell("import os\n" + "\n".join(lines)))
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(desk)}}).execute()
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(form)}}).execute()
     return [cell for cell in notebook.cells[:-1] if cell.cell_type == "code"]
 
 
@@ -159,11 +159,11 @@ def test_first_cell_installs_what_setup_names(path, monkeypatch):
     "path",
     [pytest.param(path, id=path.stem, marks=() if path.stem in QUICK else pytest.mark.slow) for path in NOTEBOOKS],
 )
-def test_notebook_runs(path, desk):
+def test_notebook_runs(path, form):
     before = files_here()
-    cells = run(path, desk, CLAIMS[path.stem])
+    cells = run(path, form, CLAIMS[path.stem])
     assert not cells[0].outputs  # nothing was installed
-    assert not list(desk.iterdir()) and files_here() == before
+    assert not list(form.iterdir()) and files_here() == before
     html = [output.data["text/html"] for output in outputs_of(cells) if "text/html" in output.get("data", {})]
     assert any("<audio" in text for text in html)
     if path.stem == WITH_PICTURES:

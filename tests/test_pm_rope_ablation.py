@@ -9,7 +9,7 @@ import pytest
 
 from t5gemma_tts import T5GemmaTTSConfig
 from t5gemma_tts.checkpoints import NANO
-from t5gemma_tts.evaluation.speech import Spoken
+from t5gemma_tts.evaluation.generation import Spoken
 from t5gemma_tts.evaluation.test_lists import TestItem
 from training.nano import ablate_pm_rope
 from training.nano.ablate_pm_rope import ablate, as_markdown, held_out_sentences, main, measure

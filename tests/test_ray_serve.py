@@ -14,7 +14,7 @@ import pytest
 from clusters import actors, local_cluster, wait_for
 from openai import OpenAI
 from serving import PATIENCE_SECONDS, SPEECH, VOICES, decode_with_soundfile
-from test_serving_recordings import file_of
+from test_serving_uploads import file_of
 from voices import voice
 
 

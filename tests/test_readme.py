@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from pages import close_desk, live_page, open_desk
+from pages import close_form, live_page, open_form
 from serving import live_server
 from tiny import tiny_backbone
 from transformers import T5GemmaForConditionalGeneration
@@ -83,15 +83,15 @@ def test_server_examples(here):
 
 def test_page_example(here, monkeypatch):
     (client,) = [block for kind, block in BLOCKS if kind == "python" and "from gradio_client" in block]
-    desk = open_desk(NANO)
+    form = open_form(NANO)
     names: dict = {}
     try:
-        with live_page(desk, monkeypatch, here / "gradio") as url:
+        with live_page(form, monkeypatch, here / "gradio") as url:
             lines = client.replace(PAGE_ADDRESS, url).replace("page.predict", "answer = page.predict")
             exec(compile(lines, "README.md", "exec"), names)
             assert names["answer"]
     finally:
-        close_desk(desk)
+        close_form(form)
 
 
 @pytest.mark.parametrize("line", TYPED)

@@ -30,7 +30,7 @@ from t5gemma_tts.conversion import convert_checkpoint, load_bundle
 from t5gemma_tts.loading import load_codec, load_model, load_processor
 from t5gemma_tts.preparation.datasets_source import DatasetsSource
 from t5gemma_tts.serving.auth import ApiKeys
-from t5gemma_tts.sharded.opening import audio_cell
+from t5gemma_tts.sharded.open_dataset import audio_cell
 from t5gemma_tts.training.train import options_of, parse_arguments
 from training.train_codec import main as train_codec
 

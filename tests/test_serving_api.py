@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 from serving import SPEECH, VOICES, Steps, decode_with_soundfile, live_server, load, wait_until
-from test_serving_recordings import file_of
+from test_serving_uploads import file_of
 from voices import CUTOFF_FRAMES, voice
 
 from t5gemma_tts import SpeechEngine, speech_requests
@@ -289,7 +289,7 @@ def test_a_full_house_and_a_deadline(checkpoint, monkeypatch):
         steps.hold()
         with ThreadPoolExecutor(2) as people:
             waiting = [people.submit(server.speak, input="Hello.", duration=DURATION) for _ in range(2)]
-            wait_until(lambda: server.studio.num_admitted == 2)
+            wait_until(lambda: server.synthesis.num_admitted == 2)
             answer = server.speak(input="Hello.")
             assert error_of(answer, 429)["code"] == "queue_full" and int(answer.headers["retry-after"]) >= 1
             answer = server.client.post(f"{SPEECH}/batch", json={"items": [{"input": "Hello."}] * 2})
@@ -302,7 +302,7 @@ def test_a_full_house_and_a_deadline(checkpoint, monkeypatch):
             steps.open.set()
             for future in waiting:
                 assert error_of(future.result(), 504)["code"] == "deadline_exceeded"
-        assert server.studio.num_admitted == 0
+        assert server.synthesis.num_admitted == 0
 
 
 def test_what_breaks_is_told_in_the_same_shape(checkpoint, monkeypatch):
@@ -311,11 +311,11 @@ def test_what_breaks_is_told_in_the_same_shape(checkpoint, monkeypatch):
         async def fail(job):
             raise SpeechFailed("the model failed to speak: RuntimeError.")
 
-        monkeypatch.setattr(server.studio, "speak", fail)
+        monkeypatch.setattr(server.synthesis, "speak", fail)
         assert error_of(server.speak(input="Hello."), 500)["code"] == "speech_failed"
-        monkeypatch.setattr(server.studio, "speak", None)
+        monkeypatch.setattr(server.synthesis, "speak", None)
         assert error_of(server.speak(input="Hello."), 500)["message"].startswith("something went wrong here")
-        server.studio.close()
+        server.synthesis.close()
         # uvicorn closes connections on which something broke: whoever asks next needs one of their own
         error_of(httpx.get(server.client.base_url.join("/health")), 500)
         error_of(httpx.get(server.client.base_url.join("/ready")), 503)

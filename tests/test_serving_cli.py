@@ -6,7 +6,7 @@ import sys
 import httpx
 import pytest
 from serving import SPEECH, VOICES, server_process
-from test_serving_recordings import file_of
+from test_serving_uploads import file_of
 from voices import CUTOFF_FRAMES, voice
 
 from t5gemma_tts.cli import serve

@@ -34,13 +34,13 @@ def test_a_killed_client_frees_its_place(checkpoint, monkeypatch, stream_format)
             steps.hold()
         else:
             assert steps.held.wait(PATIENCE_SECONDS)
-        assert server.studio.speaker.num_speaking == server.studio.num_admitted == 1
+        assert server.synthesis.speaker.num_speaking == server.synthesis.num_admitted == 1
         client.kill()
         client.wait()
         client.stdout.close()
-        wait_until(lambda: server.studio.num_admitted == 0)
+        wait_until(lambda: server.synthesis.num_admitted == 0)
         steps.open.set()
-        wait_until(lambda: server.studio.num_admitted == server.studio.speaker.num_speaking == 0)
+        wait_until(lambda: server.synthesis.num_admitted == server.synthesis.speaker.num_speaking == 0)
         assert len(steps.sizes) < 5000  # of the 100 s; it stopped long before
         wait_until(lambda: server.service.num_open == 0)
         assert server.speak(input="Hello.", duration=0.2).status_code == 200
@@ -55,11 +55,11 @@ def test_those_beside_a_killed_client_hear_no_difference(checkpoint, monkeypatch
         assert client.stdout.readline()
         steps.hold()
         others = [people.submit(server.speak, **body) for body in bodies]
-        wait_until(lambda: server.studio.num_admitted == 3)
+        wait_until(lambda: server.synthesis.num_admitted == 3)
         client.kill()
         client.wait()
         client.stdout.close()
-        wait_until(lambda: server.studio.num_admitted == 2)
+        wait_until(lambda: server.synthesis.num_admitted == 2)
         steps.open.set()
         assert [future.result(PATIENCE_SECONDS).content for future in others] == alone
 
@@ -82,7 +82,7 @@ def test_draining_refuses_what_comes_and_answers_what_came(checkpoint, monkeypat
         steps.hold()
         body = {"input": "Hello.", "duration": 0.2, "response_format": "wav"}
         accepted = [people.submit(server.speak, **body, stream_format=kind) for kind in (None, "audio", None)]
-        wait_until(lambda: server.studio.num_admitted == 3)
+        wait_until(lambda: server.synthesis.num_admitted == 3)
         server.drain()
         wait_until(lambda: server.service.draining)
         for method, path in (("POST", SPEECH), ("GET", "/v1/models"), ("GET", "/ready")):
@@ -102,7 +102,7 @@ def test_what_takes_too_long_to_drain_is_told(checkpoint, monkeypatch):
         steps = Steps(monkeypatch)
         steps.hold()
         accepted = people.submit(server.speak, input="Hello.", duration=0.2)
-        wait_until(lambda: server.studio.num_admitted == 1)
+        wait_until(lambda: server.synthesis.num_admitted == 1)
         server.drain()
         answer = accepted.result(PATIENCE_SECONDS)
         assert answer.status_code == 503 and "before the speech had ended" in answer.json()["error"]["message"]

@@ -15,10 +15,10 @@ from trainers import arguments, make_trainer
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
 from t5gemma_tts.preparation.metadata import METADATA_FILE, DatasetMetadata
+from t5gemma_tts.training.activation_checkpointing import enable_selective_checkpointing
 from t5gemma_tts.training.arguments import DataArguments, ModelArguments
 from t5gemma_tts.training.dataset import SpeechCollator, SpeechDataset
 from t5gemma_tts.training.merge_lora import merge_adapter
-from t5gemma_tts.training.recompute import enable_selective_checkpointing
 from t5gemma_tts.training.train import main as train
 from t5gemma_tts.training.train import with_adapters
 from t5gemma_tts.training.trainer import UNFINISHED_FOLDER

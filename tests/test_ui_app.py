@@ -15,26 +15,26 @@ import soundfile
 from gradio.utils import get_upload_folder
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from pages import HEARD, close_desk, live_page, open_desk
+from pages import HEARD, close_form, live_page, open_form
 from serving import PATIENCE_SECONDS, Steps, decode_with_av, wait_until
-from test_serving_recordings import file_of
+from test_serving_uploads import file_of
 from voices import CUTOFF_FRAMES, write_voice
 
 from t5gemma_tts.checkpoints import NANO
 from t5gemma_tts.cli import ui
 from t5gemma_tts.serving.errors import BadRequest
 from t5gemma_tts.serving.limits import Limits
-from t5gemma_tts.ui import live, page
+from t5gemma_tts.ui import live_audio, page
 
 
 WISH = {"text": "Hello there.", "language": "en", "choose_length": True, "length": 0.6, "new_seed": False, "seed": 3}
-SECONDS = 0.6 + CUTOFF_FRAMES / 50  # of the wish
+SECONDS = 0.6 + CUTOFF_FRAMES / 50  # of the speech_options
 STATUS, PLAYER, SEED, SAMPLES = range(4)  # of what is answered, the last being sound and picture of each sample
 
 
 class App:
-    def __init__(self, url: str, desk):
-        self.url, self.desk = url, desk
+    def __init__(self, url: str, form):
+        self.url, self.form = url, form
         self.client = Client(url, verbose=False, analytics_enabled=False)
 
     def speak(self, **changes):
@@ -46,17 +46,17 @@ class App:
 
 @pytest.fixture(scope="module")
 def app(checkpoint, tmp_path_factory):
-    desk = open_desk(checkpoint, limits=Limits(max_characters=1000, max_reference_bytes=200_000))
+    form = open_form(checkpoint, limits=Limits(max_characters=1000, max_reference_bytes=200_000))
     with pytest.MonkeyPatch.context() as patch:
         addresses = []
         connect = socket.socket.connect
         patch.setattr(socket.socket, "connect", lambda self, to: addresses.append(to) or connect(self, to))
-        with live_page(desk, patch, tmp_path_factory.mktemp("gradio"), examples=[("Hi.", "en", None, "")]) as url:
-            running = App(url, desk)
+        with live_page(form, patch, tmp_path_factory.mktemp("gradio"), examples=[("Hi.", "en", None, "")]) as url:
+            running = App(url, form)
             running.addresses = addresses
             yield running
             running.client.close()
-    close_desk(desk)
+    close_form(form)
 
 
 def sound_of(answer, number: int = 1) -> np.ndarray:
@@ -147,7 +147,7 @@ def test_estimates(app):
 def test_messages(app, changes, message):
     with pytest.raises(AppError, match=re.escape(message)):
         app.speak(**changes)
-    assert app.desk.studio.num_admitted == 0
+    assert app.form.synthesis.num_admitted == 0
 
 
 def test_messages_about_recordings(app, tmp_path):
@@ -166,7 +166,7 @@ def test_a_message_is_no_markup(app, monkeypatch):
     def hear(*anything):
         raise BadRequest("<script>alert(1)</script>")
 
-    monkeypatch.setattr(app.desk, "_hear", hear)
+    monkeypatch.setattr(app.form, "_hear", hear)
     with pytest.raises(AppError, match="&lt;script&gt;"):
         app.client.predict(handle_file(__file__), api_name="/transcribe")
 
@@ -175,7 +175,7 @@ def test_what_went_wrong_here_is_nobodys_business(app, monkeypatch):
     def hear(*anything):
         raise RuntimeError("the secret")
 
-    monkeypatch.setattr(app.desk, "_hear", hear)
+    monkeypatch.setattr(app.form, "_hear", hear)
     with pytest.raises(AppError) as caught:
         app.client.predict(handle_file(__file__), api_name="/transcribe")
     assert "secret" not in str(caught.value)
@@ -208,11 +208,11 @@ def test_large_files_are_refused(app):
 def test_what_people_send_and_hear_is_forgotten(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(page, "KEPT_SECONDS", 15)
     monkeypatch.setattr(page, "CHECK_SECONDS", 1)
-    monkeypatch.setattr(live.LiveSounds.__init__, "__defaults__", (5.0,))
-    desk = open_desk(checkpoint)
+    monkeypatch.setattr(live_audio.LiveAudioStreams.__init__, "__defaults__", (5.0,))
+    form = open_form(checkpoint)
     uploads = tmp_path / "gradio"
-    with live_page(desk, monkeypatch, uploads) as url:
-        app = App(url, desk)
+    with live_page(form, monkeypatch, uploads) as url:
+        app = App(url, form)
         recording = handle_file(write_voice(tmp_path / "voice.wav", 16000))
         job = app.submit(live=True, reference=recording, reference_text=HEARD)
         job.result(PATIENCE_SECONDS)
@@ -221,7 +221,7 @@ def test_what_people_send_and_hear_is_forgotten(checkpoint, tmp_path, monkeypatc
         wait_until(lambda: not list(uploads.rglob("*.wav")))
         wait_until(lambda: httpx.get(f"{url}/{address}").status_code == 404)
         app.client.close()
-    close_desk(desk)
+    close_form(form)
 
 
 def test_whoever_cancels_frees_the_place(app, monkeypatch):
@@ -229,10 +229,10 @@ def test_whoever_cancels_frees_the_place(app, monkeypatch):
     job = app.submit(live=True, length=100.0)
     wait_until(lambda: len(job.outputs()) > 1)
     steps.hold()
-    assert app.desk.studio.num_admitted == 1
+    assert app.form.synthesis.num_admitted == 1
     job.cancel()
     steps.open.set()
-    wait_until(lambda: app.desk.studio.num_admitted == app.desk.studio.speaker.num_speaking == 0)
+    wait_until(lambda: app.form.synthesis.num_admitted == app.form.synthesis.speaker.num_speaking == 0)
     assert len(steps.sizes) < 5000  # of the 100 s
 
 
@@ -240,7 +240,7 @@ def test_people_are_spoken_to_together_and_others_wait(app, monkeypatch):
     steps = Steps(monkeypatch)
     with ThreadPoolExecutor(6) as people:
         answers = list(people.map(lambda seed: app.speak(live=False, seed=seed), range(6)))
-    assert 1 < max(steps.sizes) <= 4  # of the desk's studio
+    assert 1 < max(steps.sizes) <= 4  # of the form's synthesis
     assert [answer[SEED] for answer in answers] == list(range(6))
     for answer in answers[:1]:
         np.testing.assert_array_equal(sound_of(answer), sound_of(app.speak(live=False, seed=answer[SEED])))
@@ -271,7 +271,7 @@ def test_refusals_of_the_command(run, options, message):
 
 
 def test_the_command_without_its_extra(run, monkeypatch):
-    monkeypatch.setitem(sys.modules, "t5gemma_tts.ui.running", None)
+    monkeypatch.setitem(sys.modules, "t5gemma_tts.ui.server", None)
     code, _, err = run("ui")
     assert code == 1 and 'the web page needs `pip install "t5gemma-tts[ui]"`' in err
 

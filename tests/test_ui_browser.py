@@ -4,7 +4,7 @@ import re
 import shutil
 
 import pytest
-from pages import HEARD, close_desk, live_page, open_desk
+from pages import HEARD, close_form, live_page, open_form
 from serving import PATIENCE_SECONDS, Steps, wait_until
 from voices import write_voice
 
@@ -31,12 +31,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="nee
 
 @pytest.fixture(scope="module")
 def nano(tmp_path_factory):
-    """Desk of the packaged voice, and the address of its page."""
-    desk = open_desk(NANO, limits=Limits(max_characters=1000), max_samples=4)
+    """SpeechForm of the packaged voice, and the address of its page."""
+    form = open_form(NANO, limits=Limits(max_characters=1000), max_samples=4)
     with pytest.MonkeyPatch.context() as patch:
-        with live_page(desk, patch, tmp_path_factory.mktemp("gradio"), examples=nano_examples()) as url:
-            yield desk, url
-    close_desk(desk)
+        with live_page(form, patch, tmp_path_factory.mktemp("gradio"), examples=nano_examples()) as url:
+            yield form, url
+    close_form(form)
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_sound_begins_before_the_end(page, nano, monkeypatch):
     steps.hold()
     assert steps.held.wait(PATIENCE_SECONDS)
     page.wait_for_function(f"() => ({LIVE})()?.[0] > 0.1")  # it is heard, and its end is not even made
-    assert nano[0].studio.num_admitted == 1 and page.evaluate(SOUNDS) == []
+    assert nano[0].synthesis.num_admitted == 1 and page.evaluate(SOUNDS) == []
     steps.open.set()
     wait_for_status(page, "Done · seed")
     page.wait_for_function(f"() => ({LIVE})()[2]")
@@ -256,9 +256,9 @@ def test_whoever_leaves_frees_the_place(nano, chromium, monkeypatch, leave):
     wait_for_status(page, "Speaking")
     steps.hold()
     assert steps.held.wait(PATIENCE_SECONDS)
-    assert nano[0].studio.num_admitted == 1
+    assert nano[0].synthesis.num_admitted == 1
     leave(page)
     steps.open.set()
-    wait_until(lambda: nano[0].studio.num_admitted == nano[0].studio.speaker.num_speaking == 0)
+    wait_until(lambda: nano[0].synthesis.num_admitted == nano[0].synthesis.speaker.num_speaking == 0)
     assert len(steps.sizes) < 2500  # of the 60 s
     page.close()

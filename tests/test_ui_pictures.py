@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from t5gemma_tts.ui.pictures import MAX_COLUMNS, RANGE_DECIBELS, draw, envelope, picture_html, spectrogram
+from t5gemma_tts.ui.plots import MAX_COLUMNS, RANGE_DECIBELS, draw, envelope, picture_html, spectrogram
 
 
 RATE = 16000

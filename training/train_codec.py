@@ -27,8 +27,8 @@ from t5gemma_tts.codec_training.arguments import (  # noqa: E402
 from t5gemma_tts.codec_training.cache import build_cache  # noqa: E402
 from t5gemma_tts.codec_training.checkpoints import checkpoints  # noqa: E402
 from t5gemma_tts.codec_training.data import list_recordings  # noqa: E402
-from t5gemma_tts.codec_training.loop import CodecTrainer  # noqa: E402
 from t5gemma_tts.codec_training.model import load_codec_to_train  # noqa: E402
+from t5gemma_tts.codec_training.trainer import CodecTrainer  # noqa: E402
 
 
 logger = logging.getLogger("train_codec")

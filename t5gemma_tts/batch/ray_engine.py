@@ -17,7 +17,7 @@ def open_work(arguments: BatchArguments) -> Callable[[int], object]:
     """Source, model and output of a worker."""
     from transformers.utils import logging
 
-    from .work import Work
+    from .shard_work import Work
 
     logging.disable_progress_bar()
     if arguments.model.model == PACKAGED:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pyarrow.compute as pc
 from datasets import Audio, Dataset, concatenate_datasets, load_from_disk
 
+from ..sharded.folder_state import FolderState, exclusive
 from ..sharded.ray_pool import import_ray
-from ..sharded.state import FolderState, exclusive
-from ..sharded.store import explain_full_disk, put_in_place
+from ..sharded.shard_store import explain_full_disk, put_in_place
 from .arguments import BatchArguments
 from .ray_engine import speak_with_ray
-from .work import Work
+from .shard_work import Work
 
 
 KIND = "batch"

@@ -10,7 +10,7 @@ from typing import Any
 from ..sharded import columns
 from ..sharded.columns import optional_string, pick_column
 from ..sharded.fingerprint import file_fingerprint, fingerprint
-from ..sharded.opening import audio_cell, open_split
+from ..sharded.open_dataset import audio_cell, open_split
 
 
 OPTIONAL_COLUMNS = ("language", "duration_seconds", "speaker", "reference_audio", "reference_text")

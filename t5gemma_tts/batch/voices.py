@@ -11,7 +11,7 @@ import numpy as np
 from ..model.audio import load_audio
 from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..serving.voices import DEFAULT_VOICE, VoiceStore, codec_fingerprint
-from ..sharded.opening import audio_cell
+from ..sharded.open_dataset import audio_cell
 from .source import BatchRow
 
 

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from ..batch.checkpoints import checkpoint_fingerprint
+from ..batch.checkpoint_fingerprint import checkpoint_fingerprint
 from ..loading import pick_device
 from .serve import load
 
@@ -29,10 +29,10 @@ def run(arguments: Namespace) -> None:
 def evaluate(arguments: Namespace) -> str:
     """Runs or finishes the evaluation and returns its folder."""
     from t5gemma_tts.evaluation.dnsmos import load_dnsmos
-    from t5gemma_tts.evaluation.measuring import Measures
+    from t5gemma_tts.evaluation.generation import Speaker
+    from t5gemma_tts.evaluation.measures import Measures
     from t5gemma_tts.evaluation.run import evaluate_speech
     from t5gemma_tts.evaluation.similarity import load_speaker_encoder
-    from t5gemma_tts.evaluation.speech import Speaker
     from t5gemma_tts.evaluation.test_lists import read_test_list
     from t5gemma_tts.evaluation.transcription import load_recogniser
     from t5gemma_tts.model_cards.build import public_name

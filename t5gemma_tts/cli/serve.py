@@ -16,7 +16,7 @@ def run(arguments: Namespace) -> None:
         from ..serving.auth import ApiKeys
         from ..serving.server import bind, serve
         from ..serving.service import Service
-        from ..serving.studio import Studio
+        from ..serving.synthesis import SynthesisService
     except ImportError as error:
         raise ImportError(f'the server needs `pip install "t5gemma-tts[serve]"` ({error}).') from error
 
@@ -25,13 +25,13 @@ def run(arguments: Namespace) -> None:
     limits = read_limits(arguments)
     names = arguments.served_model_name or [Path(arguments.model).name]
     with bind(arguments.host, arguments.port) as listener:
-        studio = Studio(
+        synthesis = SynthesisService(
             *load(arguments),
             max_batch_size=1 if arguments.low_vram else arguments.max_batch_size,
             queue_size=arguments.queue_size,
             deadline_seconds=arguments.deadline,
         )
-        service = Service(studio, arguments.voices_dir, names, keys, limits)
+        service = Service(synthesis, arguments.voices_dir, names, keys, limits)
         serve(service, listener, arguments.drain_seconds, log_level=arguments.log_level)
 
 

@@ -14,7 +14,7 @@ from ..model.engine import SpeechEngine, speech_requests
 from ..model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..narration import narrate
-from .pieces import STANDARD_OUTPUT, open_sound
+from .audio_output import STANDARD_OUTPUT, open_sound
 
 
 LINES_AHEAD = 16  # batches of lines whose texts are prepared together

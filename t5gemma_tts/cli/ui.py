@@ -22,10 +22,10 @@ NANO_CLONES = [  # recordings that come with nano, and what is said in them
 def run(arguments: Namespace) -> None:
     try:
         from ..serving.server import bind
-        from ..serving.studio import Studio
+        from ..serving.synthesis import SynthesisService
+        from ..ui.form import SpeechForm
         from ..ui.page import EXAMPLES
-        from ..ui.running import serve
-        from ..ui.speaking import Desk
+        from ..ui.server import serve
     except ImportError as error:
         raise ImportError(f'the web page needs `pip install "t5gemma-tts[ui]"` ({error}).') from error
 
@@ -34,15 +34,15 @@ def run(arguments: Namespace) -> None:
         spare_memory(arguments)
     people = 1 if arguments.low_memory or arguments.low_vram else arguments.max_batch_size
     with bind(arguments.host, arguments.port) as listener:
-        studio = Studio(
+        synthesis = SynthesisService(
             *load(arguments),
             max_batch_size=people,
             queue_size=people * (arguments.max_samples - 1),  # all samples of all: whoever waits does so at the page
             deadline_seconds=arguments.deadline,
         )
-        desk = Desk(studio, arguments.asr, limits, arguments.max_samples, in_windows=arguments.low_memory)
+        form = SpeechForm(synthesis, arguments.asr, limits, arguments.max_samples, in_windows=arguments.low_memory)
         serve(
-            desk,
+            form,
             listener,
             about(arguments.model),
             people,

@@ -167,7 +167,7 @@ def add_encode(verbs: "Verbs") -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
     add_codec(parser)
-    parser.set_defaults(module="tokens", function="encode")
+    parser.set_defaults(module="codec", function="encode")
 
 
 def add_decode(verbs: "Verbs") -> None:
@@ -180,7 +180,7 @@ def add_decode(verbs: "Verbs") -> None:
     parser.add_argument("-o", "--output", metavar="FILE", required=True, help="audio file; several clips are numbered")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     add_codec(parser)
-    parser.set_defaults(module="tokens", function="decode")
+    parser.set_defaults(module="codec", function="decode")
 
 
 def add_info(verbs: "Verbs") -> None:

@@ -13,7 +13,7 @@ from transformers import Wav2Vec2BertConfig, Xcodec2Config, Xcodec2Model
 
 from ..model.xcodec2 import XCodec2
 from .arguments import CodecModelArguments
-from .spread import even_normal
+from .codebook_spread import even_normal
 from .waveform_encoder import encode_waveform
 
 

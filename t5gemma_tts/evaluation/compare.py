@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from .bootstrap import interval, resampled
-from .figures import FIGURES
 from .plots import new_figure
 from .report import RESULTS_FILE, table
 from .run import read_rows
+from .statistics import FIGURES
 
 
 def compare(first: str | os.PathLike, second: str | os.PathLike) -> dict:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .figures import TOLERANCE
+from .statistics import TOLERANCE
 
 
 def new_figure(width: float = 8, height: float = 3.2):

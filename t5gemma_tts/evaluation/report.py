@@ -10,8 +10,8 @@ from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from ..model.audio import load_audio, save_audio
 from .bootstrap import CONFIDENCE, DRAWS
-from .figures import BY_NAME, FIGURES, by_language, by_length, recordings_of, summarise
 from .plots import draw_duration, draw_errors
+from .statistics import BY_NAME, FIGURES, by_language, by_length, recordings_of, summarise
 
 
 NUM_WORST = 10

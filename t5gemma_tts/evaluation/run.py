@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ..model.audio import save_audio
 from ..sharded.fingerprint import fingerprint
-from ..sharded.state import FolderState, exclusive
-from .measuring import Measures
+from ..sharded.folder_state import FolderState, exclusive
+from .generation import BATCHES_AHEAD, Speaker
+from .measures import Measures
 from .report import write_report
-from .speech import BATCHES_AHEAD, Speaker
 from .test_lists import TestItem
 
 

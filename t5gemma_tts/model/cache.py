@@ -18,7 +18,7 @@ LONG_SPEECH = 2048  # tokens
 FastStep = Callable[[torch.Tensor, torch.Tensor, "SpeechState"], torch.Tensor]  # `DecodeStep`, which imports this file
 
 
-class RoomyLayer(DynamicLayer):
+class PreallocatedLayer(DynamicLayer):
     """
     A cache layer with room for `capacity` tokens; it doubles when that is not enough.
 
@@ -116,7 +116,7 @@ class SpeechState:
     What decode steps read and add to, for rows that all add the same column.
 
     Args:
-        layers (`list[RoomyLayer]`): keys and values of self-attention.
+        layers (`list[PreallocatedLayer]`): keys and values of self-attention.
         text_layers (list of cache layers): those of cross-attention.
         allowed (`torch.BoolTensor` of shape `(batch_size, length)`, *optional*): columns that a row may see; without
             it all of them.
@@ -125,7 +125,7 @@ class SpeechState:
 
     def __init__(
         self,
-        layers: list[RoomyLayer],
+        layers: list[PreallocatedLayer],
         text_layers: Sequence[FilledLayer],
         allowed: torch.Tensor | None = None,
         text_allowed: torch.Tensor | None = None,
@@ -208,7 +208,7 @@ class SpeechCache(EncoderDecoderCache):
     """
 
     def __init__(self, num_layers: int, capacity: int, fast_step: FastStep | None = None):
-        super().__init__(Cache(layers=[RoomyLayer(capacity) for _ in range(num_layers)]), DynamicCache())
+        super().__init__(Cache(layers=[PreallocatedLayer(capacity) for _ in range(num_layers)]), DynamicCache())
         self.fast_step = fast_step
         self.state: SpeechState | None = None
 
@@ -229,7 +229,7 @@ class SpeechCache(EncoderDecoderCache):
         if self.state is None:
             allowed = mask[:, : self.get_seq_length()] != 0
             text_allowed = None if text_mask is None else text_mask != 0
-            layers: Any = self.self_attention_cache.layers  # `RoomyLayer`s
+            layers: Any = self.self_attention_cache.layers  # `PreallocatedLayer`s
             text_layers: Any = self.cross_attention_cache.layers  # filled by the prompt
             self.state = SpeechState(
                 layers,
@@ -240,4 +240,4 @@ class SpeechCache(EncoderDecoderCache):
         return self.state
 
 
-__all__ = ["RoomyLayer", "SpeechCache", "SpeechState", "attention_bias"]
+__all__ = ["PreallocatedLayer", "SpeechCache", "SpeechState", "attention_bias"]

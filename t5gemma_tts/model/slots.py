@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .cache import RoomyLayer, SpeechCache, SpeechState, attention_bias
+from .cache import PreallocatedLayer, SpeechCache, SpeechState, attention_bias
 
 
 class SpeechSlots(SpeechState):
@@ -19,12 +19,12 @@ class SpeechSlots(SpeechState):
         num_layers (`int`)
     """
 
-    layers: list[RoomyLayer]
-    text_layers: list[RoomyLayer]
+    layers: list[PreallocatedLayer]
+    text_layers: list[PreallocatedLayer]
 
     def __init__(self, num_layers: int):
-        self.layers = [RoomyLayer(0) for _ in range(num_layers)]
-        self.text_layers = [RoomyLayer(0) for _ in range(num_layers)]
+        self.layers = [PreallocatedLayer(0) for _ in range(num_layers)]
+        self.text_layers = [PreallocatedLayer(0) for _ in range(num_layers)]
         self.lengths = torch.zeros(0, dtype=torch.long)
         self.text_lengths = torch.zeros(0, dtype=torch.long)
         self.bias = self.text_bias = None

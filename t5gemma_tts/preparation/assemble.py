@@ -8,7 +8,7 @@ from pathlib import Path
 from datasets import Dataset, DatasetDict, concatenate_datasets, load_from_disk
 from pyarrow import ArrowException
 
-from ..sharded.store import ShardStore, put_in_place
+from ..sharded.shard_store import ShardStore, put_in_place
 from .metadata import METADATA_FILE, DatasetMetadata
 from .rows import SkippedRow
 from .schema import SPLIT_COLUMN

@@ -7,7 +7,7 @@ from datasets import Audio
 from ..sharded import columns
 from ..sharded.columns import optional_seconds, optional_string, pick_column
 from ..sharded.fingerprint import fingerprint
-from ..sharded.opening import audio_cell, open_split
+from ..sharded.open_dataset import audio_cell, open_split
 from .rows import BadRow, SourceRow
 
 

@@ -9,7 +9,7 @@ from .arguments import PrepareDatasetArguments
 
 def open_work(options: PrepareDatasetArguments) -> Callable[[int], object]:
     """Source, codec and output of a worker."""
-    from .work import Work
+    from .shard_work import Work
 
     work = Work(options)
     return lambda shard: work.store.is_complete(shard) or work.encode_shard(shard)

@@ -10,7 +10,7 @@ from ..model.audio import check_waveform, load_audio, to_mono
 from ..sharded.fingerprint import fingerprint
 from .arguments import PrepareDatasetArguments
 from .rows import BadRow, SourceRow
-from .work import open_source, source_format
+from .shard_work import open_source, source_format
 
 
 @dataclass(frozen=True)

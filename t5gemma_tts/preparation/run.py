@@ -7,15 +7,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..sharded.state import FolderState, exclusive
-from ..sharded.store import explain_full_disk
+from ..sharded.folder_state import FolderState, exclusive
+from ..sharded.shard_store import explain_full_disk
 from .arguments import PrepareDatasetArguments
 from .assemble import KIND, Summary, load_finished, read_shards, summarize, write_dataset
 from .card import make_card
 from .processes import Processes
 from .publish import push_dataset
 from .rows import SkippedRow
-from .work import FILTER_REASONS, Work
+from .shard_work import FILTER_REASONS, Work
 
 
 logger = logging.getLogger(__name__)

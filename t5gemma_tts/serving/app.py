@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 
 from .. import __version__
 from .errors import BadRequest, NotFound, ServingError
-from .gate import Gate, error_response
+from .middleware import RequestMiddleware, error_response
 from .routes_speech import speech_router, validation_error
 from .routes_status import status_router
 from .routes_voices import voices_router
@@ -27,11 +27,11 @@ class MethodNotAllowed(ServingError):
 
 def create_app(service: Service) -> FastAPI:
     """
-    The ASGI application of a [`Service`]. Whoever runs it closes the studio when it has ended.
+    The ASGI application of a [`Service`]. Whoever runs it closes the synthesis when it has ended.
 
     `service.drain()` makes it refuse what comes and waits for what was taken; see `server`.
     """
-    keys = [] if service.keys is None else [Depends(HTTPBearer(auto_error=False))]  # for the docs; `Gate` checks them
+    keys = [] if service.keys is None else [Depends(HTTPBearer(auto_error=False))]  # for the docs page alone
     app = FastAPI(
         title="T5Gemma-TTS",
         version=__version__,
@@ -42,7 +42,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(speech_router(service), dependencies=keys)
     app.include_router(voices_router(service), dependencies=keys)
     app.include_router(status_router(service))
-    app.add_middleware(Gate, service=service)
+    app.add_middleware(RequestMiddleware, service=service)
 
     @app.exception_handler(ServingError)
     async def expected(request: Request, error: ServingError) -> JSONResponse:

@@ -3,8 +3,8 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from .speaker import Speech
-from .studio import Studio
+from .synthesis import SynthesisService
+from .worker import Speech
 
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -15,7 +15,7 @@ class Metrics:
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self, studio: Studio):
+    def __init__(self, synthesis: SynthesisService):
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.requests = Counter(
@@ -35,12 +35,12 @@ class Metrics:
         self.speech_seconds = Counter(
             "t5gemma_tts_speech_seconds", "Seconds of speech that was spoken to its end.", registry=registry
         )
-        self.frame_rate = studio.frame_rate
+        self.frame_rate = synthesis.frame_rate
         for name, text, value in (
-            ("speaking", "Speeches in the batch.", lambda: studio.speaker.num_speaking),
-            ("waiting", "Speeches that wait for a place.", lambda: studio.speaker.num_waiting),
-            ("admitted", "Texts taken and not answered yet.", lambda: studio.num_admitted),
-            ("capacity", "Texts that can be taken.", lambda: studio.capacity),
+            ("speaking", "Speeches in the batch.", lambda: synthesis.speaker.num_speaking),
+            ("waiting", "Speeches that wait for a place.", lambda: synthesis.speaker.num_waiting),
+            ("admitted", "Texts taken and not answered yet.", lambda: synthesis.num_admitted),
+            ("capacity", "Texts that can be taken.", lambda: synthesis.capacity),
         ):
             Gauge(f"t5gemma_tts_{name}", text, registry=registry).set_function(value)
 

@@ -16,7 +16,7 @@ from .app import create_app
 from .auth import ApiKeys
 from .limits import Limits
 from .service import Service, most_open
-from .studio import Studio
+from .synthesis import SynthesisService
 
 
 CLOSING_SECONDS = 10
@@ -61,7 +61,7 @@ class SpeechReplica:
     async def __init__(self, arguments: SpeechArguments):  # type: ignore[misc]  # Ray waits for it
         keys = None if arguments.api_key_file is None else ApiKeys.from_file(arguments.api_key_file)
         names = arguments.served_model_name or Path(arguments.model).name
-        studio = Studio(
+        synthesis = SynthesisService(
             *ModelOptions.of(arguments).load(),
             max_batch_size=arguments.batch_size(),
             queue_size=arguments.queue_size,
@@ -69,19 +69,19 @@ class SpeechReplica:
         )
         limits = Limits(max_characters=arguments.max_characters, max_reference_seconds=arguments.max_reference_seconds)
         names = [names] if isinstance(names, str) else names
-        self.service = Service(studio, arguments.voices_dir, names, keys, limits)
-        await studio.warm_up()
+        self.service = Service(synthesis, arguments.voices_dir, names, keys, limits)
+        await synthesis.warm_up()
         SpeechReplica.application = create_app(self.service)
 
     def check_health(self) -> None:
         """Ray Serve puts another replica in the place of one that fails here."""
-        if not self.service.studio.alive:
+        if not self.service.synthesis.alive:
             raise RuntimeError("nobody speaks any more.")
 
     def __del__(self) -> None:
         """Called when all that was taken has been answered, or `drain_seconds` have passed."""
         if hasattr(self, "service"):  # it was loaded
-            self.service.studio.close(finish=False, timeout=CLOSING_SECONDS)
+            self.service.synthesis.close(finish=False, timeout=CLOSING_SECONDS)
 
 
 def own_application() -> FastAPI | None:

@@ -11,12 +11,12 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
+from .disconnects import LiveResponse, until_disconnect
 from .errors import BadRequest, ServingError
 from .formats import CONTENT_TYPES, content_type, encode_sound, open_encoder
-from .listening import LiveResponse, until_gone
 from .schemas import BatchAnswer, BatchBody, BatchResult, Error, SpeechBody, SpeechItem
 from .service import Service
-from .studio import Job, Spoken
+from .synthesis import Job, Spoken
 
 
 EVENT_STREAM = "text/event-stream"
@@ -41,8 +41,8 @@ def speech_router(service: Service) -> APIRouter:
         service.check_model(body.model)
         if body.stream_format is not None:
             return await stream(service, body, request)
-        spoken, sound = await until_gone(request.receive, speak_whole(service, body, body.response_format))
-        seconds = len(spoken.sound) / service.studio.sampling_rate
+        spoken, sound = await until_disconnect(request.receive, speak_whole(service, body, body.response_format))
+        seconds = len(spoken.sound) / service.synthesis.sampling_rate
         headers = {"X-Seed": str(spoken.seed), "X-Duration": f"{seconds:.4f}"}
         return Response(sound, media_type=media_type(service, body), headers=headers)
 
@@ -54,16 +54,16 @@ def speech_router(service: Service) -> APIRouter:
             raise BadRequest(
                 f"`items` must be at most {service.limits.max_batch_items}, got {len(body.items)}.", param="items"
             )
-        with service.studio.admit(len(body.items)):
+        with service.synthesis.admit(len(body.items)):
             work = [batch_item(service, index, item, body.response_format) for index, item in enumerate(body.items)]
-            results = await until_gone(request.receive, all_of(work))
+            results = await until_disconnect(request.receive, all_of(work))
         return BatchAnswer(response_format=body.response_format, data=results)
 
     return router
 
 
 def media_type(service: Service, body: SpeechBody) -> str:
-    return content_type(body.response_format, service.studio.sampling_rate)
+    return content_type(body.response_format, service.synthesis.sampling_rate)
 
 
 async def all_of(work: list[Coroutine[Any, Any, BatchResult]]) -> list[BatchResult]:
@@ -72,14 +72,14 @@ async def all_of(work: list[Coroutine[Any, Any, BatchResult]]) -> list[BatchResu
 
 
 async def speak_whole(service: Service, item: SpeechItem, audio_format: str) -> tuple[Spoken, bytes]:
-    with service.studio.admit():
+    with service.synthesis.admit():
         return await spoken_file(service, await service.job(item), audio_format)
 
 
 async def spoken_file(service: Service, job: Job, audio_format: str) -> tuple[Spoken, bytes]:
-    studio = service.studio
-    spoken = await studio.speak(job)
-    return spoken, await studio.on_codec_thread(encode_sound, spoken.sound, studio.sampling_rate, audio_format)
+    synthesis = service.synthesis
+    spoken = await synthesis.speak(job)
+    return spoken, await synthesis.on_codec_thread(encode_sound, spoken.sound, synthesis.sampling_rate, audio_format)
 
 
 async def batch_item(service: Service, index: int, item: dict[str, Any], audio_format: str) -> BatchResult:
@@ -94,7 +94,7 @@ async def batch_item(service: Service, index: int, item: dict[str, Any], audio_f
     return BatchResult(
         index=index,
         audio=base64.b64encode(sound).decode(),
-        duration=len(spoken.sound) / service.studio.sampling_rate,
+        duration=len(spoken.sound) / service.synthesis.sampling_rate,
         seed=spoken.seed,
     )
 
@@ -111,7 +111,7 @@ async def stream(service: Service, body: SpeechBody, request: Request) -> LiveRe
     if body.seed is None:
         body = body.model_copy(update={"seed": secrets.randbelow(2**31)})
     pieces = live_pieces(service, body)
-    first = await until_gone(request.receive, anext(pieces))
+    first = await until_disconnect(request.receive, anext(pieces))
     kind = EVENT_STREAM if body.stream_format == "sse" else media_type(service, body)
     headers = {"X-Seed": str(body.seed), "Cache-Control": "no-store"}
     return LiveResponse(first, pieces, media_type=kind, headers=headers)
@@ -119,17 +119,17 @@ async def stream(service: Service, body: SpeechBody, request: Request) -> LiveRe
 
 async def live_pieces(service: Service, body: SpeechBody) -> AsyncGenerator[bytes, None]:
     """What is to be sent, as it is spoken; at least one piece."""
-    studio, as_events = service.studio, body.stream_format == "sse"
+    synthesis, as_events = service.synthesis, body.stream_format == "sse"
     begun = False
     try:
-        with studio.admit():
-            encoder = await studio.on_codec_thread(open_encoder, studio.sampling_rate, body.response_format)
-            async with aclosing(studio.stream(await service.job(body))) as sounds:
+        with synthesis.admit():
+            encoder = await synthesis.on_codec_thread(open_encoder, synthesis.sampling_rate, body.response_format)
+            async with aclosing(synthesis.stream(await service.job(body))) as sounds:
                 async for spoken in sounds:
-                    if piece := await studio.on_codec_thread(encoder.push, spoken.sound):
+                    if piece := await synthesis.on_codec_thread(encoder.push, spoken.sound):
                         begun = True
                         yield delta(piece) if as_events else piece
-            piece = await studio.on_codec_thread(encoder.finish)
+            piece = await synthesis.on_codec_thread(encoder.finish)
             if piece or not begun:
                 yield delta(piece) if as_events else piece
     except ServingError as error:

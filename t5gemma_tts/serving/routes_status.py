@@ -25,7 +25,7 @@ def status_router(service: Service) -> APIRouter:
     @router.get("/health", response_model=Status)
     async def health() -> Status:
         """Whether the server works at all; 500 asks for a restart."""
-        if not (service.studio.alive or service.draining):
+        if not (service.synthesis.alive or service.draining):
             raise SpeechFailed("nobody speaks any more.")
         return Status(status="ok")
 

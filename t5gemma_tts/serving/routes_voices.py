@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
 
+from .disconnects import until_disconnect
 from .errors import BadRequest
-from .listening import until_gone
 from .schemas import Deleted, VoiceInfo, VoiceList
 from .service import Service
 from .voices import DEFAULT_VOICE, Voice, check_name
@@ -19,7 +19,7 @@ def voices_router(service: Service) -> APIRouter:
         """All voices, the model's own first."""
         stored: list[Voice] = []
         if service.voices is not None:
-            stored = await service.studio.on_text_thread(service.voices.voices)
+            stored = await service.synthesis.on_text_thread(service.voices.voices)
         return VoiceList(data=[VoiceInfo(id=DEFAULT_VOICE, name=DEFAULT_VOICE), *map(info, stored)])
 
     @router.post("", status_code=201, response_model=VoiceInfo)
@@ -41,9 +41,9 @@ def voices_router(service: Service) -> APIRouter:
                 param="reference_text",
             )
         data = await audio.read()
-        with service.studio.admit():
-            reference = await until_gone(request.receive, service.encode(data, reference_text, "audio"))
-            voice = await service.studio.on_text_thread(
+        with service.synthesis.admit():
+            reference = await until_disconnect(request.receive, service.encode(data, reference_text, "audio"))
+            voice = await service.synthesis.on_text_thread(
                 voices.add, name, reference.codes, reference.text, reference.seconds, consent
             )
         return info(voice)
@@ -51,7 +51,7 @@ def voices_router(service: Service) -> APIRouter:
     @router.delete("/{name}", response_model=Deleted)
     async def delete_voice(name: str) -> Deleted:
         """Forget a voice."""
-        await service.studio.on_text_thread(service.voice_store().delete, name)
+        await service.synthesis.on_text_thread(service.voice_store().delete, name)
         return Deleted(id=name)
 
     return router

@@ -50,7 +50,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.loop = asyncio.get_running_loop()
-        await self.service.studio.warm_up()
+        await self.service.synthesis.warm_up()
         await super().startup(sockets)
         for listener in sockets or []:
             host, port = listener.getsockname()[:2]
@@ -71,7 +71,7 @@ class Server(uvicorn.Server):
         try:
             await asyncio.wait_for(self.service.drain(), self.drain_seconds)
         except asyncio.TimeoutError:
-            self.service.studio.speaker.close(finish=False, timeout=0)
+            self.service.synthesis.speaker.close(finish=False, timeout=0)
         self.should_exit = True
 
 
@@ -80,7 +80,7 @@ def serve(service: Service, listener: socket.socket, drain_seconds: float = 120.
     try:
         Server(service, drain_seconds, **options).run(sockets=[listener])
     finally:
-        service.studio.close(finish=False, timeout=10)
+        service.synthesis.close(finish=False, timeout=10)
 
 
 __all__ = ["Server", "bind", "serve"]

@@ -10,9 +10,9 @@ from .auth import ApiKeys
 from .errors import BadRequest, NotFound
 from .limits import Limits
 from .metrics import Metrics
-from .recordings import decode_base64, decode_recording
 from .schemas import SpeechItem
-from .studio import Job, Reference, Studio
+from .synthesis import Job, Reference, SynthesisService
+from .uploads import decode_base64, decode_recording
 from .voices import DEFAULT_VOICE, VoiceStore, codec_fingerprint
 
 
@@ -23,7 +23,7 @@ LEAST_TEMPERATURE, LEAST_MIN_P = 0.01, 1e-6  # above 0: less is no number to div
 class Service:
     """
     Args:
-        studio ([`Studio`])
+        synthesis ([`SynthesisService`])
         voices_dir (`Path`, *optional*): where voices are kept; without it none can be.
         model_names (sequence of `str`): what clients may call the model, the first being its name.
         keys ([`ApiKeys`], *optional*): who is let in; everybody if not given.
@@ -32,7 +32,7 @@ class Service:
 
     def __init__(
         self,
-        studio: Studio,
+        synthesis: SynthesisService,
         voices_dir: str | Path | None = None,
         model_names: Sequence[str] = ("t5gemma-tts",),
         keys: ApiKeys | None = None,
@@ -40,23 +40,23 @@ class Service:
     ):
         if not model_names:
             raise ValueError("`model_names` must have at least one name.")
-        self.studio, self.keys, self.limits = studio, keys, limits or Limits()
+        self.synthesis, self.keys, self.limits = synthesis, keys, limits or Limits()
         self.model_names = tuple(model_names)
         self.voices = None
         if voices_dir is not None:
-            self.voices = VoiceStore(voices_dir, codec_fingerprint(studio.processor.codec))
-        self.metrics = Metrics(studio)
-        studio.on_spoken = self.metrics.spoken
+            self.voices = VoiceStore(voices_dir, codec_fingerprint(synthesis.processor.codec))
+        self.metrics = Metrics(synthesis)
+        synthesis.on_spoken = self.metrics.spoken
         self.created = int(time.time())
         self.draining = False
         self.num_open = 0
-        self.max_open = most_open(studio.capacity)
+        self.max_open = most_open(synthesis.capacity)
         self._quiet = asyncio.Event()
         self._quiet.set()
 
     @property
     def ready(self) -> bool:
-        return self.studio.alive and not self.draining
+        return self.synthesis.alive and not self.draining
 
     def opened(self) -> None:
         """A request has come."""
@@ -113,20 +113,20 @@ class Service:
                 return None
             if self.voices is None:
                 raise NotFound(f"there is no voice {name!r:.100}, only {DEFAULT_VOICE!r}.", param="voice")
-            voice = await self.studio.on_text_thread(self.voices.get, name)
+            voice = await self.synthesis.on_text_thread(self.voices.get, name)
             return Reference(voice.codes, voice.reference_text, voice.duration_seconds)
         if name != DEFAULT_VOICE:
             raise BadRequest("give either `voice` or `reference_audio`.", param="reference_audio")
         text = item.reference_text or ""
         if not text.strip():
             raise BadRequest("`reference_text` must say what is said in `reference_audio`.", param="reference_text")
-        data = await self.studio.on_codec_thread(decode_base64, item.reference_audio, self.limits)
+        data = await self.synthesis.on_codec_thread(decode_base64, item.reference_audio, self.limits)
         return await self.encode(data, text, "reference_audio")
 
     async def encode(self, data: bytes, text: str, param: str) -> Reference:
         """A reference from an audio file."""
-        waveform, rate = await self.studio.on_codec_thread(decode_recording, data, self.limits, param)
-        return await self.studio.read_reference(waveform, rate, text)
+        waveform, rate = await self.synthesis.on_codec_thread(decode_recording, data, self.limits, param)
+        return await self.synthesis.read_reference(waveform, rate, text)
 
 
 def most_open(capacity: int) -> int:

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -14,7 +15,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 WEIGHT_FILES = ("model.safetensors", "adapter_model.safetensors", "model.safetensors.index.json")
 
 
-def check_resumable(checkpoint: str | os.PathLike, process_index: int = 0, num_processes: int = 1) -> None:
+def check_resumable(checkpoint: str | os.PathLike[str], process_index: int = 0, num_processes: int = 1) -> None:
     """
     Looks for what transformers' Trainer goes on without, with other numbers than the interrupted run's.
 
@@ -47,7 +48,7 @@ def check_resumable(checkpoint: str | os.PathLike, process_index: int = 0, num_p
 
 
 @contextlib.contextmanager
-def explain_damage(checkpoint: str | os.PathLike):
+def explain_damage(checkpoint: str | os.PathLike[str]) -> Iterator[None]:
     """
     Turns what loading stumbles over in a damaged checkpoint into one kind of error.
 
@@ -74,7 +75,7 @@ def explain_damage(checkpoint: str | os.PathLike):
 
 
 @contextlib.contextmanager
-def explain_unwritten(folder: Path, name: str, unfinished: Path):
+def explain_unwritten(folder: Path, name: str, unfinished: Path) -> Iterator[None]:
     """
     Says what is left when a checkpoint cannot be written, and removes `unfinished`, which may be what fills the disk.
 

@@ -15,15 +15,15 @@ from transformers.trainer_utils import get_last_checkpoint, rotate_checkpoints
 from .. import T5GemmaTTSProcessor
 from ..model_cards.build import build_card
 from ..sharded.resuming import check_resumable, explain_damage, explain_unwritten
+from .activation_checkpointing import enable_selective_checkpointing
 from .arguments import SCALED_ADAM, T5GemmaTTSTrainingArguments
 from .batching import TokenBatchSampler
+from .code_masking import mask_codes
 from .dataset import TEXT_POSITIONS, SpeechCollator, SpeechDataset
 from .eden import Eden
 from .guided_attention import guided_attention_loss
-from .hidden_codes import hide_codes
 from .optim import ScaledAdam
 from .prompts import PromptDrawer, PromptOptions
-from .recompute import enable_selective_checkpointing
 from .trainer_evaluation import EvaluationMixin
 
 
@@ -171,7 +171,7 @@ class T5GemmaTTSTrainer(EvaluationMixin, Seq2SeqTrainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs, batch = {name: value for name, value in inputs.items() if name != TEXT_POSITIONS}, inputs
         if model.training and (self.args.audio_mask_probability or self.args.audio_mask_row_probability):
-            codes = hide_codes(
+            codes = mask_codes(
                 inputs["decoder_input_ids"],
                 self.train_dataset.config,
                 self.args.audio_mask_probability,

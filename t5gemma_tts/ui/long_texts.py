@@ -1,4 +1,4 @@
-"""Long texts, spoken piece by piece in one voice, among the other speeches of a [`Studio`].
+"""Long texts, spoken piece by piece in one voice, among the other speeches of a [`SynthesisService`].
 
 As `narration` does it with an engine of its own: without a reference, the first piece is the voice of all others.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from ..model.duration import estimate_duration
 from ..narration import CHUNK_SECONDS, FIRST_CHUNK_SECONDS, trim_edges
 from ..sentences import Piece, split_text
-from ..serving.studio import Job, Reference, Spoken, Studio
+from ..serving.synthesis import Job, Reference, Spoken, SynthesisService
 
 
 def split_job(job: Job) -> list[Piece]:
@@ -33,10 +33,10 @@ def split_job(job: Job) -> list[Piece]:
     )
 
 
-async def narrate(studio: Studio, job: Job, max_ahead: int = 1) -> AsyncGenerator[np.ndarray, None]:
+async def narrate(synthesis: SynthesisService, job: Job, max_ahead: int = 1) -> AsyncGenerator[np.ndarray, None]:
     """
     Args:
-        studio ([`Studio`]): with room for `max_ahead` jobs.
+        synthesis ([`SynthesisService`]): with room for `max_ahead` jobs.
         job ([`Job`]): with a seed, which is the first piece's; each next one has the next number.
         max_ahead (`int`): pieces that are spoken at a time.
 
@@ -45,11 +45,11 @@ async def narrate(studio: Studio, job: Job, max_ahead: int = 1) -> AsyncGenerato
 
     Raises:
         ValueError: for a job without a seed.
-        as `Studio.speak`, at any piece.
+        as `SynthesisService.speak`, at any piece.
     """
     if job.seed is None:
         raise ValueError("`job` must have a seed: it is the first piece's.")
-    pieces = await studio.on_text_thread(split_job, job)
+    pieces = await synthesis.on_text_thread(split_job, job)
     reference = job.reference
     following = 0
     running: deque[asyncio.Task[Spoken]] = deque()
@@ -57,14 +57,14 @@ async def narrate(studio: Studio, job: Job, max_ahead: int = 1) -> AsyncGenerato
         for piece in pieces:
             while following < len(pieces) and len(running) < (1 if reference is None else max_ahead):
                 part = replace(job, text=pieces[following].text, reference=reference, seed=job.seed + following)
-                running.append(asyncio.create_task(studio.speak(part)))
+                running.append(asyncio.create_task(synthesis.speak(part)))
                 following += 1
             spoken = await running[0]
             running.popleft()
             if reference is None and spoken.codes:
-                reference = Reference(spoken.codes, piece.text, len(spoken.codes) / studio.frame_rate)
-            pause = np.zeros(round(piece.pause_seconds / job.speed * studio.sampling_rate), dtype=np.float32)
-            yield np.concatenate([trim_edges(spoken.sound, studio.sampling_rate), pause])
+                reference = Reference(spoken.codes, piece.text, len(spoken.codes) / synthesis.frame_rate)
+            pause = np.zeros(round(piece.pause_seconds / job.speed * synthesis.sampling_rate), dtype=np.float32)
+            yield np.concatenate([trim_edges(spoken.sound, synthesis.sampling_rate), pause])
     finally:  # whoever stops listening wants no more
         for task in running:
             task.cancel()

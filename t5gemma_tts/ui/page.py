@@ -16,9 +16,9 @@ from transformers import GenerationConfig
 
 from ..serving.errors import BadRequest, ServingError
 from ..serving.formats import encode_sound
-from .live import LiveSound, LiveSounds
-from .speaking import Desk, Take
-from .wishes import MAX_SPEED, MIN_SPEED, Wish
+from .form import SpeechForm, Take
+from .live_audio import LiveAudio, LiveAudioStreams
+from .options import MAX_SPEED, MIN_SPEED, SpeechOptions
 
 
 LANGUAGES = [("Detect", ""), ("English", "en"), ("日本語", "ja"), ("中文", "zh")]
@@ -93,7 +93,7 @@ def name_of(number: int, take: Take) -> str:
     return f"Sample {number} · {take.seconds:.1f} s · seed {take.seed}"
 
 
-def live_player(sound: LiveSound) -> str:
+def live_player(sound: LiveAudio) -> str:
     return f'<audio class="live-sound" controls data-address="{sound.address}"></audio>'
 
 
@@ -102,16 +102,16 @@ class Page:
     What the buttons call. Everything that can be pressed is an endpoint of Gradio's API, too.
 
     Args:
-        desk ([`Desk`])
-        live_sounds ([`LiveSounds`]): whose router is beside the page.
+        form ([`SpeechForm`])
+        live_sounds ([`LiveAudioStreams`]): whose router is beside the page.
     """
 
     status: gr.Markdown  # `build_page` puts these on the page
     player: gr.HTML
     seed: gr.Number
 
-    def __init__(self, desk: Desk, live_sounds: LiveSounds):
-        self.desk, self.live_sounds = desk, live_sounds
+    def __init__(self, form: SpeechForm, live_sounds: LiveAudioStreams):
+        self.form, self.live_sounds = form, live_sounds
         self.slots: list[tuple[gr.Column, gr.Audio, gr.HTML]] = []
 
     async def estimate(
@@ -127,19 +127,19 @@ class Page:
     ) -> tuple[str, dict[str, Any]]:
         """How long the text will take, in words, and where the slider stands, in seconds."""
         try:
-            wish = self._wish(text, language, reference, reference_text, long_text, speed=speed)
-            seconds = await self.desk.estimate(wish)
+            speech_options = self._speech_options(text, language, reference, reference_text, long_text, speed=speed)
+            seconds = await self.form.estimate(speech_options)
         except (ServingError, ValueError, ImportError) as error:
             return f"No estimate: {html.escape(str(error))}", gr.update(interactive=choose_length)
         if seconds is None:
             return "Estimated length: –", gr.update(interactive=choose_length)
-        shown = length if choose_length else round(min(max(seconds, MIN_SECONDS), self.desk.max_seconds), 1)
+        shown = length if choose_length else round(min(max(seconds, MIN_SECONDS), self.form.max_seconds), 1)
         return f"Estimated length: **{seconds:.1f} s**", gr.update(value=shown, interactive=choose_length)
 
     async def transcribe(self, reference: str | None) -> str:
         """What is said in a recording."""
         with told():
-            return await self.desk.transcribe(uploaded(reference))
+            return await self.form.transcribe(uploaded(reference))
 
     async def speak(
         self,
@@ -162,7 +162,7 @@ class Page:
     ) -> AsyncIterator[dict[Block, Any]]:
         """Speak a text. The seed that was used is in each sample's name."""
         with told():
-            wish = self._wish(
+            speech_options = self._speech_options(
                 text,
                 language,
                 reference,
@@ -179,23 +179,23 @@ class Page:
             )
         heard, shown = 0, dict[Block, Any]()
         with self.live_sounds.open() if live else nullcontext() as sound, told():
-            async with aclosing(self.desk.speak(wish, live)) as all_news:
+            async with aclosing(self.form.speak(speech_options, live)) as all_news:
                 async for news in all_news:
                     if sound is not None and news.piece is not None:
                         if not heard:
                             yield self._cleared(live_player(sound))
                         heard += len(news.piece)
                         await sound.push(news.piece)
-                        yield {self.status: f"Speaking … {heard / self.desk.studio.sampling_rate:.1f} s"}
+                        yield {self.status: f"Speaking … {heard / self.form.synthesis.sampling_rate:.1f} s"}
                     else:
                         if sound is not None and not sound.ended:
                             await sound.finish()
-                        latest = await self._shown(news.takes, wish.num_samples, live)
+                        latest = await self._shown(news.takes, speech_options.num_samples, live)
                         shown |= {part: copy(value) for part, value in latest.items()}  # Gradio empties what it gets
                         # all of it again at the end: a busy browser may have left out what came in quick succession
-                        yield shown if len(news.takes) == wish.num_samples else latest
+                        yield shown if len(news.takes) == speech_options.num_samples else latest
 
-    def _wish(
+    def _speech_options(
         self,
         text: str | None,
         language: str | None,
@@ -203,8 +203,8 @@ class Page:
         reference_text: str | None,
         long_text: bool,
         **options: Any,
-    ) -> Wish:
-        return Wish(
+    ) -> SpeechOptions:
+        return SpeechOptions(
             text=text or "",
             language=language or None,
             reference=uploaded(reference),
@@ -222,7 +222,7 @@ class Page:
         number, take = len(takes), takes[-1]
         column, player, picture = self.slots[number - 1]
         file_name = f"speech-seed-{take.seed}.wav"
-        data = await self.desk.studio.on_codec_thread(encode_sound, take.sound, take.sampling_rate, "wav")
+        data = await self.form.synthesis.on_codec_thread(encode_sound, take.sound, take.sampling_rate, "wav")
         path = save_bytes_to_cache(data, file_name, get_upload_folder())
         done = f"{number} of {num_wanted} samples" if num_wanted > 1 else "Done"
         shown: dict[Block, Any] = {
@@ -230,7 +230,7 @@ class Page:
             self.seed: takes[0].seed,
             column: gr.update(visible=True),
             player: gr.update(value=path, label=name_of(number, take)),
-            picture: await self.desk.picture(take, f"Sample {number}"),
+            picture: await self.form.picture(take, f"Sample {number}"),
         }
         return shown if live or number > 1 else self._cleared() | shown
 
@@ -267,17 +267,22 @@ def sample_slot(number: int) -> tuple[gr.Column, gr.Audio, gr.HTML]:
 
 
 def build_page(
-    desk: Desk, live_sounds: LiveSounds, about: str, people: int, queue_size: int, examples: Sequence[Example] = ()
+    form: SpeechForm,
+    live_sounds: LiveAudioStreams,
+    about: str,
+    people: int,
+    queue_size: int,
+    examples: Sequence[Example] = (),
 ) -> gr.Blocks:
     """
     Args:
-        desk ([`Desk`]), live_sounds ([`LiveSounds`])
+        form ([`SpeechForm`]), live_sounds ([`LiveAudioStreams`])
         about (`str`): of the model, in Markdown.
         people (`int`): who are spoken to at a time.
         queue_size (`int`): further ones that may wait.
         examples: rows of text, language, and for cloning a recording and its transcript, to be tried with a click.
     """
-    page = Page(desk, live_sounds)
+    page = Page(form, live_sounds)
     with gr.Blocks(title="T5Gemma-TTS", analytics_enabled=False, delete_cache=(CHECK_SECONDS, KEPT_SECONDS)) as blocks:
         gr.Markdown(f"# T5Gemma-TTS\n{about}")
         with gr.Row():
@@ -299,17 +304,17 @@ def build_page(
                     transcribe = gr.Button("Transcribe", size="sm")
                 estimate = gr.Markdown("Estimated length: –", elem_id="estimate")
                 choose_length = gr.Checkbox(label="Choose the length")
-                length = gr.Slider(MIN_SECONDS, desk.max_seconds, step=0.1, label="Length (s)", interactive=False)
+                length = gr.Slider(MIN_SECONDS, form.max_seconds, step=0.1, label="Length (s)", interactive=False)
                 speed = gr.Slider(MIN_SPEED, MAX_SPEED, value=1.0, step=0.05, label="Speed")
                 with gr.Accordion("Samples and sampling", open=False):
                     samples = gr.Slider(
-                        1, max(2, desk.max_samples), value=1, step=1, label="Samples", visible=desk.max_samples > 1
+                        1, max(2, form.max_samples), value=1, step=1, label="Samples", visible=form.max_samples > 1
                     )
                     new_seed = gr.Checkbox(label="A new seed each time", value=True)
                     page.seed = gr.Number(
                         value=0, precision=0, label="Seed", info="The last one, to hear the same again"
                     )
-                    sampling = sampling_sliders(desk.studio.model.generation_config)
+                    sampling = sampling_sliders(form.synthesis.model.generation_config)
                 live = gr.Checkbox(label="Play while it is spoken", value=True)
                 long_text = gr.Checkbox(label="Long text, spoken in pieces")
                 with gr.Row():
@@ -319,7 +324,7 @@ def build_page(
                 page.status = gr.Markdown("Nothing said yet.", elem_id="status")
                 page.player = gr.HTML("", js_on_load=LIVE_SCRIPT)
                 with gr.Row():
-                    page.slots = [sample_slot(number) for number in range(1, desk.max_samples + 1)]
+                    page.slots = [sample_slot(number) for number in range(1, form.max_samples + 1)]
         if examples:
             gr.Examples(
                 [list(row) for row in examples],

@@ -20,9 +20,9 @@ import numpy as np  # noqa: E402
 
 from t5gemma_tts import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration  # noqa: E402
 from t5gemma_tts.cli.command import command  # noqa: E402
-from t5gemma_tts.evaluation.figures import TOLERANCE  # noqa: E402
+from t5gemma_tts.evaluation.generation import Speaker  # noqa: E402
 from t5gemma_tts.evaluation.plots import new_figure  # noqa: E402
-from t5gemma_tts.evaluation.speech import Speaker  # noqa: E402
+from t5gemma_tts.evaluation.statistics import TOLERANCE  # noqa: E402
 from t5gemma_tts.evaluation.test_lists import TestItem, read_test_list  # noqa: E402
 from t5gemma_tts.evaluation.text_errors import count_errors, error_rate  # noqa: E402
 from t5gemma_tts.evaluation.transcription import load_recogniser  # noqa: E402

@@ -59,7 +59,7 @@ def make_corpus(
         ValueError: for numbers out of range, or a folder that was begun with other ones.
     """
     from t5gemma_tts.sharded.fingerprint import fingerprint
-    from t5gemma_tts.sharded.state import FolderState, exclusive
+    from t5gemma_tts.sharded.folder_state import FolderState, exclusive
     from training.nano.clips import SAMPLING_RATE
     from training.nano.sentences import check_plan, plan_utterances
     from training.nano.speaking import speak_all

@@ -47,7 +47,7 @@ OPEN_WORDS = {
     # things
     "hammer": """
         alarm anchor ball balloon basket battery bell bicycle blanket book bottle bowl box brush bucket button
-        camera candle card carpet chain chair clock coin computer cup curtain cushion desk dictionary dish doll
+        camera candle card carpet chain chair clock coin computer cup curtain cushion form dictionary dish doll
         door drawer drum engine envelope fan fence flag flashlight fork gate gift guitar hammer helmet hook iron
         jar kettle key keyboard kite knife ladder lamp laptop leaf lemon letter machine magazine magnet map mask
         mattress mirror motor mug nail napkin necklace newspaper notebook oven package painting pan paper peanut
@@ -85,7 +85,7 @@ OPEN_WORDS = {
         cave church cinema city classroom corner cottage country factory farm field forest fountain garage
         garden gym hall harbor hill hospital hotel house island kitchen lake library market meadow mountain
         museum ocean office palace park pool prison restaurant river roof room school shop square station street
-        studio supermarket temple theater tower town tunnel valley village zoo
+        synthesis supermarket temple theater tower town tunnel valley village zoo
     """,
     # parts of the body
     "hand": "arm back chin elbow face finger foot hand head knee leg neck nose shoulder stomach thumb tooth wrist",

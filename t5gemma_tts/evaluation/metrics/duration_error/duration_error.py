@@ -2,8 +2,8 @@
 
 import evaluate
 
-from t5gemma_tts.evaluation.figures import BY_NAME, summarise
 from t5gemma_tts.evaluation.metric_info import metric_info
+from t5gemma_tts.evaluation.statistics import BY_NAME, summarise
 
 
 NAMES = ("duration_error", "duration_error_p90", "within_5_percent")

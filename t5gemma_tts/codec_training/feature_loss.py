@@ -56,7 +56,7 @@ class MelFeatures(nn.Module):
         return mel[:, : num_frames * STRIDE].reshape(len(mel), num_frames, -1)
 
 
-class ListeningLoss(nn.Module):
+class FeatureLoss(nn.Module):
     """
     Args:
         codec (`XCodec2`): Its semantic encoder is copied as it is.
@@ -94,4 +94,4 @@ class ListeningLoss(nn.Module):
         return torch.stack(distances).mean()
 
 
-__all__ = ["ListeningLoss", "MelFeatures"]
+__all__ = ["FeatureLoss", "MelFeatures"]

@@ -30,7 +30,7 @@ def error_response(error: ServingError) -> JSONResponse:
     return JSONResponse(error.body(), status_code=error.status, headers=headers)
 
 
-class Gate:
+class RequestMiddleware:
     """
     ASGI middleware. Refuses while the server shuts down, without a key, and bodies beyond the limit, before any of it
     reaches a route.
@@ -139,4 +139,4 @@ class Gate:
                 return
 
 
-__all__ = ["Gate", "error_response"]
+__all__ = ["RequestMiddleware", "error_response"]

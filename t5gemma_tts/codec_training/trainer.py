@@ -12,18 +12,18 @@ import torch
 from accelerate import Accelerator
 
 from ..model.xcodec2 import XCodec2
+from .adversarial import AdversarialTraining
 from .arguments import CodecModelArguments, CodecTrainingArguments
 from .cache import ClipCache
 from .checkpoints import checkpoints, load_checkpoint, save_checkpoint
+from .codebook_spread import CodebookSpreadLoss
 from .codebook_use import perplexity
-from .critics import Critics
 from .ema import AveragedModel
+from .feature_loss import FeatureLoss
 from .gradients import average_and_clip
-from .listening import ListeningLoss
 from .losses import SpectralLoss
 from .model import CodecForTraining
 from .segments import SegmentBatches, WholeClipBatches
-from .spread import SpreadLoss
 from .text_loss import TextLoss
 from .validation import Validation
 
@@ -91,7 +91,7 @@ class CodecTrainer:
         if arguments.listening_weight:
             if settings["model"] is None:
                 raise ValueError("`listening_weight` needs `model`: an encoder that has learnt listens, as it was.")
-            self.listening_loss = ListeningLoss(codec).to(device)
+            self.listening_loss = FeatureLoss(codec).to(device)
         self.optimizer = torch.optim.AdamW(
             self.parameters,
             lr=arguments.learning_rate,
@@ -101,12 +101,12 @@ class CodecTrainer:
         )
         self.average = AveragedModel(codec.model, arguments.ema_decay)
         self.loss = SpectralLoss(codec.sampling_rate, arguments.resolutions, arguments.log_floor).to(device)
-        self.spread_loss = SpreadLoss(codec.model.quantizer) if arguments.spread_weight else None
+        self.spread_loss = CodebookSpreadLoss(codec.model.quantizer) if arguments.spread_weight else None
         self.modules = {"model": codec.model, "average": self.average.model}
         self.optimizers = {"codec": self.optimizer}
         self.critics = None
         if arguments.discriminator_start_step is not None:
-            self.critics = Critics(arguments, cache.output_hop_length, accelerator)
+            self.critics = AdversarialTraining(arguments, cache.output_hop_length, accelerator)
             self.modules["discriminators"] = self.critics.networks
             self.optimizers["discriminators"] = self.critics.optimizer
         if self.text_loss is not None:

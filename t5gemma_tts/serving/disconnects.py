@@ -16,13 +16,13 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-class ClientGone(ServingError):
+class ClientDisconnected(ServingError):
     """Answered to nobody; it is only for the books."""
 
     status, type, code = 499, "invalid_request_error", "client_gone"
 
 
-async def until_gone(receive: Receive, work: Awaitable[Result]) -> Result:
+async def until_disconnect(receive: Receive, work: Awaitable[Result]) -> Result:
     """
     The result of `work`, which is cancelled if the client leaves first.
 
@@ -31,14 +31,14 @@ async def until_gone(receive: Receive, work: Awaitable[Result]) -> Result:
         work (awaitable)
 
     Raises:
-        ClientGone: if it did.
+        ClientDisconnected: if it did.
     """
     working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_gone(receive))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        raise ClientGone("the client has gone.")
+        raise ClientDisconnected("the client has gone.")
     finally:
         working.cancel()
         leaving.cancel()
@@ -66,8 +66,8 @@ class LiveResponse(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(self.pieces):
             try:
-                await until_gone(receive, self.stream_response(send))
-            except ClientGone:
+                await until_disconnect(receive, self.stream_response(send))
+            except ClientDisconnected:
                 logger.info("a client left in the middle of its stream")
             except ServingError as error:  # too late for another status: the connection breaks off, unfinished
                 logger.warning("a stream broke off: %s", error)
@@ -79,4 +79,4 @@ async def _all(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[byte
         yield piece
 
 
-__all__ = ["ClientGone", "LiveResponse", "until_gone"]
+__all__ = ["ClientDisconnected", "LiveResponse", "until_disconnect"]

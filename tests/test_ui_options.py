@@ -6,7 +6,7 @@ import pytest
 
 from t5gemma_tts.serving.errors import BadRequest
 from t5gemma_tts.serving.limits import Limits
-from t5gemma_tts.ui.wishes import MAX_SEED, Wish
+from t5gemma_tts.ui.options import MAX_SEED, SpeechOptions
 
 
 LIMITS = Limits(max_characters=100)
@@ -14,7 +14,7 @@ VOICE = {"reference": Path("voice.wav"), "reference_text": "Words."}
 
 
 def check(**options):
-    Wish(**{"text": "Hello."} | options).check(LIMITS, max_seconds=120.0, max_samples=4)
+    SpeechOptions(**{"text": "Hello."} | options).check(LIMITS, max_seconds=120.0, max_samples=4)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,6 @@ def test_what_cannot(options, param, message):
 
 
 def test_sampling_is_left_to_the_model_unless_chosen():
-    assert Wish("Hello.").sampling() == {}
-    assert Wish("Hello.", temperature=0.0, top_k=5).sampling() == {"do_sample": False, "temperature": 1.0}
-    assert Wish("Hello.", top_k=5).sampling() == {"do_sample": True, "top_k": 5}
+    assert SpeechOptions("Hello.").sampling() == {}
+    assert SpeechOptions("Hello.", temperature=0.0, top_k=5).sampling() == {"do_sample": False, "temperature": 1.0}
+    assert SpeechOptions("Hello.", top_k=5).sampling() == {"do_sample": True, "top_k": 5}

@@ -42,7 +42,7 @@ def even_normal(quantizer: Xcodec2Quantizer) -> tuple[torch.Tensor, torch.Tensor
     return torch.stack(means), torch.stack(deviations)
 
 
-class SpreadLoss(nn.Module):
+class CodebookSpreadLoss(nn.Module):
     """
     How far the quantizer's input is from independent dimensions of those means and deviations: the mean square of what
     each mean, and each entry of the covariance, is off, in units of deviations.
@@ -66,4 +66,4 @@ class SpreadLoss(nn.Module):
         return mean.square().mean() + off.square().sum(1).mean()
 
 
-__all__ = ["SpreadLoss", "even_normal"]
+__all__ = ["CodebookSpreadLoss", "even_normal"]

@@ -1,7 +1,7 @@
-"""From text to sound for many people at once: whoever asks while others are spoken to joins their batch.
+"""Speech synthesis for concurrent requests: a request that arrives while others are being spoken joins their batch.
 
-Three threads do the work, so that whoever serves the people never waits: one prepares texts, one speaks (`Speaker`),
-one has the codec, for recordings as they come in and sound as it goes out. No part of a processor is used by two.
+Three threads do the work, so that the event loop never blocks: one prepares texts, one generates audio tokens
+(`SpeechWorker`), and one runs the codec, which encodes recordings and decodes speech. No processor part is shared.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from ..model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..model.streaming import StreamDecoder, StreamWindows
 from .errors import BadRequest, Closed, QueueFull
-from .speaker import Speaker, Speech
+from .worker import Speech, SpeechWorker
 
 
 Result = TypeVar("Result")
@@ -87,7 +87,7 @@ class Spoken:
     codes: tuple[int, ...] = ()
 
 
-class Studio:
+class SynthesisService:
     """
     Args:
         model (`T5GemmaTTSForConditionalGeneration`), processor (`T5GemmaTTSProcessor`): for nobody else meanwhile.
@@ -118,7 +118,7 @@ class Studio:
         self.frame_rate = processor.frame_rate
         self.num_admitted = 0
         self.closing = False
-        self.speaker = Speaker(model, max_batch_size, max_waiting=self.capacity)
+        self.speaker = SpeechWorker(model, max_batch_size, max_waiting=self.capacity)
         self._seconds_each = FIRST_GUESS_SECONDS
         self._text_worker = ThreadPoolExecutor(1, thread_name_prefix="text")
         self._codec_worker = ThreadPoolExecutor(1, thread_name_prefix="codec")
@@ -303,4 +303,4 @@ def _decode_next(decoder: StreamDecoder, codes: list[int], ended: bool) -> np.nd
     return np.concatenate([sound, decoder.finish()]) if ended else sound
 
 
-__all__ = ["WHOLE_SECONDS", "Job", "Reference", "Spoken", "Studio", "check_estimate"]
+__all__ = ["WHOLE_SECONDS", "Job", "Reference", "Spoken", "SynthesisService", "check_estimate"]

@@ -13,34 +13,34 @@ from fastapi import APIRouter, HTTPException
 from fastapi.responses import StreamingResponse
 
 from ..serving.formats import CompressingEncoder, PCMEncoder, content_type, open_encoder
-from ..serving.studio import Studio
+from ..serving.synthesis import SynthesisService
 
 
 FORMAT = "mp3"
 KEPT_SECONDS = 600.0  # after its end, for those who still listen or want it once more
 
 
-class LiveSound:
+class LiveAudio:
     """An mp3 that grows. Belongs to one event loop."""
 
-    def __init__(self, studio: Studio, token: str):
+    def __init__(self, synthesis: SynthesisService, token: str):
         self.address = f"live/{token}.{FORMAT}"  # below that of the page
         self.ended = False
-        self._studio = studio
+        self._synthesis = synthesis
         self._encoder: PCMEncoder | CompressingEncoder | None = None
         self._pieces: list[bytes] = []
         self._more = asyncio.Event()
 
     async def push(self, sound: np.ndarray) -> None:
-        """Adds float32 `(num_samples,)` at the studio's rate."""
+        """Adds float32 `(num_samples,)` at the synthesis's rate."""
         if self._encoder is None:
-            self._encoder = await self._studio.on_codec_thread(open_encoder, self._studio.sampling_rate, FORMAT)
-        self._add(await self._studio.on_codec_thread(self._encoder.push, sound))
+            self._encoder = await self._synthesis.on_codec_thread(open_encoder, self._synthesis.sampling_rate, FORMAT)
+        self._add(await self._synthesis.on_codec_thread(self._encoder.push, sound))
 
     async def finish(self) -> None:
         """Nothing more comes."""
         if self._encoder is not None:
-            self._add(await self._studio.on_codec_thread(self._encoder.finish))
+            self._add(await self._synthesis.on_codec_thread(self._encoder.finish))
         self.abandon()
 
     def abandon(self) -> None:
@@ -70,18 +70,18 @@ class LiveSound:
         told.set()
 
 
-class LiveSounds:
+class LiveAudioStreams:
     """All sounds of a page by their unguessable addresses, for `kept_seconds` after each one's end."""
 
-    def __init__(self, studio: Studio, kept_seconds: float = KEPT_SECONDS):
-        self.studio, self.kept_seconds = studio, kept_seconds
-        self._sounds: dict[str, LiveSound] = {}
+    def __init__(self, synthesis: SynthesisService, kept_seconds: float = KEPT_SECONDS):
+        self.synthesis, self.kept_seconds = synthesis, kept_seconds
+        self._sounds: dict[str, LiveAudio] = {}
 
     @contextmanager
-    def open(self) -> Iterator[LiveSound]:
+    def open(self) -> Iterator[LiveAudio]:
         """A new sound, which ends with the block at the latest: those who listen must not wait for ever."""
         token = secrets.token_urlsafe(16)
-        self._sounds[token] = LiveSound(self.studio, token)
+        self._sounds[token] = LiveAudio(self.synthesis, token)
         try:
             yield self._sounds[token]
         finally:
@@ -95,7 +95,7 @@ class LiveSounds:
         async def live(token: str) -> StreamingResponse:
             if token not in self._sounds:
                 raise HTTPException(404, "There is no such sound, or no longer.")
-            kind = content_type(FORMAT, self.studio.sampling_rate)
+            kind = content_type(FORMAT, self.synthesis.sampling_rate)
             return StreamingResponse(
                 self._sounds[token].listen(), media_type=kind, headers={"Cache-Control": "no-store"}
             )
@@ -103,4 +103,4 @@ class LiveSounds:
         return router
 
 
-__all__ = ["LiveSound", "LiveSounds"]
+__all__ = ["LiveAudio", "LiveAudioStreams"]

@@ -11,20 +11,20 @@ import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 
-from .live import LiveSounds
+from .form import SpeechForm
+from .live_audio import LiveAudioStreams
 from .page import CSS, THEME, Example, build_page
-from .speaking import Desk
 
 
 HANG_UP_SECONDS = 2  # that browsers have for letting go
 
 
-def create_app(desk: Desk, about: str, people: int, queue_size: int, examples: Sequence[Example] = ()) -> FastAPI:
+def create_app(form: SpeechForm, about: str, people: int, queue_size: int, examples: Sequence[Example] = ()) -> FastAPI:
     """The ASGI application of a page, as [`build_page`] makes it."""
-    live_sounds = LiveSounds(desk.studio)
+    live_sounds = LiveAudioStreams(form.synthesis)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(live_sounds.router())
-    page = build_page(desk, live_sounds, about, people, queue_size, examples)
+    page = build_page(form, live_sounds, about, people, queue_size, examples)
     return gr.mount_gradio_app(
         app,
         page,
@@ -38,17 +38,17 @@ def create_app(desk: Desk, about: str, people: int, queue_size: int, examples: S
         pwa=False,
         mcp_server=False,
         enable_monitoring=False,
-        max_file_size=desk.limits.max_reference_bytes,
+        max_file_size=form.limits.max_reference_bytes,
     )
 
 
 class PageServer(uvicorn.Server):
-    def __init__(self, app: FastAPI, desk: Desk, **options: Any):
+    def __init__(self, app: FastAPI, form: SpeechForm, **options: Any):
         super().__init__(uvicorn.Config(app, timeout_graceful_shutdown=HANG_UP_SECONDS, **options))
-        self.desk = desk
+        self.form = form
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await self.desk.studio.warm_up()
+        await self.form.synthesis.warm_up()
         await super().startup(sockets)
         for listener in sockets or []:
             host, port = listener.getsockname()[:2]
@@ -61,7 +61,7 @@ class PageServer(uvicorn.Server):
 
 
 def serve(
-    desk: Desk,
+    form: SpeechForm,
     listener: socket.socket,
     about: str,
     people: int,
@@ -74,17 +74,17 @@ def serve(
     then.
 
     Args:
-        desk, about, people, queue_size, examples: as in [`build_page`].
+        form, about, people, queue_size, examples: as in [`build_page`].
         options: of `uvicorn.Config`.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="t5gemma-tts-") as folder:
             os.environ["GRADIO_TEMP_DIR"] = folder
-            app = create_app(desk, about, people, queue_size, examples)
-            PageServer(app, desk, **options).run(sockets=[listener])
+            app = create_app(form, about, people, queue_size, examples)
+            PageServer(app, form, **options).run(sockets=[listener])
     finally:
-        desk.close()
-        desk.studio.close(finish=False, timeout=10)
+        form.close()
+        form.synthesis.close(finish=False, timeout=10)
 
 
 __all__ = ["PageServer", "create_app", "serve"]

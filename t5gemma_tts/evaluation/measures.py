@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from .failures import find_failures
+from .generation import Spoken
 from .similarity import SpeakerEncoder, cosine
-from .speech import Spoken
 from .test_lists import TestItem, read_sound
 from .text_errors import count_errors
 from .transcription import Recogniser

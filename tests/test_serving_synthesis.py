@@ -9,29 +9,29 @@ from voices import CUTOFF_FRAMES, voice
 
 from t5gemma_tts.model.streaming import StreamDecoder, StreamWindows
 from t5gemma_tts.serving.errors import BadRequest, Closed, QueueFull
-from t5gemma_tts.serving.studio import Job, Studio, missing_frames
+from t5gemma_tts.serving.synthesis import Job, SynthesisService, missing_frames
 
 
 @pytest.fixture(scope="module")
-def studio(checkpoint):
-    studio = Studio(*load(checkpoint), max_batch_size=4, queue_size=4)
-    yield studio
-    studio.close(timeout=PATIENCE_SECONDS)
+def synthesis(checkpoint):
+    synthesis = SynthesisService(*load(checkpoint), max_batch_size=4, queue_size=4)
+    yield synthesis
+    synthesis.close(timeout=PATIENCE_SECONDS)
 
 
 def job(**changes) -> Job:
     return Job(**{"text": "Hello.", "language": "en", "duration_seconds": 0.4, "seed": 1} | changes)
 
 
-async def together(studio, jobs):
-    return await asyncio.gather(*(studio.speak(one) for one in jobs))
+async def together(synthesis, jobs):
+    return await asyncio.gather(*(synthesis.speak(one) for one in jobs))
 
 
-def test_in_company_as_alone(studio, monkeypatch):
+def test_in_company_as_alone(synthesis, monkeypatch):
     jobs = [job(seed=seed, duration_seconds=0.2 * (1 + seed % 3)) for seed in range(8)]
-    alone = [asyncio.run(studio.speak(one)) for one in jobs]
+    alone = [asyncio.run(synthesis.speak(one)) for one in jobs]
     steps = Steps(monkeypatch)
-    at_once = asyncio.run(together(studio, jobs))
+    at_once = asyncio.run(together(synthesis, jobs))
     assert max(steps.sizes) == 4
     for one, spoken, expected in zip(jobs, at_once, alone, strict=True):
         assert spoken.num_frames == round(one.duration_seconds * 50) + CUTOFF_FRAMES
@@ -39,100 +39,100 @@ def test_in_company_as_alone(studio, monkeypatch):
         np.testing.assert_allclose(spoken.sound, expected.sound, atol=1e-5)
 
 
-def test_a_stream_is_that_of_the_processor(studio):
+def test_a_stream_is_that_of_the_processor(synthesis):
     windows = StreamWindows(first_frames=4, max_frames=16, left_context=6, right_context=2)
 
     async def pieces():
-        return [spoken async for spoken in studio.stream(job(duration_seconds=2.0), windows)]
+        return [spoken async for spoken in synthesis.stream(job(duration_seconds=2.0), windows)]
 
     got = asyncio.run(pieces())
-    inputs = studio.processor(text="Hello.", language="en", duration=2.0)
-    expected = list(studio.processor.stream_decode(studio.model.stream(**inputs, seed=1), windows))
+    inputs = synthesis.processor(text="Hello.", language="en", duration=2.0)
+    expected = list(synthesis.processor.stream_decode(synthesis.model.stream(**inputs, seed=1), windows))
     assert len(got) > 4 and got[-1].num_frames == 100 + CUTOFF_FRAMES
     np.testing.assert_array_equal(np.concatenate([one.sound for one in got]), np.concatenate(expected))
 
 
-def test_a_long_speech_is_decoded_in_windows(studio, monkeypatch):
+def test_a_long_speech_is_decoded_in_windows(synthesis, monkeypatch):
     decoded = []
-    decode = studio.processor.codec.decode
-    monkeypatch.setattr(studio.processor.codec, "decode", lambda codes: decoded.append(len(codes)) or decode(codes))
-    spoken = asyncio.run(studio.speak(job(duration_seconds=31.0)))
+    decode = synthesis.processor.codec.decode
+    monkeypatch.setattr(synthesis.processor.codec, "decode", lambda codes: decoded.append(len(codes)) or decode(codes))
+    spoken = asyncio.run(synthesis.speak(job(duration_seconds=31.0)))
     assert spoken.num_frames == 1550 + CUTOFF_FRAMES and len(spoken.sound) == 320 * spoken.num_frames
     assert 1 < len(decoded) and max(decoded) < 400
 
 
-def test_how_many_frames_a_stream_waits_for(studio):
+def test_how_many_frames_a_stream_waits_for(synthesis):
     for first_frames in (1, 7):
-        decoder = StreamDecoder(studio.processor.codec, StreamWindows(first_frames=first_frames, right_context=3))
+        decoder = StreamDecoder(synthesis.processor.codec, StreamWindows(first_frames=first_frames, right_context=3))
         for _ in range(4):
             count = missing_frames(decoder)
             assert not len(decoder.push([1] * (count - 1)))
             assert len(decoder.push([1]))
 
 
-def test_whoever_stops_waiting_frees_the_place(studio, monkeypatch):
+def test_whoever_stops_waiting_frees_the_place(synthesis, monkeypatch):
     steps = Steps(monkeypatch)
     steps.hold()
 
     async def leave():
-        speaking = asyncio.ensure_future(studio.speak(job()))
+        speaking = asyncio.ensure_future(synthesis.speak(job()))
         await asyncio.to_thread(steps.held.wait, PATIENCE_SECONDS)
-        stream = studio.stream(job(seed=2))
+        stream = synthesis.stream(job(seed=2))
         listening = asyncio.ensure_future(anext(stream))
-        while not studio.speaker.num_waiting:
+        while not synthesis.speaker.num_waiting:
             await asyncio.sleep(0)
         for task in (speaking, listening):
             task.cancel()
         await asyncio.gather(speaking, listening, return_exceptions=True)
-        assert studio.speaker.num_waiting == 0
+        assert synthesis.speaker.num_waiting == 0
         steps.open.set()
-        await studio.speak(job())
+        await synthesis.speak(job())
 
     asyncio.run(leave())
-    assert studio.speaker.num_speaking == 0
+    assert synthesis.speaker.num_speaking == 0
 
 
-def test_references(studio):
+def test_references(synthesis):
     async def both():
-        reference = await studio.read_reference(voice(16000), 16000, "What is said.")
-        return reference, await studio.speak(job(reference=reference)), await studio.speak(job())
+        reference = await synthesis.read_reference(voice(16000), 16000, "What is said.")
+        return reference, await synthesis.speak(job(reference=reference)), await synthesis.speak(job())
 
     reference, cloned, plain = asyncio.run(both())
-    assert reference.codes == tuple(studio.processor.codec.encode(voice(16000), 16000).tolist())
+    assert reference.codes == tuple(synthesis.processor.codec.encode(voice(16000), 16000).tolist())
     assert (cloned.sound != plain.sound).any() and cloned.text_tokens > plain.text_tokens
     with pytest.raises(BadRequest, match="`reference_audio` has NaN") as refusal:
-        asyncio.run(studio.read_reference(np.full(100, np.nan), 16000, "What?"))
+        asyncio.run(synthesis.read_reference(np.full(100, np.nan), 16000, "What?"))
     assert refusal.value.param == "reference_audio"
 
 
-def test_only_so_many_are_admitted(studio):
-    with studio.admit(3), studio.admit(5):
+def test_only_so_many_are_admitted(synthesis):
+    with synthesis.admit(3), synthesis.admit(5):
         with pytest.raises(QueueFull, match="8 requests are being spoken or wait, of 8 at most") as refusal:
-            with studio.admit():
+            with synthesis.admit():
                 pass
         assert 1 <= refusal.value.retry_after_seconds <= 60
-    with pytest.raises(BadRequest, match="at most 8 texts"), studio.admit(9):
+    with pytest.raises(BadRequest, match="at most 8 texts"), synthesis.admit(9):
         pass
-    assert studio.num_admitted == 0
+    assert synthesis.num_admitted == 0
 
 
 @pytest.mark.parametrize("speed", [1.0, 2.0])
-def test_what_is_too_long_at_once_is_not_hurried(studio, speed):
+def test_what_is_too_long_at_once_is_not_hurried(synthesis, speed):
     text = "The rain had stopped, and nobody said a word. " * 60
     with pytest.raises(BadRequest, match=f"`text` takes {120 / speed:.0f} seconds or more to say") as refusal:
-        asyncio.run(studio.speak(job(text=text, duration_seconds=None, speed=speed)))
+        asyncio.run(synthesis.speak(job(text=text, duration_seconds=None, speed=speed)))
     assert refusal.value.param == "input"
 
 
 def test_bad_arguments_and_after_the_end(checkpoint):
     model, processor = load(checkpoint)
     with pytest.raises(ValueError, match="`queue_size` must not be negative, got -1"):
-        Studio(model, processor, queue_size=-1)
+        SynthesisService(model, processor, queue_size=-1)
     with pytest.raises(ValueError, match="`deadline_seconds` must be above 0, got 0"):
-        Studio(model, processor, deadline_seconds=0)
-    studio = Studio(model, processor)
-    assert studio.alive
-    studio.close(timeout=PATIENCE_SECONDS)
-    assert not studio.alive
-    with pytest.raises(Closed), studio.admit():
+        SynthesisService(model, processor, deadline_seconds=0)
+    synthesis = SynthesisService(model, processor)
+    assert synthesis.alive
+    synthesis.close(timeout=PATIENCE_SECONDS)
+    assert not synthesis.alive
+    with pytest.raises(Closed), synthesis.admit():
         pass

@@ -18,7 +18,7 @@ from .gradients import average_and_clip
 SOFTEST = 1e-2  # root mean square; silence stays silence
 
 
-class Critics:
+class AdversarialTraining:
     """
     Args:
         arguments (`CodecTrainingArguments`)
@@ -102,4 +102,4 @@ def _halves(scores: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.
     return list(real), list(made)
 
 
-__all__ = ["Critics"]
+__all__ = ["AdversarialTraining"]

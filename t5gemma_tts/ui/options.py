@@ -15,7 +15,7 @@ MAX_SEED = 2**53  # beyond it, browsers round
 
 
 @dataclass(frozen=True)
-class Wish:
+class SpeechOptions:
     """
     Args:
         text (`str`)
@@ -101,4 +101,4 @@ class Wish:
         return sampling_options(self)
 
 
-__all__ = ["Wish"]
+__all__ = ["SpeechOptions"]

@@ -78,7 +78,7 @@ class Speech:
                 self._tell()
 
 
-class Speaker:
+class SpeechWorker:
     """
     Owns a [`SpeechEngine`] and the thread that it runs in. All methods may be called from any thread.
 
@@ -227,4 +227,4 @@ class Speaker:
                 self._speaking[request]._advance()
 
 
-__all__ = ["Speaker", "Speech"]
+__all__ = ["SpeechWorker", "Speech"]

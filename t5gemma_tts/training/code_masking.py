@@ -10,7 +10,7 @@ import torch
 from .. import T5GemmaTTSConfig
 
 
-def hide_codes(
+def mask_codes(
     decoder_input_ids: torch.Tensor, config: T5GemmaTTSConfig, probability: float, row_probability: float = 0.0
 ) -> torch.Tensor:
     """
@@ -39,4 +39,4 @@ def hide_codes(
     return decoder_input_ids.masked_fill(hidden & in_target & (decoder_input_ids < config.codebook_size), unused.pop())
 
 
-__all__ = ["hide_codes"]
+__all__ = ["mask_codes"]

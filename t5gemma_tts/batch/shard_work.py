@@ -15,12 +15,12 @@ from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..model.streaming import StreamWindows
 from ..serving.errors import NotFound
 from ..serving.formats import encode_sound
-from ..serving.studio import WHOLE_SECONDS, check_estimate
+from ..serving.synthesis import WHOLE_SECONDS, check_estimate
 from ..serving.voices import CODES_FILE, NAME, RECORD_FILE
 from ..sharded.fingerprint import file_fingerprint
-from ..sharded.store import ShardStore
+from ..sharded.shard_store import ShardStore
 from .arguments import BatchArguments
-from .checkpoints import checkpoint_fingerprint
+from .checkpoint_fingerprint import checkpoint_fingerprint
 from .source import BatchRow, BatchSource
 from .voices import Voices
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..loading import load_codec
 from ..sharded.columns import USUAL
-from ..sharded.opening import is_saved_to_disk
-from ..sharded.store import ShardStore
+from ..sharded.open_dataset import is_saved_to_disk
+from ..sharded.shard_store import ShardStore
 from .arguments import (
     DEFAULT_CODEBOOK_SIZE,
     DEFAULT_FRAME_RATE,

@@ -17,11 +17,11 @@ from ..model.reference import Transcriber, load_transcriber
 from ..model.text_normalization import normalize_text
 from ..serving.errors import BadRequest, ServingError
 from ..serving.limits import Limits
-from ..serving.recordings import decode_recording
-from ..serving.studio import Job, Reference, Studio
+from ..serving.synthesis import Job, Reference, SynthesisService
+from ..serving.uploads import decode_recording
 from .long_texts import narrate, split_job
-from .pictures import picture_html
-from .wishes import Wish
+from .options import SpeechOptions
+from .plots import picture_html
 
 
 logger = logging.getLogger(__name__)
@@ -41,19 +41,19 @@ class Take:
 
 
 @dataclass(frozen=True)
-class News:
+class Progress:
     """`piece` is the next sound of the first take while it is spoken, if that is listened to; `takes` are finished."""
 
     piece: np.ndarray | None
     takes: tuple[Take, ...]
 
 
-class Desk:
+class SpeechForm:
     """
     Serves the people at the page. Its coroutines belong to one event loop.
 
     Args:
-        studio ([`Studio`])
+        synthesis ([`SynthesisService`])
         limits ([`Limits`], *optional*): of texts and recordings.
         asr (`str` or callable): what transcribes recordings, as [`load_transcriber`] takes it; loaded at first use.
         max_samples (`int`): takes of a text at once, and pieces of a long one.
@@ -63,7 +63,7 @@ class Desk:
 
     def __init__(
         self,
-        studio: Studio,
+        synthesis: SynthesisService,
         asr: str | Transcriber,
         limits: Limits | None = None,
         max_samples: int = 4,
@@ -71,39 +71,42 @@ class Desk:
     ):
         if max_samples < 1:
             raise ValueError(f"`max_samples` must be at least 1, got {max_samples}.")
-        self.studio, self.asr, self.max_samples, self.in_windows = studio, asr, max_samples, in_windows
+        self.synthesis, self.asr, self.max_samples, self.in_windows = synthesis, asr, max_samples, in_windows
         self.limits = limits or Limits()
-        self.max_seconds = studio.processor.max_duration_seconds
+        self.max_seconds = synthesis.processor.max_duration_seconds
         self._transcribe: Transcriber | None = None
         self._listener = ThreadPoolExecutor(1, thread_name_prefix="asr")
         self._painter = ThreadPoolExecutor(1, thread_name_prefix="pictures")
 
-    async def estimate(self, wish: Wish) -> float | None:
+    async def estimate(self, options: SpeechOptions) -> float | None:
         """
         Seconds that a text will take to say, by the processor's estimate; None if there is no text.
 
         Raises:
             BadRequest: for a text that is too long, or a recording that cannot be used.
         """
-        if not wish.text.strip() or not wish.speed > 0:
+        if not options.text.strip() or not options.speed > 0:
             return None
-        wish.check_length_of_text(self.limits)
-        return await self.studio.on_text_thread(self._estimate, wish)
+        options.check_length_of_text(self.limits)
+        return await self.synthesis.on_text_thread(self._estimate, options)
 
-    def _estimate(self, wish: Wish) -> float:
-        if wish.in_pieces:
-            reference = None if wish.reference is None else Reference((), "", 0.0)
-            pieces = split_job(Job(wish.text, wish.language, speed=wish.speed, reference=reference))
+    def _estimate(self, options: SpeechOptions) -> float:
+        if options.in_pieces:
+            reference = None if options.reference is None else Reference((), "", 0.0)
+            pieces = split_job(Job(options.text, options.language, speed=options.speed, reference=reference))
             seconds = sum(
-                estimate_duration(piece.text, language=wish.language) + piece.pause_seconds for piece in pieces
+                estimate_duration(piece.text, language=options.language) + piece.pause_seconds for piece in pieces
             )
-            return seconds / wish.speed
+            return seconds / options.speed
         known: dict[str, Any] = {}
-        if wish.reference is not None and wish.reference_text.strip():
-            waveform, rate = self._read(wish.reference)
-            known = {"reference_text": wish.reference_text, "reference_duration_seconds": len(waveform) / rate}
-        spoken = normalize_text(wish.text, wish.language)
-        return estimate_duration(spoken, language=wish.language, **known) / wish.speed
+        if options.reference is not None and options.reference_text.strip():
+            waveform, rate = self._read(options.reference)
+            known = {
+                "reference_text": options.reference_text,
+                "reference_duration_seconds": len(waveform) / rate,
+            }
+        spoken = normalize_text(options.text, options.language)
+        return estimate_duration(spoken, language=options.language, **known) / options.speed
 
     async def transcribe(self, recording: Path | None) -> str:
         """
@@ -127,7 +130,7 @@ class Desk:
     def _hear(self, recording: Path) -> str:
         waveform, rate = self._read(recording)
         if self._transcribe is None:
-            self._transcribe = load_transcriber(self.asr, self.studio.processor.codec_device)
+            self._transcribe = load_transcriber(self.asr, self.synthesis.processor.codec_device)
         return self._transcribe(waveform, rate)
 
     def _read(self, recording: Path) -> tuple[np.ndarray, int]:
@@ -138,59 +141,59 @@ class Desk:
         except ServingError as error:
             raise type(error)(f"The recording cannot be used: {error.message}", "reference_audio") from error
 
-    async def speak(self, wish: Wish, live: bool = False) -> AsyncGenerator[News, None]:
+    async def speak(self, options: SpeechOptions, live: bool = False) -> AsyncGenerator[Progress, None]:
         """
         Speaks; close the iterator to stop.
 
         Args:
-            wish ([`Wish`])
+            options ([`SpeechOptions`])
             live (`bool`): hand over the sound of the first take while it is spoken.
 
         Raises:
             BadRequest: for what cannot be spoken, in words for the one who asked.
             QueueFull, DeadlineExceeded, SpeechFailed, Closed: if it came to nothing.
         """
-        wish.check(self.limits, self.max_seconds, self.max_samples)
-        seed = secrets.randbelow(2**31) if wish.seed is None else wish.seed
-        first = await self._job(wish, seed)
-        seeds = range(seed, seed + wish.num_samples)
-        ahead = min(self.max_samples, self.studio.speaker.max_batch_size)
+        options.check(self.limits, self.max_seconds, self.max_samples)
+        seed = secrets.randbelow(2**31) if options.seed is None else options.seed
+        first = await self._job(options, seed)
+        seeds = range(seed, seed + options.num_samples)
+        ahead = min(self.max_samples, self.synthesis.speaker.max_batch_size)
         pieces: list[np.ndarray] = []
         takes: list[Take] = []
-        in_turns = live or wish.in_pieces
-        with self.studio.admit(max(len(seeds), ahead) if wish.in_pieces else len(seeds)):
+        in_turns = live or options.in_pieces
+        with self.synthesis.admit(max(len(seeds), ahead) if options.in_pieces else len(seeds)):
             others = [asyncio.create_task(self._whole(replace(first, seed=one), one)) for one in seeds[in_turns:]]
             try:
                 if in_turns:
-                    sounds = narrate(self.studio, first, ahead) if wish.in_pieces else self._stream(first)
+                    sounds = narrate(self.synthesis, first, ahead) if options.in_pieces else self._stream(first)
                     async with aclosing(sounds):
                         async for piece in sounds:
                             pieces.append(piece)
                             if live:
-                                yield News(piece, ())
+                                yield Progress(piece, ())
                     takes.append(self._take(np.concatenate(pieces), seed))
-                    yield News(None, tuple(takes))
+                    yield Progress(None, tuple(takes))
                 for task in others:
                     takes.append(await task)
-                    yield News(None, tuple(takes))
+                    yield Progress(None, tuple(takes))
             finally:  # whoever stops listening wants no more
                 for task in others:
                     task.cancel()
                 await asyncio.gather(*others, return_exceptions=True)
 
-    async def _job(self, wish: Wish, seed: int) -> Job:
+    async def _job(self, options: SpeechOptions, seed: int) -> Job:
         reference = None
-        if wish.reference is not None:
-            waveform, rate = await self.studio.on_codec_thread(self._read, wish.reference)
-            reference = await self.studio.read_reference(waveform, rate, wish.reference_text.strip())
+        if options.reference is not None:
+            waveform, rate = await self.synthesis.on_codec_thread(self._read, options.reference)
+            reference = await self.synthesis.read_reference(waveform, rate, options.reference_text.strip())
         return Job(
-            text=wish.text,
-            language=wish.language,
-            duration_seconds=wish.duration_seconds,
-            speed=1.0 if wish.duration_seconds is not None else wish.speed,
+            text=options.text,
+            language=options.language,
+            duration_seconds=options.duration_seconds,
+            speed=1.0 if options.duration_seconds is not None else options.speed,
             reference=reference,
             seed=seed,
-            sampling=wish.sampling(),
+            sampling=options.sampling(),
         )
 
     async def picture(self, take: Take, name: str) -> str:
@@ -202,10 +205,10 @@ class Desk:
     async def _whole(self, job: Job, seed: int) -> Take:
         if self.in_windows:
             return self._take(np.concatenate([sound async for sound in self._stream(job)]), seed)
-        return self._take((await self.studio.speak(job)).sound, seed)
+        return self._take((await self.synthesis.speak(job)).sound, seed)
 
     async def _stream(self, job: Job) -> AsyncGenerator[np.ndarray, None]:
-        stream = self.studio.stream(job)
+        stream = self.synthesis.stream(job)
         async with aclosing(stream):
             async for spoken in stream:
                 yield spoken.sound
@@ -213,11 +216,11 @@ class Desk:
     def _take(self, sound: np.ndarray, seed: int) -> Take:
         if not len(sound):
             raise BadRequest("The model ended before it said anything: try another seed or text.", "seed")
-        return Take(sound, self.studio.sampling_rate, seed)
+        return Take(sound, self.synthesis.sampling_rate, seed)
 
     def close(self) -> None:
         for worker in (self._listener, self._painter):
             worker.shutdown(wait=False, cancel_futures=True)
 
 
-__all__ = ["Desk", "News", "Take"]
+__all__ = ["SpeechForm", "Progress", "Take"]

@@ -11,7 +11,7 @@ from voices import voice
 
 from t5gemma_tts.serving.errors import BadRequest, TooLarge
 from t5gemma_tts.serving.limits import Limits
-from t5gemma_tts.serving.recordings import decode_base64, decode_recording
+from t5gemma_tts.serving.uploads import decode_base64, decode_recording
 
 
 LIMITS = Limits(max_reference_bytes=200_000, max_reference_seconds=3)

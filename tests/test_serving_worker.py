@@ -11,7 +11,7 @@ from tiny import tiny_model
 
 from t5gemma_tts.model.engine import SpeechEngine, speech_requests
 from t5gemma_tts.serving.errors import BadRequest, Cancelled, Closed, DeadlineExceeded, QueueFull, SpeechFailed
-from t5gemma_tts.serving.speaker import Speaker
+from t5gemma_tts.serving.worker import SpeechWorker
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def steps(monkeypatch):
 
 @pytest.fixture
 def speaker():
-    speaker = Speaker(tiny_model(), max_batch_size=3, max_waiting=4)
+    speaker = SpeechWorker(tiny_model(), max_batch_size=3, max_waiting=4)
     yield speaker
     speaker.close(finish=False, timeout=PATIENCE_SECONDS)
 
@@ -181,4 +181,4 @@ def test_closing_at_once(speaker, steps):
 
 def test_bad_arguments():
     with pytest.raises(ValueError, match="`max_waiting` must be at least 1, got 0"):
-        Speaker(tiny_model(), max_waiting=0)
+        SpeechWorker(tiny_model(), max_waiting=0)
