@@ -34,7 +34,8 @@ GEMMA_SEPARATOR_ID = 255999
 
 def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, T5GemmaTTSTrainingArguments]:
     """A recipe file, or options; unknown keys are an error in both."""
-    parser = HfArgumentParser((ModelArguments, DataArguments, T5GemmaTTSTrainingArguments), description=__doc__)
+    groups = (ModelArguments, DataArguments, T5GemmaTTSTrainingArguments)
+    parser = HfArgumentParser(groups, prog="t5gemma-tts train", description=__doc__)
     if len(argv) == 1 and argv[0].endswith((".yaml", ".yml")):
         return parser.parse_yaml_file(argv[0], allow_extra_keys=False)
     return parser.parse_args_into_dataclasses(argv)
