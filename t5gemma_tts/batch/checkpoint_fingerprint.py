@@ -1,4 +1,4 @@
-"""Telling one checkpoint from another."""
+"""Fingerprints of checkpoints, so that a resumed batch refuses another model."""
 
 from pathlib import Path
 

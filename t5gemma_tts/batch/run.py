@@ -1,4 +1,4 @@
-"""The course of a batch."""
+"""Runs a batch: opens or resumes the output folder, speaks the shards, merges them."""
 
 import shutil
 from collections.abc import Callable

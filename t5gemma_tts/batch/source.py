@@ -1,4 +1,4 @@
-"""What is to be said: rows of a text file, of JSON Lines, or of a dataset."""
+"""Input rows of a batch: a text file, JSON Lines, or a dataset."""
 
 import json
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""With whose voice a row is spoken."""
+"""Reference voices of the rows of a batch."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Sound that is written while it comes: to a file, or as raw samples to standard output."""
+"""Streaming audio output: to a file, or as raw samples to standard output."""
 
 import sys
 import warnings

@@ -1,4 +1,4 @@
-"""How commands end: what went wrong in one line on standard error, not a traceback, and an exit code."""
+"""Exit codes of scripts: an expected error prints one line on standard error instead of a traceback."""
 
 import functools
 import sys

@@ -1,4 +1,4 @@
-"""Runs the verbs of `t5gemma-tts`, and what happens when something goes wrong."""
+"""Parses the command line, runs a verb of `t5gemma-tts`, and turns errors into messages and exit codes."""
 
 import argparse
 import importlib

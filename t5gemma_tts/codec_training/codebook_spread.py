@@ -1,4 +1,4 @@
-"""Keeping the codebook in use: what is rounded to codes shall be spread evenly over all of them.
+"""A loss that spreads latents evenly over the codebook, so that all entries stay in use.
 
 Nothing else stops a new encoder from driving every dimension to its two outer levels, or two dimensions to the same
 meaning: most codes are then never used, and saturated dimensions get no gradient.

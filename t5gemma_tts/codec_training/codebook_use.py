@@ -1,4 +1,4 @@
-"""How varied codes are."""
+"""Perplexity of codebook use."""
 
 from collections import Counter
 

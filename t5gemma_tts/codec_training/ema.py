@@ -1,4 +1,4 @@
-"""A running average of weights: smoother than the last ones, and what is kept in the end."""
+"""Exponential moving average of weights, which is what a run saves."""
 
 import copy
 

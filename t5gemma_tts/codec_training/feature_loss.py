@@ -1,4 +1,4 @@
-"""Sound is right when it is heard alike: distance of what the codec's encoder of mel features makes of two waveforms.
+"""Feature loss: distance between two waveforms in the features of the codec's mel encoder.
 
 Spectral distances leave a decoder between two vowels where codes are not sure, which is neither. A frozen encoder that
 has learnt to tell words apart (`text_weight`) pulls it to the side of the recording. XCodec (Ye et al., 2024)

@@ -1,4 +1,4 @@
-"""How far one waveform is from another: log mel spectrograms and STFT magnitudes at several window lengths.
+"""Spectral losses: log mel spectrograms and STFT magnitudes at several window lengths.
 
 The logarithm is taken of `mel + floor`, not of a clamped value: a model that starts out silent still has a gradient.
 Phases are not compared, so that the decoder may choose its own.

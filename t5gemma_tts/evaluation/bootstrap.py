@@ -1,4 +1,4 @@
-"""How sure a figure is: intervals by bootstrap over test items, of one evaluation and of differences between two."""
+"""Bootstrap confidence intervals over test items, for one evaluation and for paired differences."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Ways in which speech fails: nothing is said, it does not end, or it goes round in circles."""
+"""Detection of failed speech: empty, endless, or repeating."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What is found out about one spoken item, and about the recording of the same words where there is one."""
+"""Measures of one spoken item, and of the recording of the same text where there is one."""
 
 from collections import defaultdict
 from collections.abc import Callable

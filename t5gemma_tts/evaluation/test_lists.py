@@ -1,4 +1,4 @@
-"""What a model shall say: lists of texts, with voices to imitate and recordings to compare with where there are any."""
+"""Test lists: texts, with reference voices and recordings to compare with where there are any."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Keys and values of speech in memory that is there from the start, since a speech's length is known beforehand.
+"""KV cache allocated once per speech, because PM-RoPE fixes the length of a speech beforehand.
 
 `SpeechCache` is what `generate` hands from step to step, `SpeechState` what a decode step works on: rows may be of
 different lengths, each adding its next column where it is.

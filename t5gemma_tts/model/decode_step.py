@@ -1,4 +1,4 @@
-"""One token for every row, as fast as it goes: the decoder's step when all that came before is in a cache.
+"""The fast decode step: one token for every row, with fused projections, when the past is in a KV cache.
 
 The layers of transformers stay what defines the model; this runs the same arithmetic with fused projections, without
 building masks, dispatching attention or copying the cache at every token.

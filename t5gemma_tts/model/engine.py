@@ -1,4 +1,4 @@
-"""Many speeches at once: a batch whose rows come and go, one token for each at every step.
+"""Continuous batching: each step generates one token per row, and requests join and leave between steps.
 
 A text that ends gives its place to the next one that waits, so no text is held up by a longer one, and a place costs
 what its own speech needs. Every speech has its own random numbers: with a seed it is the same alone or in company.

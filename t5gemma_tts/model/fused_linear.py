@@ -1,4 +1,4 @@
-"""Linear layers side by side as one: projections of the same input read it once and run as one product.
+"""Fused linear layers: projections of the same input run as one matrix product.
 
 On the CPU, float32 weights are also laid out once instead of at every call. Those of a checkpoint in half precision, as
 the original's export writes it, fit into 16 bits without loss: products in float32 then read half the bytes, in one

@@ -1,4 +1,4 @@
-"""Memory straight from the system, for large tensors on the CPU."""
+"""Zero-filled CPU tensors whose memory is allocated at first use, on request in huge pages."""
 
 import contextlib
 import math

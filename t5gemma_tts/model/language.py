@@ -1,4 +1,4 @@
-"""The language of a text: its canonical name, and finding it out."""
+"""Language tags and language detection."""
 
 import functools
 import importlib

@@ -1,4 +1,4 @@
-"""Counting the phonemes of a text."""
+"""Phoneme counts, from which durations are estimated."""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""The next token of every row: the rules and the filter of `logits_process`, for rows at different places.
+"""Sampling of the next token of every row, by the rules and filters of `logits_process`.
 
 Rows bring their own settings and their own random numbers, so what one draws does not depend on the others. Nothing is
 sorted or normalised but the `top_k` best, which gives the distribution of the filter that sees the whole vocabulary. A

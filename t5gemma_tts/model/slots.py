@@ -1,4 +1,4 @@
-"""Places for speeches that come and go: rows of keys and values, filled from a prompt and given up at the end.
+"""KV-cache slots for continuous batching: a request takes a row when it starts and frees it when it ends.
 
 Rows in use are always the first ones: the last moves into the place that falls free, which copies one row and no more.
 A step may be for the first few of them alone, while the others wait.

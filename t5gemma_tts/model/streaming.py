@@ -1,4 +1,4 @@
-"""Codes to sound while they come: windows with real context on both sides, joined by a short cross-fade.
+"""Streaming decoding of audio codes: overlapping windows with real context, joined by a short cross-fade.
 
 The codec's decoder looks at the whole clip, so sound made of a part of it is not quite the same. `left_context` and
 `right_context` frames around a window make up for most of that. Windows grow: the first is small, so that sound begins

@@ -1,4 +1,4 @@
-"""What counts as a number."""
+"""Validation helpers for numeric arguments."""
 
 import math
 import numbers

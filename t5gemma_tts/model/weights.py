@@ -1,4 +1,4 @@
-"""Where weights come from: our checkpoints, the original project's, or a text backbone to train from."""
+"""Loading of weights: our checkpoints, the original project's, or a text backbone to train from."""
 
 import os
 from typing import Any, TypeVar

@@ -1,4 +1,4 @@
-"""Speech for several people at once: what a server, a web page or a cluster of them speaks with.
+"""Speech synthesis for concurrent requests, shared by the HTTP server, the web page and Ray Serve.
 
 `speaker` and `synthesis` know nothing of HTTP; `app` is the OpenAI-compatible server on them.
 """

@@ -1,4 +1,4 @@
-"""The server's application: OpenAI's speech API, voices, batches, and what watches over it."""
+"""The FastAPI application: OpenAI's speech API, voices, batches, health and metrics."""
 
 from typing import Any
 

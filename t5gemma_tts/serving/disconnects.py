@@ -1,4 +1,4 @@
-"""Clients that leave before they are answered: work for them stops."""
+"""Client disconnects: work for a client that has gone is cancelled."""
 
 import asyncio
 import logging

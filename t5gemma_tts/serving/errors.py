@@ -1,4 +1,4 @@
-"""What can go wrong with a request, each with the HTTP status and the words of OpenAI's API for it."""
+"""Errors of a request, each with the HTTP status and the error code of OpenAI's API."""
 
 
 class ServingError(Exception):

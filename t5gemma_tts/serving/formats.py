@@ -1,4 +1,4 @@
-"""Sound as the bytes that clients asked for: a whole one, or piece by piece while it comes."""
+"""Audio encoding for responses: whole files, or chunk by chunk while speech is generated."""
 
 import io
 import struct

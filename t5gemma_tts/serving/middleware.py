@@ -1,4 +1,4 @@
-"""In front of all routes: who may come in, how much they may bring, and what is counted."""
+"""Middleware in front of all routes: API keys, limits on request bodies, and request metrics."""
 
 import asyncio
 import time

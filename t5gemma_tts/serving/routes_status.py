@@ -1,4 +1,4 @@
-"""Models, and what watches over a server: health, readiness, metrics."""
+"""Routes for models, health, readiness and metrics."""
 
 from fastapi import APIRouter, Response
 

@@ -1,4 +1,4 @@
-"""`/v1/audio/voices`: voices that clients leave here, to speak with them later."""
+"""`/v1/audio/voices`: clients add, list and delete stored voices."""
 
 from typing import Annotated
 

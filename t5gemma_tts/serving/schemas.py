@@ -1,4 +1,4 @@
-"""What clients send, in the shape of OpenAI's API, and what they get."""
+"""Request and response bodies, in the shapes of OpenAI's API."""
 
 from typing import Annotated, Any, Literal
 

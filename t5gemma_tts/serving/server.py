@@ -1,4 +1,4 @@
-"""Running the application: on SIGTERM or Ctrl-C it refuses what comes, and leaves when all it took is answered."""
+"""Runs the application. On SIGTERM or Ctrl-C it refuses new requests, answers those it has accepted, and exits."""
 
 import asyncio
 import socket

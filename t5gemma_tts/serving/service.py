@@ -1,4 +1,4 @@
-"""What the routes of a server share, and how a client's words become jobs."""
+"""The state that all routes share, and the conversion of requests to synthesis jobs."""
 
 import asyncio
 import time

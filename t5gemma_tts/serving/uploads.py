@@ -1,4 +1,4 @@
-"""Recordings that strangers send: decoded from memory, never beyond what the limits allow."""
+"""Uploaded recordings: decoded in memory, within the configured limits."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""Voices that people left here: a folder for each, with its codes and what is known of it."""
+"""Stored voices: one folder each, with its audio codes and a JSON record."""
 
 import hashlib
 import json

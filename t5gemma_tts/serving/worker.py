@@ -1,4 +1,4 @@
-"""One thread that speaks for all others: whoever submits in time is spoken together, in one batch of the engine."""
+"""The worker thread that generates audio tokens: requests that arrive together share one batch of the engine."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""Hiding part of the decoder's past in training, so that it cannot stand in for the text.
+"""Masking of decoder inputs in training, so that the model cannot rely on past codes alone.
 
 Codes are easy to guess from those before them, and a model can live on that long before it hears what the text says.
 Where the past is hidden, only text and progress are left to tell the next code. A rate that varies from row to row

@@ -1,4 +1,4 @@
-"""Does the model listen to its text? The loss that wrong texts cost, and where cross-attention looks.
+"""Text conditioning checks: the loss increase with wrong texts, and the pattern of cross-attention.
 
 A model can learn to babble: the loss falls, the words stay wrong. The text gap shows it from the first minute.
 """

@@ -1,4 +1,4 @@
-"""The web page to speak with, for one machine or a Hugging Face Space.
+"""The web page, for one machine or a Hugging Face Space.
 
 `speaking`, `long_texts` and `pictures` know nothing of Gradio; `app` is the page on them, `running` puts it on the air.
 """

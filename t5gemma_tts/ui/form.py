@@ -1,4 +1,4 @@
-"""What happens when a button is pressed: estimates, transcripts, speech."""
+"""Actions of the page's form: estimate the length, transcribe a recording, speak."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Sounds that are heard while they are made: each has an address from which it comes as far as it is there.
+"""Audio that plays while it is generated: each stream has a URL that delivers the bytes that exist so far.
 
 Gradio's own streams need ffmpeg on the machine. `live.js` gives the browser's player an mp3 as it grows.
 """

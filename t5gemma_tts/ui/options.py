@@ -1,4 +1,4 @@
-"""What people fill in, checked, in words for those who look at the page."""
+"""The form's fields as validated options, with error messages for the page."""
 
 from dataclasses import dataclass
 from pathlib import Path

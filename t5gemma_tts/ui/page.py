@@ -1,4 +1,4 @@
-"""The page itself: what it shows, and what its buttons call."""
+"""The Gradio page: its layout, and the functions that its buttons call."""
 
 import html
 import math

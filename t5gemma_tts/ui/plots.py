@@ -1,4 +1,4 @@
-"""Pictures of speech: the waveform above its spectrogram."""
+"""Plots of speech: the waveform above its spectrogram."""
 
 import base64
 import html

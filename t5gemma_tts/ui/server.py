@@ -1,4 +1,4 @@
-"""Putting the page on the air."""
+"""The page's web server."""
 
 import os
 import socket
