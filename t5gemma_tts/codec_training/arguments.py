@@ -36,7 +36,7 @@ class CodecModelArguments:
     freeze_waveform_encoder: bool = option(
         False,
         "Leave the encoder of the waveform as it is, which saves 40 percent of a small model's step: for those whose "
-        "encoder of mel features can tell all that matters, and even new ones, where it stays a random view of the sound.",
+        "encoder of mel features can tell all that matters, and even new ones, where it stays a random view of it.",
     )
     hidden_size: int | None = option(None, "New model: width of the decoder, a multiple of 32.")
     intermediate_size: int | None = option(None, "New model: width of the decoder's MLPs.")
