@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NANO := t5gemma_tts/checkpoints/nano
 
-.PHONY: demo test test-slow train-smoke lint format clean
+.PHONY: demo test test-slow train-smoke docs lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/t5gemma-tts speak "Good morning! The train to London leaves at seven o'clock." \
@@ -41,6 +41,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict --site-dir site
+
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -64,5 +67,9 @@ $(VENV)/.installed-slow: setup.py constraints.txt | $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,quantization,ray]"
 	touch $@
 
+$(VENV)/.installed-docs: setup.py constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@ $(VENV)/.installed
+
 clean:
-	rm -rf $(VENV) demo.wav data/smoke runs/smoke-start runs/smoke smoke.wav build *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage
+	rm -rf $(VENV) site demo.wav data/smoke runs/smoke-start runs/smoke smoke.wav build *.egg-info .mypy_cache .pytest_cache .ruff_cache .coverage

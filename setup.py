@@ -94,6 +94,7 @@ setup(
             "faster-whisper>=1.1,<2",
             "matplotlib>=3.8",
         ],
+        "docs": ["mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.26"],
         "dev": [
             *notebooks,
             *ui,
