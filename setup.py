@@ -44,7 +44,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     license_files=["LICENSE"],
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=find_packages(include=["t5gemma_tts", "t5gemma_tts.*"]),
     package_data={
         "t5gemma_tts": ["py.typed"],
