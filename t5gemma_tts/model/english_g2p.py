@@ -1,7 +1,7 @@
 """English grapheme-to-phoneme conversion with g2p_en: nothing is downloaded, and nothing heavy is loaded early.
 
 g2p_en parses a dictionary of 135 000 lines and imports `inflect`, whose type checks take seconds to set up. Here the
-dictionary is searched for the words of a text, and `inflect` is imported at the first number.
+lines of the dictionary are parsed for the words of a text only, and `inflect` is imported at the first number.
 """
 
 import functools
@@ -43,47 +43,38 @@ def load_english_g2p() -> Callable[[str], list[str]]:
 
 class PronouncingDictionary:
     """
-    The pronunciations of a CMU dictionary file, found by search instead of parsing the whole file.
+    The pronunciations of a CMU dictionary file. Its lines are found by word and split into symbols when asked for.
+
+    Finding the lines takes a tenth of a second, once. Searching the file for each word would be quicker for a few
+    words, but takes milliseconds for every new one, which texts of many words cannot afford.
 
     Args:
         data (`bytes`): lines of a word, or a word with "(2)" and so on, its ARPAbet symbols, and perhaps "# remark".
     """
 
     def __init__(self, data: bytes):
-        self._lines = b"\n" + data
-        self._cached_search = functools.lru_cache(maxsize=4096)(self._search)
+        # one value of bytes a word: lists would make the garbage collector look at everything in the process
+        self._symbols: dict[bytes, bytes] = {}
+        for line in data.splitlines():
+            name, _, symbols = line.partition(b" ")
+            if name.endswith(b")"):
+                name = re.sub(rb"\(\d+\)$", b"", name)
+            if name:
+                known = self._symbols.get(name)
+                self._symbols[name] = symbols if known is None else known + b"\n" + symbols
 
     def __contains__(self, word: str) -> bool:
-        return bool(self._cached_search(word))
+        return self._key(word) in self._symbols
 
     def __getitem__(self, word: str) -> list[list[str]]:
-        found = self._cached_search(word)
-        if not found:
+        found = self._symbols.get(self._key(word))
+        if found is None:
             raise KeyError(word)
-        return found
+        return [symbols.split(b"#")[0].decode("utf-8").split() for symbols in found.split(b"\n")]
 
-    def _search(self, word: str) -> list[list[str]]:
-        if not word or re.search(r"[\s(#]", word):
-            return []
-        entry = b"\n" + word.encode("utf-8", "surrogatepass")
-        starts = [*self._positions(entry + b" "), *self._positions(entry + b"(")]
-        found = []
-        for start in sorted(starts):
-            name, _, symbols = self._line(start + 1).split("#")[0].partition(" ")
-            if re.sub(r"\(\d+\)$", "", name) == word:
-                found.append(symbols.split())
-        return found
-
-    def _positions(self, head: bytes) -> list[int]:
-        found, start = [], self._lines.find(head)
-        while start >= 0:
-            found.append(start)
-            start = self._lines.find(head, start + 1)
-        return found
-
-    def _line(self, start: int) -> str:
-        end = self._lines.find(b"\n", start)
-        return self._lines[start : end if end >= 0 else None].decode("utf-8")
+    @staticmethod
+    def _key(word: str) -> bytes:
+        return word.encode("utf-8", "surrogatepass")
 
 
 def has_tagger() -> bool:

@@ -104,8 +104,7 @@ def _langdetect_factory() -> Any:
 
     def add_profile(profile: Any, index: int, num_languages: int) -> None:
         factory.langlist.append(profile.name)
-        table.profiles.append(profile)
-        table.num_languages = num_languages
+        table.add(profile, num_languages)
 
     factory.add_profile, factory.word_lang_prob_map = add_profile, table
     factory.load_profile(langdetect.PROFILES_DIRECTORY)
@@ -121,15 +120,28 @@ class NgramProbabilities:
     """
 
     def __init__(self) -> None:
-        self.profiles: list[Any] = []
-        self.num_languages = 0
+        self._profiles: list[Any] = []
+        self._num_languages = 0
+        self._ngrams: set[str] = set()
+        self._computed: dict[str, list[float]] = {}
+
+    def add(self, profile: Any, num_languages: int) -> None:
+        """Appends the profile of one of `num_languages` languages."""
+        self._profiles.append(profile)
+        self._num_languages = num_languages
+        self._ngrams.update(profile.freq)
 
     def __contains__(self, ngram: str) -> bool:
-        return any(ngram in profile.freq for profile in self.profiles)
+        return ngram in self._ngrams
 
     def __getitem__(self, ngram: str) -> list[float]:
-        probabilities = [0.0] * self.num_languages
-        for index, profile in enumerate(self.profiles):
+        if ngram not in self._computed:
+            self._computed[ngram] = self._compute(ngram)
+        return self._computed[ngram]
+
+    def _compute(self, ngram: str) -> list[float]:
+        probabilities = [0.0] * self._num_languages
+        for index, profile in enumerate(self._profiles):
             if 1 <= len(ngram) <= 3 and ngram in profile.freq:
                 probabilities[index] = 1.0 * profile.freq[ngram] / profile.n_words[len(ngram) - 1]
         return probabilities
