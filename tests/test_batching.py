@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from t5gemma_tts.training.batching import NO_PROMPT, TokenBatchSampler
-from t5gemma_tts.training.prompts import PromptDrawer, PromptOptions
+from t5gemma_tts.training.prompts import PromptOptions, PromptSampler
 
 
 def speech_lengths(count: int = 4000, seed: int = 0):
@@ -16,11 +16,11 @@ def speech_lengths(count: int = 4000, seed: int = 0):
 
 def sampler(count: int = 4000, prompts: bool = True, speakers: int = 20, **kwargs) -> TokenBatchSampler:
     num_frames, num_text_tokens = speech_lengths(count)
-    drawer = None
+    prompt_sampler = None
     if prompts:
         numbers = np.random.default_rng(1).integers(0, speakers, count)
-        drawer = PromptDrawer(num_frames, numbers, 50.0, PromptOptions())
-    return TokenBatchSampler(num_frames, num_text_tokens, kwargs.pop("max_tokens", 16000), drawer, **kwargs)
+        prompt_sampler = PromptSampler(num_frames, numbers, 50.0, PromptOptions())
+    return TokenBatchSampler(num_frames, num_text_tokens, kwargs.pop("max_tokens", 16000), prompt_sampler, **kwargs)
 
 
 @pytest.mark.parametrize("group_size", [1, 2, 3])
@@ -63,9 +63,9 @@ def test_prompts_are_other_clips_of_the_speaker():
     options = PromptOptions(
         prompt_probability=0.7, prompt_max_seconds=12, prompt_max_distance_seconds=600, max_total_seconds=20
     )
-    drawer = PromptDrawer(num_frames, speakers, 50.0, options, start_seconds=starts)
+    prompt_sampler = PromptSampler(num_frames, speakers, 50.0, options, start_seconds=starts)
     rows = np.arange(2000)
-    prompts = drawer.draw(rows, np.random.default_rng(1))
+    prompts = prompt_sampler.draw(rows, np.random.default_rng(1))
     has = prompts != NO_PROMPT
     assert (prompts[has] != rows[has]).all()
     assert (speakers[prompts[has]] == speakers[rows[has]]).all()
@@ -74,34 +74,34 @@ def test_prompts_are_other_clips_of_the_speaker():
     assert (np.abs(starts[prompts[has]] - starts[rows[has]]) <= 600).all()
     assert not has[speakers < 0].any()
     assert 0.2 < has.mean() < 0.7
-    assert (drawer.draw(rows, np.random.default_rng(1)) == prompts).all()
-    assert (drawer.draw(rows, np.random.default_rng(2)) != prompts).any()
+    assert (prompt_sampler.draw(rows, np.random.default_rng(1)) == prompts).all()
+    assert (prompt_sampler.draw(rows, np.random.default_rng(2)) != prompts).any()
 
 
 def test_prompt_share_is_the_probability_where_nothing_limits_it():
     num_frames = np.full(5000, 100)
     for probability in (0.0, 0.5, 1.0):
         options = PromptOptions(prompt_probability=probability)
-        drawer = PromptDrawer(num_frames, np.zeros(5000, int), 50.0, options)
-        prompts = drawer.draw(np.arange(5000), np.random.default_rng(0))
+        prompt_sampler = PromptSampler(num_frames, np.zeros(5000, int), 50.0, options)
+        prompts = prompt_sampler.draw(np.arange(5000), np.random.default_rng(0))
         assert (prompts != NO_PROMPT).mean() == pytest.approx(probability, abs=0.03)
 
 
 def test_a_speaker_with_one_clip_and_unknown_speakers_go_without_prompt():
     options = PromptOptions(prompt_probability=1.0)
-    drawer = PromptDrawer([100, 100, 100], [0, 1, -1], 50.0, options)
-    assert drawer.draw(np.arange(3), np.random.default_rng(0)).tolist() == [NO_PROMPT] * 3
-    nobody = PromptDrawer([100, 100], [-1, -1], 50.0, options)
+    prompt_sampler = PromptSampler([100, 100, 100], [0, 1, -1], 50.0, options)
+    assert prompt_sampler.draw(np.arange(3), np.random.default_rng(0)).tolist() == [NO_PROMPT] * 3
+    nobody = PromptSampler([100, 100], [-1, -1], 50.0, options)
     assert nobody.draw(np.arange(2), np.random.default_rng(0)).tolist() == [NO_PROMPT] * 2
 
 
 def test_imported_neighbors_are_honoured():
     options = PromptOptions(prompt_probability=1.0)
     neighbors = [[1, 2], [], None, [0, 3]]
-    drawer = PromptDrawer([100, 100, 100, 100], [0, 0, 0, 0], 50.0, options, neighbors=neighbors)
+    prompt_sampler = PromptSampler([100, 100, 100, 100], [0, 0, 0, 0], 50.0, options, neighbors=neighbors)
     seen = {row: set() for row in range(4)}
     for seed in range(40):
-        for row, prompt in enumerate(drawer.draw(np.arange(4), np.random.default_rng(seed)).tolist()):
+        for row, prompt in enumerate(prompt_sampler.draw(np.arange(4), np.random.default_rng(seed)).tolist()):
             seen[row].add(prompt)
     assert seen[0] == {1, 2}
     assert seen[1] == {NO_PROMPT}  # an empty list is a list
@@ -162,10 +162,10 @@ def test_bad_prompt_options(arguments):
 def test_only_default_speakers_go_without_a_reference():
     speakers = np.repeat([0, 1, -1], 400)
     options = PromptOptions(prompt_probability=0.25, default_speakers=["anna"])
-    drawer = PromptDrawer(np.full(1200, 100), speakers, 50.0, options, speaker_names=["anna", "ben"])
-    prompts = drawer.draw(np.arange(1200), np.random.default_rng(0))
+    prompt_sampler = PromptSampler(np.full(1200, 100), speakers, 50.0, options, speaker_names=["anna", "ben"])
+    prompts = prompt_sampler.draw(np.arange(1200), np.random.default_rng(0))
     assert (prompts[:400] >= 0).mean() == pytest.approx(0.25, abs=0.06)
     assert (prompts[400:800] >= 0).all() and (speakers[prompts[400:800]] == 1).all()
     assert (prompts[800:] == -1).all()
     with pytest.raises(ValueError, match=r"`default_speakers` has \['carl'\], the speakers are \['anna', 'ben'\]"):
-        PromptDrawer([100], [0], 50.0, PromptOptions(default_speakers=["carl"]), speaker_names=["anna", "ben"])
+        PromptSampler([100], [0], 50.0, PromptOptions(default_speakers=["carl"]), speaker_names=["anna", "ben"])

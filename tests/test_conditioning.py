@@ -11,7 +11,7 @@ from trainers import make_trainer
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
 from t5gemma_tts.training.arguments import T5GemmaTTSTrainingArguments
 from t5gemma_tts.training.code_masking import mask_codes
-from t5gemma_tts.training.conditioning import attention_offsets, attention_picture, cross_attention, with_wrong_texts
+from t5gemma_tts.training.conditioning import attention_offsets, attention_picture, cross_attention, with_swapped_texts
 from t5gemma_tts.training.dataset import SpeechCollator, SpeechDataset
 
 
@@ -24,12 +24,12 @@ def batch(tiny_checkpoint):
 
 
 def test_wrong_texts_are_other_rows_texts(batch):
-    wrong = with_wrong_texts(batch)
+    wrong = with_swapped_texts(batch)
     for row in range(3):
         assert torch.equal(wrong["input_ids"][row], batch["input_ids"][row - 1])
         assert torch.equal(wrong["attention_mask"][row], batch["attention_mask"][row - 1])
     assert torch.equal(wrong["labels"], batch["labels"])
-    assert with_wrong_texts({name: tensor[:1] for name, tensor in batch.items()}) is None
+    assert with_swapped_texts({name: tensor[:1] for name, tensor in batch.items()}) is None
 
 
 def test_cross_attention_of_a_row(batch, tiny_checkpoint):

@@ -99,7 +99,7 @@ def test_checkpoint_that_is_not_there(tiny_checkpoint, interrupted, tmp_path):
 
 def test_no_new_run_beside_checkpoints(interrupted):
     arguments = make_arguments(interrupted)
-    with pytest.raises(ValueError, match="already has checkpoint-2; pass `resume_from_checkpoint true` to go on"):
+    with pytest.raises(ValueError, match="already has checkpoint-2; pass `resume_from_checkpoint true` to resume it"):
         last_checkpoint(arguments)
     arguments.resume_from_checkpoint = "true"
     assert last_checkpoint(arguments) == str(interrupted / "checkpoint-2")

@@ -12,7 +12,7 @@ from test_golden_model import training_batch
 from t5gemma_tts import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration
 from t5gemma_tts.conversion import convert_checkpoint, load_bundle
 from t5gemma_tts.training.arguments import ModelArguments
-from t5gemma_tts.training.train import with_adapters
+from t5gemma_tts.training.train import add_adapters
 
 
 pytestmark = pytest.mark.golden
@@ -117,7 +117,7 @@ def test_adapters_of_training(path, tmp_path):
     convert(path, tmp_path / "base", merge_lora=False)
     base = T5GemmaTTSForConditionalGeneration.from_pretrained(tmp_path / "base")
     options = ModelArguments(model="base", lora_rank=recorded["r"], lora_alpha=recorded["alpha"])
-    model = with_adapters(base, options)
+    model = add_adapters(base, options)
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == recorded["n_trainable"]
     adapted = {f"backbone.{name}" for name, module in model.named_modules() if hasattr(module, "lora_A")}
     assert adapted == set(recorded["adapted_modules"])

@@ -19,8 +19,8 @@ from t5gemma_tts.training.activation_checkpointing import enable_selective_check
 from t5gemma_tts.training.arguments import DataArguments, ModelArguments
 from t5gemma_tts.training.dataset import SpeechCollator, SpeechDataset
 from t5gemma_tts.training.merge_lora import merge_adapter
+from t5gemma_tts.training.train import add_adapters
 from t5gemma_tts.training.train import main as train
-from t5gemma_tts.training.train import with_adapters
 from t5gemma_tts.training.trainer import UNFINISHED_FOLDER
 
 
@@ -216,7 +216,7 @@ def test_lora_trains_saves_loads_and_merges(tmp_path, tiny_checkpoint):
 
     options = ModelArguments(model=str(tiny_checkpoint), lora_rank=4, lora_modules_to_save=["audio_head"])
     trainer = make_trainer(
-        tiny_checkpoint, tmp_path, wrap=lambda model: with_adapters(model, options), max_steps=6, learning_rate=1e-2
+        tiny_checkpoint, tmp_path, wrap=lambda model: add_adapters(model, options), max_steps=6, learning_rate=1e-2
     )
     trainer.train()
     trainer.save_model()
@@ -260,12 +260,12 @@ def test_train_script_writes_a_checkpoint_that_speaks(tmp_path, tiny_checkpoint)
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        (ModelArguments, {}, "either `model`"),
-        (ModelArguments, {"model": "a", "backbone": "b"}, "either `model`"),
+        (ModelArguments, {}, "exactly one of `model`"),
+        (ModelArguments, {"model": "a", "backbone": "b"}, "exactly one of `model`"),
         (ModelArguments, {"model": "a", "quantize": "4bit"}, "`lora_rank` must be above 0"),
         (ModelArguments, {"model": "a", "quantize": "2bit"}, "`quantize` must be"),
         (ModelArguments, {"model": "a", "use_dora": True}, "`use_dora` needs"),
-        (ModelArguments, {"model": "a", "freeze_backbone": True, "lora_rank": 2}, "exclude each other"),
+        (ModelArguments, {"model": "a", "freeze_backbone": True, "lora_rank": 2}, "cannot both be set"),
         (DataArguments, {}, "`datasets` must name"),
         (DataArguments, {"datasets": ["a"], "dataset_weights": [1.0, 2.0]}, "one entry per dataset"),
         (arguments, {"folder": "x", "max_tokens_per_batch": 0}, "`max_tokens_per_batch` must be at least 1"),
@@ -275,7 +275,7 @@ def test_train_script_writes_a_checkpoint_that_speaks(tmp_path, tiny_checkpoint)
         (
             arguments,
             {"folder": "x", "selective_checkpointing": True, "activation_checkpointing": True},
-            "exclude each other",
+            "cannot both be set",
         ),
     ],
 )

@@ -1,7 +1,8 @@
-"""Selective activation checkpointing: matrix products and attention are kept, what is cheap is computed again.
+"""Selective activation checkpointing: saves outputs of matrix products and attention, recomputes the rest.
 
-Norms, rotations and activations hold more than half of a layer's memory and little of its time. Checkpointing whole
-layers (`activation_checkpointing`) saves more, and repeats the dear products too.
+Norms, rotary embeddings and activation functions hold more than half of a layer's activation memory but are cheap to
+recompute. Checkpointing whole layers (`activation_checkpointing`) saves more memory, but also recomputes the expensive
+matrix products.
 """
 
 from functools import partial
@@ -11,7 +12,7 @@ from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint
 
 
 aten = torch.ops.aten
-# attention of every device: names differ between torch versions, and one that is missing is never called
+# attention kernels of all devices; names differ between torch versions, missing ones are skipped
 ATTENTION = [
     "_scaled_dot_product_flash_attention",
     "_scaled_dot_product_flash_attention_for_cpu",
@@ -19,22 +20,23 @@ ATTENTION = [
     "_scaled_dot_product_cudnn_attention",
     "_scaled_dot_product_attention_math_for_mps",
 ]
-KEPT = {aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default} | {
+SAVED_OPERATIONS = {aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default} | {
     getattr(aten, name).default for name in ATTENTION if hasattr(aten, name)
 }
 
 
-def keep_products(context, operation, *args, **kwargs) -> CheckpointPolicy:
-    return CheckpointPolicy.MUST_SAVE if operation in KEPT else CheckpointPolicy.PREFER_RECOMPUTE
+def checkpoint_policy(context, operation, *args, **kwargs) -> CheckpointPolicy:
+    """Checkpoint policy: saves outputs of the operations in `SAVED_OPERATIONS`, recomputes all others."""
+    return CheckpointPolicy.MUST_SAVE if operation in SAVED_OPERATIONS else CheckpointPolicy.PREFER_RECOMPUTE
 
 
 def enable_selective_checkpointing(model) -> None:
     """
-    Makes every layer of `model` (a `PreTrainedModel`, or a PEFT model around one) keep products and attention only.
+    Enables selective checkpointing in every layer of `model`, a `PreTrainedModel` or a PEFT model around one.
 
-    Losses and gradients stay what they are, bit for bit.
+    Losses and gradients are bit-identical to those without checkpointing.
     """
-    contexts = partial(create_selective_checkpoint_contexts, keep_products)
+    contexts = partial(create_selective_checkpoint_contexts, checkpoint_policy)
     model.activation_checkpointing_enable(
         activation_checkpointing_kwargs={"use_reentrant": False, "context_fn": contexts}
     )

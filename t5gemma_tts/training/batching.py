@@ -1,7 +1,7 @@
-"""Batches by token budget: rows of similar length together, the same plan on every rank, a new one every epoch.
+"""Token-budget batches: groups rows of similar length, with the same plan on every rank and a new plan per epoch.
 
-The plan is a function of seed, epoch and lengths alone. Nothing about it has to be saved: a resumed run plans the same
-batches with the same prompts and skips those it has seen.
+The plan depends only on seed, epoch and lengths, so checkpoints need no sampler state: a resumed run computes the same
+batches with the same prompts and skips those it has already used.
 """
 
 import logging
@@ -9,39 +9,39 @@ import logging
 import numpy as np
 from torch.utils.data import Sampler
 
-from .prompts import PromptDrawer
+from .prompts import PromptSampler
 
 
 logger = logging.getLogger(__name__)
 
 NO_PROMPT = -1
-# how many batches an epoch needs depends on its prompts: the most of these epochs, and some room
-TRIED_EPOCHS = 4
-SPARE_SHARE, SPARE_BATCHES = 0.01, 2
+# the number of batches depends on the prompts drawn: use the maximum over these epochs, plus a margin
+PLANNED_EPOCHS = 4
+SPARE_FRACTION, SPARE_BATCHES = 0.01, 2
 
 
 class TokenBatchSampler(Sampler):
     """
-    Yields batches of `(row, prompt_row)`, prompt_row -1 for none; ranks take turns, as Accelerate deals them out.
+    Yields batches of `(row, prompt_row)`, with prompt_row -1 for no prompt. Accelerate distributes them over ranks.
 
-    A batch of n samples costs n times its longest text and longest audio, in tokens. The number of batches is the same
-    in every epoch and a multiple of `group_size`. Batches of a group are of similar length, so that ranks which share
-    it need not wait for each other; runs of one group size see the same batches, on however many ranks.
+    A batch of n samples costs n * (longest text + longest audio) tokens. The number of batches is the same in every
+    epoch and a multiple of `group_size`. Batches of a group have similar lengths, so that ranks which process a group
+    together finish at the same time. Runs with the same group size get the same batches for any number of ranks.
 
     Args:
-        num_frames (`np.ndarray` of shape `(num_rows,)`): audio tokens of each row, without specials.
-        num_text_tokens (`np.ndarray` of shape `(num_rows,)`): text tokens of each row, without specials.
-        max_tokens_per_batch (`int`): budget of a batch on one rank, padding included.
-        prompts (`PromptDrawer`, *optional*): draws references; none without it.
-        dataset_of_row (`np.ndarray` of shape `(num_rows,)`, *optional*): dataset number of each row.
-        dataset_weights (`list[float]`, *optional*): how often each dataset's rows are seen per epoch: 1 is once each,
-            0.5 a random half, 2 twice.
-        row_names (callable, *optional*): row number to a name for messages.
+        num_frames (`np.ndarray` of shape `(num_rows,)`): audio tokens per row, without special tokens.
+        num_text_tokens (`np.ndarray` of shape `(num_rows,)`): text tokens per row, without special tokens.
+        max_tokens_per_batch (`int`): token budget of a batch on one rank, including padding.
+        prompts (`PromptSampler`, *optional*): draws reference prompts; without it no row gets one.
+        dataset_of_row (`np.ndarray` of shape `(num_rows,)`, *optional*): dataset index of each row.
+        dataset_weights (`list[float]`, *optional*): repetitions of each dataset per epoch: 1 uses each row once, 0.5 a
+            random half of the rows, 2 each row twice.
+        row_names (callable, *optional*): maps a row index to a name for error messages.
         seed (`int`, *optional*, defaults to 0)
-        group_size (`int`, *optional*, defaults to 1): batches that stand together; a multiple of the number of ranks.
+        group_size (`int`, *optional*, defaults to 1): consecutive batches of similar length; multiple of the ranks.
 
     Raises:
-        ValueError: if a row alone exceeds the budget, or there are no rows.
+        ValueError: if a single row exceeds the budget, or there are no rows.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class TokenBatchSampler(Sampler):
         num_frames,
         num_text_tokens,
         max_tokens_per_batch: int,
-        prompts: PromptDrawer | None = None,
+        prompts: PromptSampler | None = None,
         dataset_of_row=None,
         dataset_weights: list[float] | None = None,
         row_names=str,
@@ -68,15 +68,19 @@ class TokenBatchSampler(Sampler):
         if any(not weight > 0 for weight in self.dataset_weights):
             raise ValueError(f"`dataset_weights` must be above 0, got {self.dataset_weights}.")
         self.seed, self.group_size, self.epoch = seed, group_size, 0
-        alone = self.num_frames + 1 + self.num_text_tokens + 2  # with start, BOS and EOS tokens
-        if (alone > self.max_tokens).any():
-            worst = int(alone.argmax())
+        sample_tokens = self.num_frames + 1 + self.num_text_tokens + 2  # including start, BOS and EOS tokens
+        if (sample_tokens > self.max_tokens).any():
+            worst = int(sample_tokens.argmax())
             raise ValueError(
-                f"`max_tokens_per_batch` is {self.max_tokens}, but row {row_names(worst)} alone has {alone[worst]} "
-                "tokens; raise it, or filter long rows."
+                f"`max_tokens_per_batch` is {self.max_tokens}, but row {row_names(worst)} alone has "
+                f"{sample_tokens[worst]} tokens; raise it, or filter long rows."
             )
-        most = max(len(self._cut(*self._draw(epoch))) for epoch in range(TRIED_EPOCHS if prompts else 1))
-        self.num_batches = self._round_up(most + (int(SPARE_SHARE * most) + SPARE_BATCHES if prompts else 0))
+        max_batches = max(
+            len(self._make_batches(*self._draw_rows(epoch))) for epoch in range(PLANNED_EPOCHS if prompts else 1)
+        )
+        self.num_batches = self._round_up(
+            max_batches + (int(SPARE_FRACTION * max_batches) + SPARE_BATCHES if prompts else 0)
+        )
         self.num_batches = min(self.num_batches, max(group_size, self._rows_per_epoch() // group_size * group_size))
 
     def set_epoch(self, epoch: int) -> None:
@@ -90,11 +94,11 @@ class TokenBatchSampler(Sampler):
             yield list(zip(rows.tolist(), prompts.tolist(), strict=True))
 
     def plan(self, epoch: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The epoch's batches for all ranks, as (rows, prompt rows)."""
+        """Returns the batches of an epoch for all ranks, as `(rows, prompt_rows)`, int64 arrays of equal length."""
         generator = self._generator(epoch, "order")
-        rows, prompts = self._draw(epoch)
-        batches = self._cut(rows, prompts)
-        while len(batches) < self.num_batches:  # split the fullest, which stays in place beside its half
+        rows, prompts = self._draw_rows(epoch)
+        batches = self._make_batches(rows, prompts)
+        while len(batches) < self.num_batches:  # split the largest batch in place
             largest = max(range(len(batches)), key=lambda number: len(batches[number]))
             batch = batches[largest]
             if len(batch) < 2:
@@ -106,13 +110,13 @@ class TokenBatchSampler(Sampler):
             surplus = generator.permutation(len(batches))[: len(batches) - self.num_batches]
             logger.warning("epoch %d leaves out %d of %d batches.", epoch, len(surplus), len(batches))
             batches = [batch for number, batch in enumerate(batches) if number not in set(surplus.tolist())]
-        # groups of similar length, in random order
+        # shuffle groups, not batches: a group keeps batches of similar length together
         groups = [batches[start : start + self.group_size] for start in range(0, len(batches), self.group_size)]
         ordered = [batch for number in generator.permutation(len(groups)) for batch in groups[number]]
         return [(rows[batch], prompts[batch]) for batch in ordered]
 
     def padding_share(self, epoch: int = 0) -> float:
-        """Share of padding among all tokens of an epoch's padded batches, text and audio together."""
+        """Returns the fraction of padding among all tokens of an epoch, text and audio."""
         padded = real = 0
         for rows, prompts in self.plan(epoch):
             for lengths in self._lengths(rows, prompts):
@@ -132,8 +136,8 @@ class TokenBatchSampler(Sampler):
     def _round_up(self, count: int) -> int:
         return -(-count // self.group_size) * self.group_size
 
-    def _draw(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The epoch's rows and their prompts, shuffled."""
+    def _draw_rows(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draws the rows of an epoch and their prompts, in random order."""
         generator = self._generator(epoch, "rows")
         chosen = []
         for number, weight in enumerate(self.dataset_weights):
@@ -149,14 +153,14 @@ class TokenBatchSampler(Sampler):
         return rows, np.where(too_long, NO_PROMPT, prompts)
 
     def _lengths(self, rows: np.ndarray, prompts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Decoder and encoder tokens of each sample, specials included."""
+        """Returns the decoder and encoder tokens of each sample, including special tokens."""
         has_prompt = prompts != NO_PROMPT
         audio = self.num_frames[rows] + 1 + np.where(has_prompt, self.num_frames[prompts] + 1, 0)
         text = self.num_text_tokens[rows] + 2 + np.where(has_prompt, self.num_text_tokens[prompts] + 1, 0)
         return audio, text
 
-    def _cut(self, rows: np.ndarray, prompts: np.ndarray) -> list[np.ndarray]:
-        """Index arrays into `rows`, each within the budget, by length."""
+    def _make_batches(self, rows: np.ndarray, prompts: np.ndarray) -> list[np.ndarray]:
+        """Sorts samples by length and cuts them into batches within the budget, as index arrays into `rows`."""
         audio, text = self._lengths(rows, prompts)
         order = np.lexsort((text, audio))
         batches, current, max_audio, max_text = [], [], 0, 0

@@ -1,8 +1,8 @@
 """Masking of decoder inputs in training, so that the model cannot rely on past codes alone.
 
-Codes are easy to guess from those before them, and a model can live on that long before it hears what the text says.
-Where the past is hidden, only text and progress are left to tell the next code. A rate that varies from row to row
-teaches both: with everything hidden, the way from text to sound; with nothing hidden, speech as it will be generated.
+Past codes predict the next code well, so a model can reach a low loss without using the text. Where past codes are
+masked, only the text and the progress position predict the next code. A mask rate that varies between rows trains both
+cases: fully masked rows train text-to-code alignment, unmasked rows match the inputs at generation.
 """
 
 import torch
@@ -14,20 +14,20 @@ def mask_codes(
     decoder_input_ids: torch.Tensor, config: T5GemmaTTSConfig, probability: float, row_probability: float = 0.0
 ) -> torch.Tensor:
     """
-    Puts a token that never occurs in place of codes. References stay whole: they say whose voice it is.
+    Replaces random target codes by an unused token id. Reference codes are not masked: they define the voice.
 
     Args:
         decoder_input_ids (`torch.LongTensor` of shape `(batch_size, length)`)
         config (`T5GemmaTTSConfig`)
-        probability (`float`): share of codes that are hidden.
-        row_probability (`float`, *optional*, defaults to 0.0): share of rows with a rate of their own instead, drawn
-            evenly from 0 to 1.
+        probability (`float`): fraction of codes to mask.
+        row_probability (`float`, *optional*, defaults to 0.0): fraction of rows with their own mask rate instead,
+            drawn uniformly from 0 to 1.
 
     Returns:
         `torch.LongTensor` of the same shape.
     """
     device = decoder_input_ids.device
-    # of the two possible end tokens, the one that is not in use; neither is ever an input
+    # mask with the unused one of the two possible end tokens; neither occurs as an input
     unused = {config.codebook_size + 1, config.codebook_size + 3} - {config.eos_token_id}
     rates = torch.full((len(decoder_input_ids), 1), probability, device=device)
     if row_probability:

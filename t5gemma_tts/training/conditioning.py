@@ -1,6 +1,6 @@
 """Text conditioning checks: the loss increase with wrong texts, and the pattern of cross-attention.
 
-A model can learn to babble: the loss falls, the words stay wrong. The text gap shows it from the first minute.
+A model can learn to babble: the loss falls while the words stay wrong. Its text gap then stays near 0.
 """
 
 from pathlib import Path
@@ -12,8 +12,8 @@ from PIL import Image
 from ..model.loss import IGNORE_INDEX
 
 
-def with_wrong_texts(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
-    """The batch with every row's text moved to the next row; None for a batch of one row."""
+def with_swapped_texts(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
+    """Returns the batch with each text moved to the next row, or None for a batch of one row."""
     if len(batch["input_ids"]) < 2:
         return None
     return {**batch, **{name: batch[name].roll(1, dims=0) for name in ("input_ids", "attention_mask")}}
@@ -22,11 +22,15 @@ def with_wrong_texts(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor] 
 @torch.no_grad()
 def cross_attention(model, batch: dict[str, torch.Tensor], row: int = 0) -> torch.Tensor:
     """
-    Cross-attention of one row's target part, float32 of shape `(num_layers, num_heads, num_targets, text_length)`.
+    Computes the cross-attention weights of one row.
 
     Args:
         model (`T5GemmaTTSForConditionalGeneration`): in eval mode; its decoder runs once with eager attention.
-        batch: as the collator makes it, without reference prompts.
+        batch: output of the collator, without reference prompts.
+        row (`int`, *optional*, defaults to 0)
+
+    Returns:
+        `torch.FloatTensor` of shape `(num_layers, num_heads, num_targets, text_length)`, float32 on the CPU.
     """
     decoder = model.get_decoder()
     implementation = decoder.config._attn_implementation
@@ -44,8 +48,15 @@ def cross_attention(model, batch: dict[str, torch.Tensor], row: int = 0) -> torc
 
 def attention_offsets(maps: torch.Tensor) -> torch.Tensor:
     """
-    How far each head looks from where it should, `(num_layers, num_heads)`: the mean distance between the centre of
-    its attention and the token's own progress, both from 0 at the start to 1 at the end. Even attention has 0.25.
+    Mean distance of each head from the diagonal: |center of attention - progress of the code|, averaged over codes.
+
+    Both run from 0 at the start to 1 at the end. Uniform attention has an offset of 0.25.
+
+    Args:
+        maps (`torch.FloatTensor` of shape `(num_layers, num_heads, num_targets, text_length)`)
+
+    Returns:
+        `torch.FloatTensor` of shape `(num_layers, num_heads)`.
     """
     num_targets, text_length = maps.shape[2:]
     centres = maps @ torch.linspace(0, 1, text_length)  # (layers, heads, audio)
@@ -54,8 +65,10 @@ def attention_offsets(maps: torch.Tensor) -> torch.Tensor:
 
 def attention_picture(maps: torch.Tensor, cell: int = 4) -> np.ndarray:
     """
-    Grey picture of all heads, uint8 of shape `(height, width)`: a row of panels per layer, audio from left to right,
-    text from top to bottom, dark where a head looks; `cell` pixels per text token.
+    Grayscale image of all heads, uint8 of shape `(height, width)`.
+
+    One row of panels per layer; codes from left to right, text tokens from top to bottom, `cell` pixels per text
+    token; darker means more attention.
     """
     panels = (maps / maps.amax(2, keepdim=True).amax(3, keepdim=True).clamp(min=1e-9)).transpose(2, 3)
     panels = panels.repeat_interleave(cell, dim=2)
@@ -64,15 +77,18 @@ def attention_picture(maps: torch.Tensor, cell: int = 4) -> np.ndarray:
     return (255 * (1 - torch.cat(rows))).round().to(torch.uint8).numpy()
 
 
-def look(model, batch: dict[str, torch.Tensor], picture: Path | None = None) -> tuple[dict[str, float], np.ndarray]:
+def measure_cross_attention(
+    model, batch: dict[str, torch.Tensor], picture: Path | None = None
+) -> tuple[dict[str, float], np.ndarray]:
     """
-    Where cross-attention looks in the batch's first row.
+    Measures the cross-attention of the first row of a batch.
 
     Args:
         picture (`Path`, *optional*): PNG file to write.
 
     Returns:
-        `(metrics, picture)`: `attention_offset`, that of the head which follows the text best, and the grey picture.
+        `(metrics, image)`: metrics has `attention_offset`, the smallest offset of all heads; image is that of
+        [`attention_picture`].
     """
     maps = cross_attention(model, batch)
     image = attention_picture(maps)
@@ -82,4 +98,4 @@ def look(model, batch: dict[str, torch.Tensor], picture: Path | None = None) -> 
     return {"attention_offset": attention_offsets(maps).min().item()}, image
 
 
-__all__ = ["attention_offsets", "attention_picture", "cross_attention", "look", "with_wrong_texts"]
+__all__ = ["attention_offsets", "attention_picture", "cross_attention", "measure_cross_attention", "with_swapped_texts"]

@@ -1,4 +1,4 @@
-"""Prepared datasets as training sees them, and how samples become a batch."""
+"""Prepared datasets as PyTorch datasets, and the collator."""
 
 import bisect
 from pathlib import Path
@@ -21,24 +21,25 @@ TEXT_POSITIONS = "text_positions"
 
 class SpeechDataset(TorchDataset):
     """
-    Rows of one or more prepared datasets with their texts as token ids.
+    Rows of one or more prepared datasets, with tokenized texts.
 
-    Items are looked up by `(row, prompt_row)`; a plain row number means no prompt. An item is a dict of the
-    arrays `input_ids` and `codes` `(num_frames,)`, and with a prompt `prompt_input_ids` and `prompt_codes` of it.
+    The index is `(row, prompt_row)`; a plain row index means no prompt. An item is a dict of the arrays `input_ids`
+    `(num_text_tokens,)` and `codes` `(num_frames,)`, plus `prompt_input_ids` and `prompt_codes` if it has a prompt.
 
     Args:
-        datasets (`list[datasets.Dataset]`): with the columns of the README, codes without specials.
-        tokenizer (`PreTrainedTokenizerBase`): the text backbone's.
-        config (`T5GemmaTTSConfig`): what the codes must fit.
-        stretched (`bool`, *optional*, defaults to `False`): Speed variants (`codes_stretched`) are rows of their own,
-            behind all others. `utterances` `(num_rows,)` has the row that each was made of, and itself for others.
-        aligned (`bool`, *optional*, defaults to `False`): Items also have `text_positions` `(num_frames,)`, and with a
-            prompt `prompt_text_positions`: which token of their text each code speaks, as `align_dataset.py` finds it.
+        datasets (`list[datasets.Dataset]`): prepared datasets; their codes have no special tokens.
+        tokenizer (`PreTrainedTokenizerBase`): tokenizer of the text backbone.
+        config (`T5GemmaTTSConfig`): sets the codebook size.
+        stretched (`bool`, *optional*, defaults to `False`): append speed variants (`codes_stretched`) as rows after all
+            others. `utterances` `(num_rows,)` maps each row to its original row.
+        aligned (`bool`, *optional*, defaults to `False`): items also have `text_positions` `(num_frames,)`, and
+            `prompt_text_positions` if they have a prompt: the text token that each code is aligned to, as
+            `align_dataset.py` computes it.
 
     Raises:
-        ValueError: if speed variants shall be aligned, which have no positions; if columns are missing, a dataset is
-            empty, or a row has no text, no codes or codes out of range;
-            the message names dataset and row.
+        ValueError: if columns are missing, a dataset is empty, or a row has no text, no codes or codes out of range
+            (the message names dataset and row); if both `aligned` and `stretched` are set and a dataset has speed
+            variants, which have no alignment.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class SpeechDataset(TorchDataset):
                 raise ValueError(f"row {self.name(row)} has no text.")
         if (self.num_frames < 1).any():
             raise ValueError(f"row {self.name(int(self.num_frames.argmin()))} has no codes.")
-        # a wrong codebook shows in the first rows; the rest is checked as it is read
+        # a few rows reveal a wrong codebook; other rows are checked when they are read
         for row in range(min(64, len(self))):
             self._codes(row)
 
@@ -142,7 +143,7 @@ class SpeechDataset(TorchDataset):
         self.num_frames = np.concatenate([self.num_frames, np.array(frames, dtype=np.int64)])
 
     def _speakers(self, datasets: list[Dataset]) -> np.ndarray:
-        """Speaker numbers, apart for each dataset, and `speaker_names` by number; -1 where there is no speaker."""
+        """Returns speaker indices per row, -1 for unknown, separate for each dataset; sets `speaker_names`."""
         numbers: dict[tuple[int, str], int] = {}
         speakers = []
         for number, dataset in enumerate(datasets):
@@ -159,7 +160,7 @@ class SpeechDataset(TorchDataset):
         return np.array(starts, dtype=np.float64)
 
     def _neighbors(self, datasets: list[Dataset]) -> list | None:
-        """Row numbers of the neighbours that imported datasets name, by row; None if none do."""
+        """Returns the row indices of the neighbors of each row; None if no dataset has the column `neighbors`."""
         if not any("neighbors" in dataset.column_names for dataset in datasets):
             return None
         neighbors, offset = [], 0
@@ -173,19 +174,19 @@ class SpeechDataset(TorchDataset):
 
 class CodeColumn:
     """
-    Codes of datasets as numpy views into their Arrow files: looking a row up copies and decodes nothing.
+    Codes of concatenated datasets as NumPy views into their Arrow files, without copies or decoding.
 
     Args:
-        datasets (`list[datasets.Dataset]`): their rows follow each other.
-        column (`str`, *optional*, defaults to `"codes"`): Or another with a value per code; or `"codes_stretched"`,
-            whose lists stand one after the other, `counts` `(num_dataset_rows,)` of them for each row.
+        datasets (`list[datasets.Dataset]`)
+        column (`str`, *optional*, defaults to `"codes"`): a column with one value per code; or `"codes_stretched"`,
+            whose nested lists are flattened, with `counts` `(num_dataset_rows,)` lists per row.
     """
 
     def __init__(self, datasets: list[Dataset], column: str = "codes"):
-        self.chunks: list[tuple[np.ndarray, np.ndarray]] = []  # (all codes of a chunk, offsets of its rows)
+        self.chunks: list[tuple[np.ndarray, np.ndarray]] = []  # (values, row offsets) per Arrow chunk
         lengths, counts = [], []
         for number, dataset in enumerate(datasets):
-            if dataset._indices is not None:  # a selection: its rows are not where the table has them
+            if dataset._indices is not None:  # selected or shuffled rows are not in table order
                 dataset = dataset.flatten_indices()
             for chunk in dataset.data.column(column).chunks:
                 if chunk.null_count or chunk.values.null_count:
@@ -202,7 +203,7 @@ class CodeColumn:
         return self.ends[-1]
 
     def __getitem__(self, row: int) -> np.ndarray:
-        """The codes of a row, `(num_frames,)`, in the dtype of the file."""
+        """Returns the codes of a row, `(num_frames,)`, in the dtype of the file."""
         number = bisect.bisect_right(self.ends, row)
         values, offsets = self.chunks[number]
         row -= self.ends[number - 1] if number else 0
@@ -211,17 +212,17 @@ class CodeColumn:
 
 class SpeechCollator:
     """
-    Pads samples of [`SpeechDataset`] into what the model takes.
+    Pads samples of [`SpeechDataset`] into model inputs.
 
-    Texts: reference ids, separator, target ids, between the configured BOS and EOS. Decoder: start token, reference
-    codes, separator, target codes; labels the same shifted, ending in the end token, with the reference part and the
-    separator ignored (so that the Trainer counts target tokens only). All padded on the right. Samples with positions
-    give `text_positions`, float32 of the labels' shape: which token of `input_ids` each label speaks, the last for the
-    end token, 0 where there is none.
+    Encoder: BOS, reference text, separator, target text, EOS. Decoder: start token, reference codes, separator, target
+    codes. Labels are the decoder inputs shifted by one and end in the end token; the reference and the separator are
+    ignored, so that the Trainer counts target tokens only. Padding is on the right. Aligned samples also give
+    `text_positions`, float32 of the shape of `labels`: the token of `input_ids` that each label is aligned to, the last
+    token for the end token, and 0 elsewhere.
     """
 
     def __init__(self, config: T5GemmaTTSConfig):
-        # read once: attributes of a configuration are slow to look up
+        # cached: config attribute access is slow
         self.text_before = np.array([] if config.text_bos_token_id is None else [config.text_bos_token_id], dtype=int)
         self.text_after = np.array([] if config.text_eos_token_id is None else [config.text_eos_token_id], dtype=int)
         self.text_separator = np.array([config.text_separator_token_id])
@@ -270,7 +271,7 @@ class SpeechCollator:
             own = sample["text_positions"]
             if prefix:
                 positions[row, : prefix - 1] = before + sample["prompt_text_positions"]
-            # the target's text ends where all text ends
+            # the target text is the last part of the encoder input
             start = text_length - len(self.text_after) - len(sample["input_ids"])
             positions[row, prefix : prefix + len(own)] = start + own
             positions[row, prefix + len(own)] = text_length - 1
@@ -279,7 +280,7 @@ class SpeechCollator:
 
 def load_prepared(name: str, split: str) -> Dataset:
     """
-    One split of a prepared dataset: a folder written by `prepare_dataset.py`, or a Hub dataset.
+    Loads one split of a prepared dataset, a folder written by `prepare_dataset.py` or a Hub dataset.
 
     Raises:
         ValueError: if there is no such split, or its files are damaged.
@@ -297,7 +298,7 @@ def load_prepared(name: str, split: str) -> Dataset:
         loaded = load_dataset(name)
     if split not in loaded:
         raise ValueError(f"{name!r} has no split {split!r}; it has {', '.join(loaded)}.")
-    try:  # offsets of lists and texts: a wrong one would read beyond the file
+    try:  # a damaged list or string offset would read beyond the memory-mapped file
         loaded[split].select_columns([c for c in COLUMNS if c in loaded[split].column_names]).data.validate(full=True)
     except ArrowException as error:
         raise ValueError(f"dataset {str(name)!r} is damaged: {error}. Prepare it anew, or copy it again.") from error

@@ -12,22 +12,22 @@ def _is_number(value) -> bool:
 
 
 class Eden(LRScheduler):
-    """lr = base * ((batch^2 + B^2) / B^2)^-0.25 * ((epoch^2 + E^2) / E^2)^-0.25 * warm, with the original's counting.
+    """lr = base * ((batch^2 + B^2) / B^2)^-0.25 * ((epoch^2 + E^2) / E^2)^-0.25 * warm, counted as in the original.
 
     Before the n-th optimizer step (from 1), batch = n - 1 and epoch = n // pseudo_epoch_size + 1; warm rises linearly
-    from 0.5 to 1 while batch < W. To be stepped once after each optimizer step, as transformers' Trainer does; base is
-    the learning rate each group of the optimizer was made with.
+    from 0.5 to 1 while batch < W. Step it once after each optimizer step, as transformers' Trainer does; base is the
+    initial learning rate of each parameter group.
 
     Args:
-        optimizer: whose groups get the learning rate.
-        warmup_batches: W in optimizer steps, 0 for none. Need not be an integer; the original takes 2 % of all steps.
-        lr_batches: B in optimizer steps: from about there lr falls with 1 / sqrt(batch).
-        lr_epochs: E in pseudo epochs: from about there lr falls with 1 / sqrt(epoch) as well.
-        pseudo_epoch_size: optimizer steps counted as an epoch, whatever the size of the dataset.
-        last_epoch: optimizer steps already made minus 1, as in every scheduler of torch.
+        optimizer: optimizer whose parameter groups are scheduled.
+        warmup_batches: W in optimizer steps, 0 for no warmup. May be fractional; the original uses 2% of all steps.
+        lr_batches: B in optimizer steps; beyond about B, lr falls as 1 / sqrt(batch).
+        lr_epochs: E in pseudo epochs; beyond about E, lr also falls as 1 / sqrt(epoch).
+        pseudo_epoch_size: optimizer steps per pseudo epoch, independent of the dataset size.
+        last_epoch: number of completed optimizer steps minus 1, as in every torch scheduler.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: if an argument is out of range.
     """
 
     def __init__(
@@ -53,8 +53,8 @@ class Eden(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
-        """The learning rate of each group for the next optimizer step."""
-        # groups that were added to the optimizer after this was made
+        """Returns the learning rate of each parameter group for the next optimizer step."""
+        # parameter groups added to the optimizer after the scheduler was created
         for group in self.optimizer.param_groups[len(self.base_lrs) :]:
             self.base_lrs.append(group.setdefault("initial_lr", group["lr"]))
         batch = self.last_epoch

@@ -1,10 +1,9 @@
-"""Guided attention: a training loss that keeps cross-attention near the diagonal until the model finds it useful.
+"""Guided attention: a training loss that keeps cross-attention near the diagonal.
 
-Speech follows its text, so a token half-way through an utterance has little to gain from attending to the text's end.
-Small models need long to find that out; the loss of Tachibana et al. (2017, "Efficiently trainable text-to-speech
-system based on deep convolutional networks with guided attention", section 3.3) tells them. Where it is known which
-token each code speaks, that token takes the diagonal's place. Half of each layer's heads are guided, the others stay
-free. It needs attention weights, so attention is eager.
+Speech follows its text in order, so alignment is close to the diagonal. Small models learn this slowly; the guided
+attention loss of Tachibana et al. (2017, "Efficiently trainable text-to-speech system based on deep convolutional
+networks with guided attention", section 3.3) speeds it up. If the dataset has alignments, they replace the diagonal.
+The loss applies to half of the heads of each layer. It reads attention weights, so it needs eager attention.
 """
 
 import torch
@@ -15,14 +14,14 @@ from ..model.loss import IGNORE_INDEX
 
 def segment_progress(mask: torch.Tensor, is_separator: torch.Tensor) -> torch.Tensor:
     """
-    Where each token of a reference-separator-target sequence is: 0 to 1 in the reference, 2 to 3 in the target.
+    Progress of each token in a reference-separator-target sequence: 0 to 1 in the reference, 2 to 3 in the target.
 
     Args:
         mask (`torch.Tensor` of shape `(batch_size, length)`): 1 for tokens, 0 for padding.
-        is_separator (`torch.BoolTensor` of the same shape): one or no separator per row.
+        is_separator (`torch.BoolTensor` of the same shape): at most one separator per row.
 
     Returns:
-        `torch.FloatTensor` of the same shape; a row without separator is all target.
+        `torch.FloatTensor` of the same shape; a row without a separator is all target.
     """
     in_target = (is_separator.cumsum(-1) > 0) | ~is_separator.any(-1, keepdim=True)
     progress = torch.zeros(mask.shape, device=mask.device)
@@ -37,14 +36,14 @@ def guided_attention_loss(
     cross_attentions: tuple[torch.Tensor, ...], batch: dict[str, torch.Tensor], config: T5GemmaTTSConfig, width: float
 ) -> torch.Tensor:
     """
-    Attention off the diagonal, summed over target tokens: sum of `attention * (1 - exp(-distance^2 / (2 width^2)))`,
-    averaged over the guided heads. Distances are in parts of the utterance, or in tokens if the batch has
-    `text_positions`.
+    Guided attention loss: `attention * (1 - exp(-distance^2 / (2 width^2)))`, summed over target tokens and averaged
+    over the guided heads. Distances are fractions of the utterance, or text tokens if the batch has `text_positions`.
 
     Args:
         cross_attentions (tuple of `torch.FloatTensor` of shape `(batch_size, num_heads, length, text_length)`)
-        batch: as the collator makes it.
-        width (`float`): distance that costs little; 0.2 of the utterance in the paper.
+        batch: output of the collator.
+        config (`T5GemmaTTSConfig`): has the separator token ids.
+        width (`float`): standard deviation of the unpenalized band, in the unit of the distances; 0.2 in the paper.
 
     Returns:
         `torch.FloatTensor`: scalar.

@@ -1,4 +1,4 @@
-"""Merging of a LoRA adapter into its base model, with a check that the logits stay the same."""
+"""Merges a LoRA adapter into its base model and checks that the logits do not change."""
 
 import json
 from pathlib import Path
@@ -11,19 +11,19 @@ from .. import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
 
 def merge_adapter(adapter: str, output: str, model: str | None = None) -> float:
     """
-    Writes base model plus adapter as one checkpoint.
+    Writes the base model with the merged adapter as one checkpoint.
 
     Args:
-        adapter (`str`): folder that PEFT saved.
-        output (`str`): folder to write; must not exist.
-        model (`str`, *optional*): the base model; the one that the adapter names if not given.
+        adapter (`str`): folder of the PEFT adapter.
+        output (`str`): folder to create; must not exist.
+        model (`str`, *optional*): base model (default: the one named in the adapter config).
 
     Returns:
         `float`: largest absolute difference between the logits before and after merging.
 
     Raises:
         FileExistsError: if `output` exists.
-        ValueError: if merging changes the logits by more than rounding (1e-2 of their spread).
+        ValueError: if merging changes the logits by more than 1e-2 of their standard deviation.
     """
     if Path(output).exists():
         raise FileExistsError(f"{output!r} exists; name a new folder.")
@@ -49,6 +49,6 @@ def merge_adapter(adapter: str, output: str, model: str | None = None) -> float:
     merged.save_pretrained(output)
     try:
         T5GemmaTTSProcessor.from_pretrained(adapter).save_pretrained(output, save_codec=False)
-    except OSError:  # the adapter was saved alone
+    except OSError:  # the adapter folder has no processor
         T5GemmaTTSProcessor.from_pretrained(model).save_pretrained(output)
     return difference

@@ -1,4 +1,4 @@
-"""ScaledAdam, the optimiser that the original T5Gemma-TTS was trained with; its schedule is Eden.
+"""ScaledAdam, the optimizer that the original T5Gemma-TTS was trained with; its schedule is Eden.
 
 For a parameter p with gradient g, step counted from 0, (b1, b2) = betas:
 
@@ -19,15 +19,15 @@ values of s and size_lr = scalar_lr_scale * lr:
 A parameter of one element has no size: it is Adam with scalar_lr_scale * lr, v_hat always corrected, and p clamped to
 [-scalar_max, scalar_max] before delta is added.
 
-Before all this the gradients of a group are multiplied by min(1, threshold / norm). norm^2 = sum((g * param_rms)^2)
-over the group (one-element parameters: g^2), so it does not change when a layer is rescaled. Every
-`clipping_update_period` steps the threshold becomes `clipping_scale` times the median norm since the last time;
-until the first time nothing is clipped, nor while that median is 0 (there the original clips everything to 0).
+Gradients are clipped first: those of a group are multiplied by min(1, threshold / norm), where norm^2 is
+sum((g * param_rms)^2) over the group (g^2 for one-element parameters), which is invariant to rescaling a layer. Every
+`clipping_update_period` steps the threshold is set to `clipping_scale` times the median norm since the last update.
+Nothing is clipped before the first update or while the median is 0 (the original clips everything to 0 then).
 
-So it is not Adam in these points: steps are relative to the size of each parameter, and its size learns separately;
-momentum averages the scaled steps instead of the gradients and has no bias correction; the second moment's correction
-ends early; the clipping threshold is learnt from the run; there is no weight decay, only the limits on the size.
-A constant factor on the loss changes nothing but the influence of eps: summed and averaged losses train alike.
+Differences from Adam: steps are relative to the size of each parameter, and the size has its own update; momentum
+averages the scaled steps instead of the gradients and has no bias correction; the bias correction of the second moment
+ends early; the clipping threshold adapts to the run; limits on the size replace weight decay. A constant factor on the
+loss only changes the influence of eps, so summed and averaged losses train alike.
 """
 
 import math
@@ -41,8 +41,8 @@ from .optim_checks import check_options, check_parameter
 
 __all__ = ["Eden", "ScaledAdam"]
 
-# elements worked on at once, unless one parameter has more: on CPUs they fit the cache (measured: 2^24 takes 2.4 times
-# as long), elsewhere they bound the memory for intermediate results to some 64 MB each
+# elements per fused update: on CPUs a chunk fits the cache (2^24 took 2.4 times as long); on other devices chunks limit
+# temporary tensors to about 64 MB each
 CPU_CHUNK_ELEMENTS = 2**18
 CHUNK_ELEMENTS = 2**24
 
@@ -54,7 +54,7 @@ def _state_dtype(p: torch.Tensor) -> torch.dtype:
 
 
 def _chunks(params: list[torch.Tensor]):
-    """Yields lists of parameters of one device and dtype."""
+    """Yields lists of parameters with the same device and dtype, each below the chunk size if possible."""
     buckets = defaultdict(list)
     for p in params:
         buckets[p.device, p.dtype].append(p)
@@ -71,7 +71,7 @@ def _chunks(params: list[torch.Tensor]):
 
 
 def _weights_and_gradients(chunk: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """The parameters and their gradients in the state's dtype; a missing gradient is zero."""
+    """Returns parameters and gradients in the dtype of the state; missing gradients are zero."""
     dtype = _state_dtype(chunk[0])
     weights = [p.to(dtype) for p in chunk]
     gradients = []
@@ -83,41 +83,41 @@ def _weights_and_gradients(chunk: list[torch.Tensor]) -> tuple[list[torch.Tensor
 
 
 def _sums_of_products(left: list[torch.Tensor], right: list[torch.Tensor]) -> torch.Tensor:
-    """sum(left[i] * right[i]) for each i, shape [len(left)]."""
-    # not _foreach_norm or dot: on CPUs these lose up to 1 % over 10^8 float32 elements, sum() does not
+    """Returns sum(left[i] * right[i]) for each i, a tensor of shape `(len(left),)`."""
+    # on CPUs, _foreach_norm and dot are off by up to 1% over 10^8 float32 elements; sum() is accurate
     return torch.stack([product.sum() for product in torch._foreach_mul(left, right)])
 
 
 class ScaledAdam(torch.optim.Optimizer):
-    """Adam whose steps are relative to each parameter's size, with adaptive gradient clipping (see the module's text).
+    """Adam with steps relative to the size of each parameter and adaptive gradient clipping (see the module docstring).
 
-    The same maths as the original's optimiser of this name. Every option may differ between parameter groups; clipping
-    looks at each group alone. Parameters may lie on several devices. State is float32 (float64 for float64
-    parameters) whatever the parameters' dtype; with bfloat16 parameters the sum p + delta is rounded to bfloat16, so
-    that steps below about 0.2 % of a weight are lost: prefer float32 parameters under autocast.
+    Same math as the ScaledAdam of the original project. All options may differ between parameter groups; each group is
+    clipped separately. Parameters may be on several devices. State is float32 (float64 for float64 parameters). With
+    bfloat16 parameters, p + delta is rounded to bfloat16, which loses steps below about 0.2% of a weight: prefer
+    float32 parameters under autocast.
 
-    Reads back one small tensor per step, which waits for the device. DDP works. Sharded parameters (FSDP) are refused,
-    because the sums need whole parameters; ZeRO's flattened partitions cannot be recognised and must not be used.
-    With transformers' Trainer set `max_grad_norm=0`: ScaledAdam clips by itself.
+    Each step copies one small tensor to the host and so synchronizes with the device. DDP is supported. Sharded
+    parameters (FSDP) raise an error, because the sums need whole parameters; flattened ZeRO partitions cannot be
+    detected and must not be used. With transformers' Trainer, set `max_grad_norm=0`: ScaledAdam clips gradients itself.
 
-    After a step `group["clipping_factor"]` holds what the group's gradients were multiplied with (1.0: not clipped).
+    After a step, `group["clipping_factor"]` is the factor applied to the gradients of the group (1.0: not clipped).
 
     Args:
         params: parameters, named parameters, or groups of them as dicts.
-        lr: learning rate, the relative size of a step; 0.035 suits training from a text backbone.
+        lr: learning rate, relative to the parameter size; 0.035 works for training from a text backbone.
         betas: decay of the momentum and of the second moment, per step.
-        clipping_scale: gradients are clipped at this many times the median norm; None clips never.
+        clipping_scale: clipping threshold as a multiple of the median norm; None disables clipping.
         scalar_lr_scale: learning rate of one-element parameters and of sizes, relative to lr.
         eps: added to the root of second moments.
-        param_min_rms: smallest size that steps are scaled with; smaller parameters have no size update.
+        param_min_rms: lower bound of the size used for scaling; smaller parameters get no size update.
         param_max_rms: parameters above this size shrink.
-        scalar_max: bound of the absolute value of one-element parameters.
+        scalar_max: upper bound on the absolute value of one-element parameters.
         size_update_period: steps between size updates.
-        clipping_update_period: steps between updates of the clipping threshold, and without clipping at the start.
+        clipping_update_period: steps between updates of the clipping threshold; the first period is not clipped.
 
     Raises:
-        ValueError: an option is out of range; a parameter is not real floating point or is sharded; a gradient is
-            sparse; a state dict is of another optimizer or of other shapes.
+        ValueError: if an option is out of range, a parameter is not real floating point or is sharded, a gradient is
+            sparse, or a state dict has the wrong entries or shapes.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class ScaledAdam(torch.optim.Optimizer):
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict) -> None:
-        """Adds a group: `params` and any options that differ from the defaults. Its steps count from 0."""
+        """Adds a parameter group: `params` and options that differ from the defaults. Its step count starts at 0."""
         check_options(self.defaults | param_group)
         super().add_param_group(param_group)
         group = self.param_groups[-1]
@@ -165,13 +165,13 @@ class ScaledAdam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None):
-        """One update of every parameter.
+        """Updates every parameter once.
 
         Args:
-            closure: evaluates the model again, calls backward and returns the loss; optional.
+            closure (callable, *optional*): reevaluates the model, calls backward and returns the loss.
 
         Returns:
-            What the closure returned, or None.
+            The return value of `closure`, or None.
         """
         loss = None
         if closure is not None:
@@ -184,14 +184,14 @@ class ScaledAdam(torch.optim.Optimizer):
         return loss
 
     def _step_number(self, group: dict) -> int:
-        """Steps the group has made."""
+        """Returns the number of completed steps of the group."""
         return self.state.get(group["params"][0], {}).get("step", 0)
 
     def _updates_size(self, group: dict) -> bool:
         return (self._step_number(group) + 1) % group["size_update_period"] == 0
 
     def _measure(self, groups: list[dict]) -> dict[torch.Tensor, list[float]]:
-        """For each parameter [sum(g^2), sum(p * g)], and sum(p^2) where the rms is due: with one transfer for all."""
+        """Returns [sum(g^2), sum(p * g)] per parameter, and sum(p^2) if its rms is due; one transfer for all."""
         chunks, sums = [], []
         for group in groups:
             measures_size = self._step_number(group) == 0 or self._updates_size(group)
@@ -247,7 +247,7 @@ class ScaledAdam(torch.optim.Optimizer):
             self.state[p]["step"] = step + 1
 
     def _clipping_factor(self, group: dict, measured: dict) -> float:
-        """What the group's gradients must be multiplied with. Its state is kept with the group's first parameter."""
+        """Returns the clipping factor of the group, whose state is stored with the first parameter of the group."""
         state = self.state[group["params"][0]]
         step = state["step"]
         if group["clipping_scale"] is None or step == 0:
@@ -257,16 +257,16 @@ class ScaledAdam(torch.optim.Optimizer):
         norms.append(norm)
         period = group["clipping_update_period"]
         if step % period == 0:
-            # 2 * (period // 4) is the original's median; fewer norms than that only if the period was changed
+            # the original uses index 2 * (period // 4) as median; there are fewer norms if the period changed
             median = sorted(norms)[min(2 * (period // 4), len(norms) - 1)]
             state["clipping_threshold"] = group["clipping_scale"] * median
             norms.clear()
         threshold = state.get("clipping_threshold")
-        # a threshold of 0, from a group without gradients so far, would stop the group for a whole period
+        # a threshold of 0, from a group without gradients yet, would zero all steps of the next period
         return min(1.0, threshold / (norm + 1e-20)) if threshold else 1.0
 
     def _size_step(self, group: dict, state: dict) -> float:
-        """By how much (relative) the parameter's size has to change, before momentum."""
+        """Returns the relative change of the parameter size, before momentum."""
         period = group["size_update_period"]
         size_lr = float(group["lr"]) * group["scalar_lr_scale"]
         decay = group["betas"][1] ** period
@@ -318,10 +318,10 @@ class ScaledAdam(torch.optim.Optimizer):
         torch._foreach_add_(chunk, deltas)
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Takes the state of a run; continuing it gives exactly what the run would have given. Copies the tensors.
+        """Loads the state of another run and copies its tensors; training then continues bit-identically.
 
         Raises:
-            ValueError: the groups, options, state entries or shapes are not those of this optimizer.
+            ValueError: if groups, options, state entries or shapes do not match this optimizer.
         """
         loaded = {}
 
@@ -334,14 +334,14 @@ class ScaledAdam(torch.optim.Optimizer):
             super().load_state_dict(state_dict)
         finally:
             handle.remove()
-        # the base class casts state to the parameters' dtype and shares the tensors with the given dict
+        # the base class casts state to the dtype of the parameters and shares tensors with `state_dict`
         for index, p in self._by_index(loaded):
             for key, value in loaded["state"].get(index, {}).items():
                 if isinstance(value, torch.Tensor):
                     self.state[p][key] = value.detach().to(device=p.device, dtype=_state_dtype(p), copy=True)
 
     def _by_index(self, state_dict: dict) -> list[tuple[int, torch.Tensor]]:
-        """(index in the state dict, our parameter); shorter if the numbers differ, which the base class refuses."""
+        """Pairs state dict indices with parameters; the base class rejects a state dict with other counts."""
         return [
             pair
             for saved, group in zip(state_dict["param_groups"], self.param_groups, strict=False)
@@ -350,7 +350,7 @@ class ScaledAdam(torch.optim.Optimizer):
 
     def _check_state_dict(self, state_dict: dict) -> None:
         for number, group in enumerate(state_dict["param_groups"]):
-            # torch adds "differentiable" to the defaults of an optimizer that was copied or loaded, not to its groups
+            # torch adds "differentiable" to the defaults of a copied or loaded optimizer, but not to its groups
             if missing := sorted(self.defaults.keys() - group.keys() - {"differentiable"}):
                 raise ValueError(f"the state dict is not one of ScaledAdam: group {number} has no {', '.join(missing)}")
             check_options(group)

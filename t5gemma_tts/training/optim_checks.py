@@ -1,4 +1,4 @@
-"""What ScaledAdam accepts as options and parameters."""
+"""Validation of the options and parameters of ScaledAdam."""
 
 import math
 from numbers import Real
@@ -6,7 +6,7 @@ from numbers import Real
 import torch
 
 
-# smallest value, whether it is excluded itself, whether only integers will do
+# name: (lower bound, whether the bound is exclusive, whether the value must be an integer)
 _ACCEPTED = {
     "lr": (0, False, False),
     "scalar_lr_scale": (0, False, False),
@@ -21,7 +21,7 @@ _ACCEPTED = {
 
 
 def check_options(options: dict) -> None:
-    """Raises a ValueError that names the first option out of range."""
+    """Raises a ValueError for the first option that is out of range."""
     for name, value in options.items():
         if name == "clipping_scale" and value is None or name not in _ACCEPTED:
             continue
@@ -48,7 +48,7 @@ def check_parameter(p: torch.Tensor) -> None:
     """Raises a ValueError if the parameter is not real floating point or is sharded over processes."""
     if not p.is_floating_point():
         raise ValueError(f"ScaledAdam needs real floating point parameters, got dtype {p.dtype}")
-    # DTensor, and the two forms of FSDP 1: the sums over a parameter would only see this process's part
+    # DTensor and the two forms of FSDP 1: sums over such a parameter would only cover the local shard
     if hasattr(p, "device_mesh") or getattr(p, "_is_flat_param", False) or getattr(p, "_fsdp_flattened", False):
         raise ValueError(
             "ScaledAdam needs whole parameters, got one that is sharded over processes (FSDP): "

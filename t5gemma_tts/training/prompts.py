@@ -1,4 +1,4 @@
-"""Drawing reference prompts: another clip of the same speaker, anew in every epoch, nothing stored per row."""
+"""Draws reference prompts: another clip of the same speaker, redrawn in every epoch."""
 
 from dataclasses import dataclass, field
 
@@ -10,26 +10,26 @@ DRAWS_PER_ROW = 4
 
 @dataclass
 class PromptOptions:
-    """How references are drawn in training."""
+    """Options for drawing reference prompts in training."""
 
-    prompt_probability: float = field(default=0.5, metadata={"help": "Share of rows that get a reference prompt."})
+    prompt_probability: float = field(default=0.5, metadata={"help": "Fraction of rows that get a reference prompt."})
     default_speakers: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Speakers whose voice the model has when it gets no reference: all others' rows always get one. "
-            "All speakers if not given."
+            "help": "Speakers whose voice the model uses without a reference; rows of all other speakers always get "
+            "one (default: all speakers)."
         },
     )
     prompt_max_distance_seconds: float | None = field(
         default=None,
-        metadata={"help": "Longest distance in the recording between prompt and target, where start times are known."},
+        metadata={"help": "Maximum distance in the recording between prompt and target, where start times are known."},
     )
-    prompt_min_seconds: float = field(default=1.0, metadata={"help": "Shorter clips are not used as prompts."})
+    prompt_min_seconds: float = field(default=1.0, metadata={"help": "Minimum length of a prompt."})
     prompt_max_seconds: float | None = field(
-        default=None, metadata={"help": "Longer clips are not used as prompts; they cost time and teach little more."}
+        default=None, metadata={"help": "Maximum length of a prompt; longer ones slow training down and help little."}
     )
     max_total_seconds: float = field(
-        default=40.0, metadata={"help": "Longest prompt and target together; beyond it the row goes without a prompt."}
+        default=40.0, metadata={"help": "Maximum total length of prompt and target; beyond it, the row gets no prompt."}
     )
 
     def __post_init__(self):
@@ -46,23 +46,23 @@ class PromptOptions:
             )
 
 
-class PromptDrawer:
+class PromptSampler:
     """
     Draws prompts for rows.
 
     Args:
-        num_frames (`np.ndarray` of shape `(num_rows,)`): audio tokens of each row.
-        speakers (`np.ndarray` of shape `(num_rows,)`): speaker number of each row, -1 where unknown (no prompt).
+        num_frames (`np.ndarray` of shape `(num_rows,)`): audio tokens per row.
+        speakers (`np.ndarray` of shape `(num_rows,)`): speaker index per row, -1 if unknown (no prompt).
         frame_rate (`float`): audio tokens per second.
         options (`PromptOptions`)
-        start_seconds (`np.ndarray` of shape `(num_rows,)`, *optional*): position in the recording, NaN where unknown.
-        neighbors (`list`, *optional*): for imported corpora, row numbers that may be prompts of each row, or None.
-        utterances (`np.ndarray` of shape `(num_rows,)`, *optional*): the row that each was made of, as in
-            `SpeechDataset`. Rows made of another are no prompts, and neither is the row's own utterance.
-        speaker_names (`list[str]`, *optional*): by speaker number; needed for `options.default_speakers`.
+        start_seconds (`np.ndarray` of shape `(num_rows,)`, *optional*): start in the recording, NaN if unknown.
+        neighbors (`list`, *optional*): for imported datasets, the candidate prompt rows of each row, or None.
+        utterances (`np.ndarray` of shape `(num_rows,)`, *optional*): original row of each row, as in `SpeechDataset`.
+            Speed variants are never prompts, and neither is a row's own utterance.
+        speaker_names (`list[str]`, *optional*): name per speaker index; required for `options.default_speakers`.
 
     Raises:
-        ValueError: if a default speaker is not among `speaker_names`.
+        ValueError: if a default speaker is not in `speaker_names`.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class PromptDrawer:
         self.max_frames = options.max_total_seconds * frame_rate
         usable = np.flatnonzero(self.is_prompt & (self.speakers >= 0) & (self.utterances == rows))
         order = usable[np.argsort(self.speakers[usable], kind="stable")]
-        # rows of one speaker stand together: `pool[first[s] : last[s]]`
+        # sorted by speaker: rows of speaker s are `pool[first[s] : last[s]]`
         self.pool = order
         speaker_of_pool = self.speakers[order]
         numbers = np.arange(self.speakers.max(initial=-1) + 2)
@@ -99,7 +99,7 @@ class PromptDrawer:
         self.first, self.last = bounds[:-1], bounds[1:]
 
     def _probabilities(self, speaker_names: list[str]) -> np.ndarray:
-        """Of a prompt, for each row."""
+        """Returns the prompt probability of each row."""
         options = self.options
         probabilities = np.full(len(self.num_frames), options.prompt_probability)
         if options.default_speakers:
@@ -113,7 +113,10 @@ class PromptDrawer:
 
     def draw(self, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """
-        One prompt row for each of `rows` `(n,)`, or -1; int64. The same generator state gives the same prompts.
+        Draws one prompt row for each of `rows`, int64 of shape `(n,)`.
+
+        Returns:
+            `np.ndarray` of int64, shape `(n,)`; -1 for no prompt. The same generator state gives the same prompts.
         """
         prompts = np.full(len(rows), -1, dtype=np.int64)
         wanted = generator.random(len(rows)) < self.probabilities[rows]
@@ -146,7 +149,7 @@ class PromptDrawer:
         limit = self.options.prompt_max_distance_seconds
         if limit is not None and self.start_seconds is not None:
             distance = np.abs(self.start_seconds[targets] - self.start_seconds[prompts])
-            fits &= ~(distance > limit)  # an unknown start (NaN) is no obstacle
+            fits &= ~(distance > limit)  # an unknown start (NaN) does not exclude a prompt
         return fits
 
     def _draw_neighbor(self, row: int, candidates, generator: np.random.Generator) -> int:
@@ -156,4 +159,4 @@ class PromptDrawer:
         return int(candidates[int(generator.random() * len(candidates))]) if len(candidates) else -1
 
 
-__all__ = ["PromptDrawer", "PromptOptions"]
+__all__ = ["PromptSampler", "PromptOptions"]

@@ -1,4 +1,4 @@
-"""Evaluation by ear: the model speaks fixed sentences, which are saved, measured and read back."""
+"""Synthesizes fixed sentences during training, saves and measures the audio, and optionally transcribes it."""
 
 from pathlib import Path
 
@@ -20,16 +20,20 @@ def speak_sentences(
     transcribe: Transcriber | None = None,
 ) -> tuple[dict[str, float], list]:
     """
-    Speaks sentences without disturbing the random numbers of training.
+    Synthesizes sentences without changing the random state of training.
 
     Args:
-        folder (`Path`): where the WAV files go; existing ones are replaced.
-        transcribe (callable, *optional*): speech recognition.
+        model (`T5GemmaTTSForConditionalGeneration`)
+        processor (`T5GemmaTTSProcessor`)
+        sentences (`list[str]`)
+        folder (`Path`): folder for the WAV files; existing files are overwritten.
+        seed (`int`, *optional*, defaults to 0)
+        transcribe (callable, *optional*): speech recognition; needed for `wer` and `cer`.
 
     Returns:
-        `(metrics, waveforms)`: `duration_error` is the mean of |spoken - planned| / planned length, `empty` the share
-        of sentences without a sound, `wer` and `cer` the error rates over all of them, as [`error_rate`] counts;
-        waveforms are float32 arrays.
+        `(metrics, waveforms)`: `duration_error` is the mean of |spoken - planned| / planned length, `empty` the
+        fraction of sentences without audio, `wer` and `cer` are those of [`error_rate`]; waveforms are float32 arrays
+        of shape `(num_samples,)`.
     """
     device = next(model.parameters()).device
     was_training = model.training
@@ -51,9 +55,9 @@ def speak_sentences(
         if len(waveform):
             processor.save_audio(waveform, folder / f"{number}.wav", overwrite=True)
     if transcribe is not None:
-        heard = [transcribe(w, processor.sampling_rate) if len(w) else "" for w in waveforms]
+        transcripts = [transcribe(w, processor.sampling_rate) if len(w) else "" for w in waveforms]
         languages = map(detect_language, sentences)
-        counts = [count_errors(*one) for one in zip(sentences, heard, languages, strict=True)]
+        counts = [count_errors(*one) for one in zip(sentences, transcripts, languages, strict=True)]
         metrics |= {"wer": error_rate(counts), "cer": error_rate(counts, "characters")}
     return metrics, waveforms
 

@@ -1,10 +1,11 @@
-"""Trains T5Gemma-TTS: from a text backbone, whole, or with LoRA.
+"""Trains T5Gemma-TTS from a text backbone, or fine-tunes a checkpoint in full or with LoRA.
 
     accelerate launch --config_file accelerate_config.yaml training/train.py training/recipes/finetune.yaml
     accelerate launch training/train.py --model MODEL --datasets DATA --output_dir OUT --max_steps 1000
 
-Options come from one YAML recipe or from the command line; unknown ones are refused. A run that was interrupted goes on
-with `--resume_from_checkpoint true` (or `resume_from_checkpoint: true`): same batches, same weights.
+Options come from one YAML recipe or from the command line; unknown options are an error. To continue an interrupted
+run, pass `--resume_from_checkpoint true` (or `resume_from_checkpoint: true`): it uses the same batches and gives the
+same weights.
 """
 
 import dataclasses
@@ -33,7 +34,7 @@ GEMMA_SEPARATOR_ID = 255999
 
 
 def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, T5GemmaTTSTrainingArguments]:
-    """A recipe file, or options; unknown keys are an error in both."""
+    """Parses a recipe file or command-line options; unknown keys are an error in both."""
     groups = (ModelArguments, DataArguments, T5GemmaTTSTrainingArguments)
     parser = HfArgumentParser(groups, prog="t5gemma-tts train", description=__doc__)
     if len(argv) == 1 and argv[0].endswith((".yaml", ".yml")):
@@ -44,7 +45,7 @@ def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, T5G
 def load_model_and_processor(
     arguments: ModelArguments,
 ) -> tuple[T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor]:
-    """The model to train, with adapters if asked for, and the processor that will be saved with it."""
+    """Loads the model to train, with LoRA adapters if requested, and the processor to save with it."""
     source = arguments.model or arguments.backbone
     kwargs = {"dtype": getattr(torch, arguments.model_dtype)}
     if arguments.attn_implementation:
@@ -89,11 +90,12 @@ def load_model_and_processor(
         model.get_decoder().embed_tokens.requires_grad_(True)
         model.audio_head.requires_grad_(True)
     if arguments.lora_rank:
-        model = with_adapters(model, arguments)
+        model = add_adapters(model, arguments)
     return model, processor
 
 
-def with_adapters(model: T5GemmaTTSForConditionalGeneration, arguments: ModelArguments):
+def add_adapters(model: T5GemmaTTSForConditionalGeneration, arguments: ModelArguments):
+    """Returns a PEFT model with the LoRA or DoRA adapters of `arguments`."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     if arguments.quantize:
@@ -113,11 +115,16 @@ def with_adapters(model: T5GemmaTTSForConditionalGeneration, arguments: ModelArg
 
 
 def load_data(arguments: DataArguments, tokenizer, config: T5GemmaTTSConfig, evaluate: bool, aligned: bool = False):
-    """Training and evaluation rows; refused before any step if they were prepared for another codec."""
+    """
+    Loads the training and evaluation datasets.
+
+    Raises:
+        ValueError: if a dataset was prepared with another codebook size or frame rate than the model's.
+    """
     for name in arguments.datasets:
         try:
             prepared = DatasetMetadata.load(name)
-        except (FileNotFoundError, EntryNotFoundError):  # made by other means: its codes are checked as they are read
+        except (FileNotFoundError, EntryNotFoundError):  # without metadata, `SpeechDataset` checks the codes
             continue
         prepared.check_codebook(config.codebook_size, f"dataset {name!r}")
         if prepared.frame_rate != config.frame_rate:
@@ -138,14 +145,19 @@ def load_data(arguments: DataArguments, tokenizer, config: T5GemmaTTSConfig, eva
 
 
 def last_checkpoint(arguments: T5GemmaTTSTrainingArguments) -> str | None:
-    """Where to go on from; refuses to start over in a folder that has checkpoints already."""
+    """
+    Returns the checkpoint to resume from, or None.
+
+    Raises:
+        ValueError: if the output folder has checkpoints and `resume_from_checkpoint` is not set.
+    """
     found = get_last_checkpoint(arguments.output_dir) if os.path.isdir(arguments.output_dir) else None
     wanted = arguments.resume_from_checkpoint
     if wanted is None:
         if found:
             raise ValueError(
-                f"{arguments.output_dir!r} already has {Path(found).name}; pass `resume_from_checkpoint true` to go on "
-                "from it, or another `output_dir`."
+                f"{arguments.output_dir!r} already has {Path(found).name}; pass `resume_from_checkpoint true` to "
+                "resume it, or choose another `output_dir`."
             )
         return None
     if str(wanted).lower() != "true":
@@ -191,11 +203,11 @@ def main(argv: list[str] | None = None) -> None:
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_metrics("train", result.metrics)
     trainer.save_state()
-    trainer.save_model(_internal_call=True)  # which leaves the upload to the end, when everything is written
+    trainer.save_model(_internal_call=True)  # skips the upload: card and recipe are not written yet
     if trainer.is_world_process_zero():
         processor.save_pretrained(arguments.output_dir)
         if model_arguments.lora_rank:
-            logger.info("adapter saved; `t5gemma-tts merge` makes a model of it")
+            logger.info("adapter saved; `t5gemma-tts merge` merges it into the base model")
         recipe = {
             "options": options_of(model_arguments, data_arguments, arguments),
             "num_rows": len(train_dataset),
@@ -209,7 +221,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def options_of(*groups) -> dict:
-    """All options of the run but secrets."""
+    """Returns all options of the run except secrets such as `hub_token`."""
     options = {}
     for group in groups:
         own = group.to_dict() if hasattr(group, "to_dict") else dataclasses.asdict(group)

@@ -1,4 +1,4 @@
-"""`T5GemmaTTSTrainer`: transformers' Seq2SeqTrainer with speech batches, the lean loss and whole checkpoints."""
+"""`T5GemmaTTSTrainer`: transformers' Seq2SeqTrainer with token-budget batches, chunked loss, atomic checkpoints."""
 
 import logging
 import math
@@ -23,29 +23,33 @@ from .dataset import TEXT_POSITIONS, SpeechCollator, SpeechDataset
 from .eden import Eden
 from .guided_attention import guided_attention_loss
 from .optim import ScaledAdam
-from .prompts import PromptDrawer, PromptOptions
+from .prompts import PromptOptions, PromptSampler
 from .trainer_evaluation import EvaluationMixin
 
 
 logger = logging.getLogger(__name__)
 
-UNFINISHED_FOLDER = "_unfinished-checkpoint"  # uploads leave out names with an underscore in front
+UNFINISHED_FOLDER = "_unfinished-checkpoint"  # uploads skip names with a leading underscore
 
 
 class T5GemmaTTSTrainer(EvaluationMixin, Seq2SeqTrainer):
     """
     Trains [`T5GemmaTTSForConditionalGeneration`] on prepared datasets.
 
-    Batches and prompts follow from seed and epoch, the loss is per target token over all accumulated batches and ranks,
-    no logits are held, and checkpoints appear when they are complete.
+    Batches and prompts depend only on seed and epoch. The loss is averaged over the target tokens of all accumulated
+    batches and ranks and is computed in chunks, without storing all logits. Checkpoints are written atomically.
 
     Args:
         model: the model, or a PEFT model around it.
         args (`T5GemmaTTSTrainingArguments`)
         train_dataset, eval_dataset (`SpeechDataset`)
-        prompt_options (`PromptOptions`, *optional*): how references are drawn; defaults of the class.
+        prompt_options (`PromptOptions`, *optional*): how reference prompts are drawn.
         dataset_weights (`list[float]`, *optional*): as in `TokenBatchSampler`.
-        processor (`T5GemmaTTSProcessor`, *optional*): needed for `args.eval_sentences`.
+        processor (`T5GemmaTTSProcessor`, *optional*): saved with checkpoints; needed for `args.eval_sentences`.
+
+    Raises:
+        ValueError: if `args.eval_sentences` is set without `processor`, if guided attention is used without eager
+            attention, or if only one of `args.guided_attention_tokens` and `text_positions` of the dataset is given.
     """
 
     def __init__(
@@ -60,7 +64,7 @@ class T5GemmaTTSTrainer(EvaluationMixin, Seq2SeqTrainer):
         **kwargs,
     ):
         if args.eval_sentences and processor is None:
-            raise ValueError("`eval_sentences` needs `processor`, to make sound of what the model says.")
+            raise ValueError("`eval_sentences` needs `processor`, which decodes codes into audio.")
         self.prompt_options = prompt_options or PromptOptions()
         self.dataset_weights = dataset_weights or None
         self.processor = processor
@@ -83,8 +87,8 @@ class T5GemmaTTSTrainer(EvaluationMixin, Seq2SeqTrainer):
             aligned = train_dataset.text_positions is not None
             if aligned != (args.guided_attention_tokens is not None):
                 raise ValueError(
-                    "`guided_attention_tokens` and a training set with `text_positions` go together, got "
-                    f"{args.guided_attention_tokens} and a set {'with' if aligned else 'without'}."
+                    "`guided_attention_tokens` needs a training dataset with `text_positions`, and the other way "
+                    f"round: got {args.guided_attention_tokens} and a dataset {'with' if aligned else 'without'} it."
                 )
         if args.selective_checkpointing:
             enable_selective_checkpointing(model)
@@ -93,9 +97,9 @@ class T5GemmaTTSTrainer(EvaluationMixin, Seq2SeqTrainer):
         self._reset_counters()
 
     def _sampler(self, dataset: SpeechDataset, training: bool) -> TokenBatchSampler:
-        drawer = None
+        prompt_sampler = None
         if training and self.prompt_options.prompt_probability > 0:
-            drawer = PromptDrawer(
+            prompt_sampler = PromptSampler(
                 dataset.num_frames,
                 dataset.speakers,
                 dataset.config.frame_rate,
@@ -109,7 +113,7 @@ class T5GemmaTTSTrainer(EvaluationMixin, Seq2SeqTrainer):
             dataset.num_frames,
             dataset.num_text_tokens,
             self.args.max_tokens_per_batch,
-            prompts=drawer,
+            prompts=prompt_sampler,
             dataset_of_row=dataset.dataset_of_row,
             dataset_weights=self.dataset_weights if training else None,
             row_names=dataset.name,
@@ -164,7 +168,7 @@ class T5GemmaTTSTrainer(EvaluationMixin, Seq2SeqTrainer):
         return self.lr_scheduler
 
     def _eden_warmup(self, num_training_steps: int) -> float:
-        """A share of all steps is not rounded, as in the original."""
+        """Like `get_warmup_steps`, but does not round a fraction of all steps, as in the original."""
         warmup = self.args.warmup_steps
         return warmup * num_training_steps if 0 < warmup < 1 else self.args.get_warmup_steps(num_training_steps)
 
@@ -204,7 +208,7 @@ class T5GemmaTTSTrainer(EvaluationMixin, Seq2SeqTrainer):
         off_diagonal = guided_attention_loss(outputs["cross_attentions"], batch, self.train_dataset.config, width)
         self._off_diagonal += off_diagonal.detach()
         count, ranks = outputs["num_targets"], 1
-        if num_items_in_batch is not None:  # as the Trainer weighs the other loss
+        if num_items_in_batch is not None:  # same normalization as the Trainer's main loss
             count = num_items_in_batch
             ranks = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
         return self.args.guided_attention_weight * off_diagonal / count * ranks
@@ -233,7 +237,7 @@ class T5GemmaTTSTrainer(EvaluationMixin, Seq2SeqTrainer):
         super().log(logs, start_time)
 
     def _get_grad_norm(self, model, grad_norm=None):
-        """Also the place where a step with NaN or infinite gradients is given up: every rank sees the same norm."""
+        """Skips steps with NaN or infinite gradients here, because all ranks have the same gradient norm."""
         grad_norm = super()._get_grad_norm(model, grad_norm)
         if not math.isfinite(float(grad_norm)) and self.accelerator.scaler is None:
             self.num_skipped_steps += 1
@@ -241,26 +245,26 @@ class T5GemmaTTSTrainer(EvaluationMixin, Seq2SeqTrainer):
             if self.num_skipped_steps >= self.args.max_skipped_steps:
                 raise RuntimeError(
                     f"{self.num_skipped_steps} steps had NaN or infinite gradients (`max_skipped_steps`); lower "
-                    "`learning_rate`, or check the data. The last checkpoint is from before."
+                    "`learning_rate`, or check the data. The last checkpoint is unaffected."
                 )
-            model.zero_grad(set_to_none=True)  # optimisers pass over parameters without gradient
+            model.zero_grad(set_to_none=True)  # optimizers skip parameters without a gradient
         return grad_norm
 
     def _save(self, output_dir: str | None = None, state_dict=None) -> None:
-        """The processor goes along, without codec; as `processing_class` it would write text ids into the configs."""
+        """Also saves the processor, without codec; a `processing_class` would write text token ids into the configs."""
         super()._save(output_dir, state_dict)
-        # a pickle with `hub_token` in it, which nobody reads and uploads would publish
+        # this unused pickle contains `hub_token`, which an upload would publish
         Path(output_dir or self.args.output_dir, TRAINING_ARGS_NAME).unlink(missing_ok=True)
         if self.processor is not None:
             self.processor.save_pretrained(output_dir or self.args.output_dir, save_codec=False)
 
     def create_model_card(self, license: str | None = None, model_name: str | None = None) -> None:
         """
-        Writes the saved model's card, `README.md` in `output_dir`.
+        Writes the model card of the saved model, `README.md` in `output_dir`.
 
         Args:
-            license (`str`, *optional*): Hub identifier; that of the arguments if not given.
-            model_name (`str`, *optional*): the folder's or the repository's if not given.
+            license (`str`, *optional*): Hub identifier (default: `args.license`).
+            model_name (`str`, *optional*): name of the model (default: name of the folder or repository).
         """
         if self.is_world_process_zero():
             folder = Path(self.args.output_dir)
@@ -269,11 +273,11 @@ class T5GemmaTTSTrainer(EvaluationMixin, Seq2SeqTrainer):
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
         """
-        As in transformers, which passes over what a checkpoint lacks.
+        Trains like transformers' Trainer, but verifies the checkpoint to resume from before it starts.
 
         Raises:
-            FileNotFoundError: if the checkpoint is not complete.
-            ValueError: if it is damaged, or of another model or optimizer.
+            FileNotFoundError: if the checkpoint is incomplete.
+            ValueError: if it is damaged, or belongs to another model or optimizer.
         """
         if resume_from_checkpoint is True:
             resume_from_checkpoint = get_last_checkpoint(self.args.output_dir)
@@ -281,7 +285,7 @@ class T5GemmaTTSTrainer(EvaluationMixin, Seq2SeqTrainer):
                 raise FileNotFoundError(f"{self.args.output_dir!r} has no checkpoint to resume from.")
         if resume_from_checkpoint and not (
             self.is_fsdp_enabled or self.is_deepspeed_enabled
-        ):  # with files of their own
+        ):  # FSDP and DeepSpeed checkpoints have other files
             check_resumable(resume_from_checkpoint, self.args.process_index, self.args.world_size)
         return super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
 
@@ -298,16 +302,16 @@ class T5GemmaTTSTrainer(EvaluationMixin, Seq2SeqTrainer):
             super()._load_rng_state(checkpoint)
 
     def _issue_warnings_after_load(self, load_result) -> None:
-        """Missing and unexpected weights are an error."""
+        """Raises a ValueError for missing or unexpected weights, where transformers only warns."""
         if names := [*load_result.missing_keys, *load_result.unexpected_keys]:
             raise ValueError(f"{len(names)} weights are missing or left over, such as {names[0]}")
 
     def _save_checkpoint(self, model, trial) -> None:
         """
-        Written beside and renamed when complete: a killed run never leaves half a checkpoint under its name.
+        Saves a checkpoint atomically: writes it to a temporary folder, then renames it.
 
         Raises:
-            OSError: if it cannot be written; those before are as they were.
+            OSError: if it cannot be written; earlier checkpoints are unchanged.
         """
         folder = Path(self._get_output_dir(trial))
         unfinished = folder / UNFINISHED_FOLDER
