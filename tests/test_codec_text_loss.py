@@ -105,7 +105,7 @@ def test_training_with_text(tokenizer, tmp_path):
 
 def test_refusals(tokenizer, tmp_path, capsys):
     recordings = save_recordings(tmp_path / "recordings")
-    with pytest.raises(ValueError, match="`text_weight` above 0 and `text_tokenizer` go together"):
+    with pytest.raises(ValueError, match=r"set both or neither of `text_weight` \(above 0\) and `text_tokenizer`"):
         train(recordings, tmp_path / "out", text_weight=1.0)
     with pytest.raises(ValueError, match="`text_only_steps` must be from 0 to below `max_steps`"):
         train(recordings, tmp_path / "out", text_only_steps=2)

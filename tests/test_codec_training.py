@@ -251,7 +251,10 @@ def test_schedule_and_perplexity():
         ({"model": "somewhere", "hidden_size": 64}, "hidden_size"),
         ({"freeze_encoder": True}, "freeze_encoder"),
         ({"freeze_decoder": True}, "`freeze_decoder` needs `model`"),
-        ({"model": "somewhere", "freeze_encoder": True, "freeze_decoder": True}, "not `freeze_encoder` as well"),
+        (
+            {"model": "somewhere", "freeze_encoder": True, "freeze_decoder": True},
+            "cannot be combined with `freeze_encoder`",
+        ),
         ({"hidden_size": 48}, "48"),
         ({"segment_frames": [64]}, "segment_frames"),
         ({"mixed_precision": "fp16"}, "mixed_precision|invalid choice"),

@@ -164,7 +164,7 @@ def test_training_by_positions(tmp_path, tiny_checkpoint):
     assert off[-1] < 0.9 * off[0]
     assert "eval_text_gap" in trainer.evaluate()
     with pytest.raises(
-        ValueError, match="`guided_attention_tokens` and a training set with `text_positions`.*1.0.*without"
+        ValueError, match="`guided_attention_tokens` needs a training dataset with `text_positions`.*1.0.*without"
     ):
         make_trainer(tiny_checkpoint, tmp_path, wrap=eager, guided_attention_tokens=1.0, guided_attention_weight=1.0)
     with pytest.raises(ValueError, match="`guided_attention_tokens` must be above 0 and needs .* got 1.0 and 0.0"):

@@ -1,1 +1,1 @@
-"""Training of XCodec2: new ones of any size, or published ones further, whole or the decoder alone."""
+"""Training of XCodec2: new models of any size, or fine-tuning of published ones, in full or in part."""

@@ -1,4 +1,4 @@
-"""The discriminators' side of a training step: their own optimiser, and what their verdict adds to the codec's loss."""
+"""Adversarial training: trains the discriminators and computes the adversarial losses of the codec."""
 
 import math
 
@@ -15,11 +15,13 @@ from .discriminators import (
 from .gradients import average_and_clip
 
 
-SOFTEST = 1e-2  # root mean square; silence stays silence
+MIN_RMS = 1e-2  # lower bound for loudness normalization, so that silence is not amplified
 
 
 class AdversarialTraining:
     """
+    Discriminators with their own optimizer.
+
     Args:
         arguments (`CodecTrainingArguments`)
         hop_length (`int`): Samples per frame at the output rate.
@@ -47,32 +49,33 @@ class AdversarialTraining:
     def active(self, step: int) -> bool:
         return step >= self.start_step
 
-    def step_and_judge(
+    def train_step(
         self, audio: torch.Tensor, target: torch.Tensor, step: int, factor: float
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """
-        Trains the discriminators on the batch, and lets them judge it.
+        Updates the discriminators on a batch, then computes the adversarial losses of the codec on it.
 
         Args:
-            audio, target (`torch.Tensor`): (batch_size, num_samples), made and recorded.
-            step (`int`)
-            factor (`float`): Of the learning rate.
+            audio, target (`torch.Tensor`): (batch_size, num_samples), output of the codec and recordings.
+            step (`int`): Training step, from 0.
+            factor (`float`): Factor on the peak learning rate.
 
         Returns:
-            `(extra, losses)`: what the codec's loss gets in addition, with gradients to `audio`; and scalars to log.
+            `(total, losses)`: the weighted sum to add to the codec's loss, with gradients to `audio`; and scalars to
+            log.
         """
         arguments, kind = self.arguments, self.arguments.adversarial_loss
         if self.num_samples is not None and self.num_samples < audio.shape[1]:
             start = int(torch.randint(audio.shape[1] - self.num_samples + 1, ()))
             audio = audio[:, start : start + self.num_samples]
             target = target[:, start : start + self.num_samples]
-        # at the recording's loudness of 1, soft clips are as easy to judge as loud ones
-        loudness = target.square().mean(dim=1, keepdim=True).sqrt().clamp(min=SOFTEST)
+        # normalize loudness, so that discriminators classify soft clips as well as loud ones
+        loudness = target.square().mean(dim=1, keepdim=True).sqrt().clamp(min=MIN_RMS)
         audio, target = audio / loudness, target / loudness
         self.networks.requires_grad_(True)
         with self.accelerator.autocast():
             scores, _ = self.networks(torch.cat([target, audio.detach()]))
-        loss = discriminator_loss(*_halves(scores), kind)
+        loss = discriminator_loss(*_split_scores(scores), kind)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = average_and_clip(self.parameters, arguments.max_grad_norm, self.accelerator)
@@ -85,21 +88,21 @@ class AdversarialTraining:
             return audio.new_zeros(()), losses
         self.networks.requires_grad_(False)
         with self.accelerator.autocast():
-            made, made_features = self.networks(audio)
+            generated, generated_features = self.networks(audio)
             with torch.no_grad():
                 _, real_features = self.networks(target)
-        losses["adversarial"] = adversarial_loss(made, kind)
-        losses["feature_matching"] = feature_matching_loss(real_features, made_features)
-        extra = (
+        losses["adversarial"] = adversarial_loss(generated, kind)
+        losses["feature_matching"] = feature_matching_loss(real_features, generated_features)
+        total = (
             arguments.adversarial_weight * losses["adversarial"]
             + arguments.feature_matching_weight * losses["feature_matching"]
         )
-        return extra, losses
+        return total, losses
 
 
-def _halves(scores: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    real, made = zip(*(score.chunk(2) for score in scores), strict=True)
-    return list(real), list(made)
+def _split_scores(scores: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    real, generated = zip(*(score.chunk(2) for score in scores), strict=True)
+    return list(real), list(generated)
 
 
 __all__ = ["AdversarialTraining"]

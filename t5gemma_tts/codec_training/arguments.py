@@ -1,4 +1,4 @@
-"""Options of codec training, each with its help text: command line, YAML recipe and Python share them."""
+"""Arguments of codec training with help texts, shared by the command line, YAML recipes and Python."""
 
 from dataclasses import dataclass, field
 
@@ -22,51 +22,59 @@ def require_positive(arguments, *names: str) -> None:
 
 @dataclass
 class CodecModelArguments:
-    """What is trained: a checkpoint, or a new model. Sizes that are not given are those of the published XCodec2."""
+    """Codec to train: a checkpoint or a new model. Sizes default to those of the published XCodec2."""
 
-    model: str | None = option(None, "Codec to go on from: Hub name or folder, any layout that XCodec2 loads.")
+    model: str | None = option(None, "Codec to fine-tune: Hub name or folder, in any layout that XCodec2 loads.")
     freeze_encoder: bool = option(
-        False, "Train `acoustic_decoder` alone: encoders and codebook stay, so that codes keep their meaning."
+        False, "Train only `acoustic_decoder`: encoders and codebook are frozen, so that codes keep their meaning."
     )
     freeze_decoder: bool = option(
         False,
-        "Train the encoder alone, to choose codes better: what each code sounds like stays, so that a speech model of "
-        "these codes needs no training.",
+        "Train only the encoder, to choose better codes: each code still decodes to the same sound, so that speech "
+        "models trained on these codes need no retraining.",
     )
     freeze_waveform_encoder: bool = option(
         False,
-        "Leave the encoder of the waveform as it is, which saves 40 percent of a small model's step: for those whose "
-        "encoder of mel features can tell all that matters, and even new ones, where it stays a random view of it.",
+        "Freeze the waveform encoder, which saves 40 percent of the step time of a small model. Works if the mel "
+        "encoder captures the relevant information, even for new models, whose waveform encoder then stays random.",
     )
     hidden_size: int | None = option(None, "New model: width of the decoder, a multiple of 32.")
     intermediate_size: int | None = option(None, "New model: width of the decoder's MLPs.")
     num_hidden_layers: int | None = option(None, "New model: layers of the decoder.")
     num_attention_heads: int | None = option(None, "New model: attention heads of the decoder.")
-    quantization_levels: list[int] = option([], "New model: levels of each dimension; their product is the codebook.")
-    encoder_hidden_size: int | None = option(None, "New model: channels of the waveform encoder's first stage.")
-    downsampling_ratios: list[int] = option(
-        [], "New model: strides of the waveform encoder; product 320. Large ones first are cheap."
+    quantization_levels: list[int] = option(
+        [], "New model: quantization levels per dimension; their product is the codebook size."
     )
-    semantic_hidden_size: int | None = option(None, "New model: width of the encoder of mel features.")
-    semantic_intermediate_size: int | None = option(None, "New model: width of its feed-forward layers.")
-    semantic_num_hidden_layers: int | None = option(None, "New model: its layers.")
-    semantic_num_attention_heads: int | None = option(None, "New model: its attention heads.")
-    semantic_conv_kernel_size: int | None = option(None, "New model: frames that its convolutions see, odd.")
+    encoder_hidden_size: int | None = option(None, "New model: channels of the first stage of the waveform encoder.")
+    downsampling_ratios: list[int] = option(
+        [], "New model: strides of the waveform encoder, with product 320. Large strides first are cheaper."
+    )
+    semantic_hidden_size: int | None = option(None, "New model: width of the mel encoder.")
+    semantic_intermediate_size: int | None = option(
+        None, "New model: width of the feed-forward layers of the mel encoder."
+    )
+    semantic_num_hidden_layers: int | None = option(None, "New model: layers of the mel encoder.")
+    semantic_num_attention_heads: int | None = option(None, "New model: attention heads of the mel encoder.")
+    semantic_conv_kernel_size: int | None = option(
+        None, "New model: convolution kernel size of the mel encoder in frames, odd."
+    )
 
     def __post_init__(self):
         given = [name for name in NEW_MODEL_OPTIONS if getattr(self, name) not in (None, [])]
         if self.model is None and self.hidden_size is None:
             raise ValueError(
-                "give either `model`, a codec to go on from, or `hidden_size` and other sizes of a new one."
+                "set either `model`, a codec to fine-tune, or `hidden_size` and other sizes of a new model."
             )
         if self.model is not None and given:
             raise ValueError(
-                f"{', '.join(f'`{name}`' for name in given)} cannot be used with `model`, which has sizes."
+                f"{', '.join(f'`{name}`' for name in given)} cannot be used with `model`, which defines all sizes."
             )
         if self.freeze_encoder and self.model is None:
-            raise ValueError("`freeze_encoder` needs `model`: the encoder of a new model knows nothing yet.")
+            raise ValueError("`freeze_encoder` needs `model`: the encoder of a new model is untrained.")
         if self.freeze_decoder and (self.freeze_encoder or self.model is None):
-            raise ValueError("`freeze_decoder` needs `model`, and something to train: not `freeze_encoder` as well.")
+            raise ValueError(
+                "`freeze_decoder` needs `model` and cannot be combined with `freeze_encoder`: nothing would be trained."
+            )
 
 
 NEW_MODEL_OPTIONS = tuple(
@@ -76,21 +84,21 @@ NEW_MODEL_OPTIONS = tuple(
 
 @dataclass
 class CodecDataArguments:
-    """What it is trained on."""
+    """Recordings to train and validate on."""
 
     data: list[str] = option(
         [], "Recordings: folders (metadata.csv, metadata.jsonl, or audio with .txt) or datasets; any sampling rate."
     )
-    validation_data: list[str] = option([], "Recordings to evaluate on, whatever their split, beside rows of `data`.")
-    validation_split: str = option("validation", "Rows of `data` with this split are evaluated on, never trained on.")
+    validation_data: list[str] = option([], "Additional recordings to evaluate on, regardless of their split.")
+    validation_split: str = option("validation", "Split of `data` to evaluate on; its rows are not used for training.")
     validation_count: int = option(
-        0, "Without those: number of rows of `data` to hold out, chosen by a hash of their ids."
+        0, "If there are no validation rows: number of rows of `data` to hold out, chosen by a hash of their ids."
     )
     max_clips_per_speaker: int | None = option(
-        None, "Train on the first so many clips of each speaker only; a codec needs fewer than speech synthesis."
+        None, "Use at most this many training clips per speaker; a codec needs fewer clips than a speech model."
     )
     cache_dir: str | None = option(
-        None, "Where waveforms and features are cached; `cache` in the output folder if not given."
+        None, "Folder for cached waveforms and features (default: `cache` in the output folder)."
     )
 
     def __post_init__(self):
@@ -106,84 +114,94 @@ class CodecDataArguments:
 
 @dataclass
 class CodecTrainingArguments:
-    """How it is trained."""
+    """Training hyperparameters, losses, logging and checkpoints."""
 
-    output_dir: str = option("", "Folder of the trained codec, its checkpoints and logs.")
-    resume: bool = option(False, "Go on from the last checkpoint in `output_dir`, if there is one.")
-    seed: int = option(0, "Seed of weights and batches.")
-    max_steps: int = option(10000, "Optimiser steps.")
-    frames_per_batch: int = option(512, "Codes (20 ms each) of one batch on one process.")
-    segment_frames: list[int] = option(
-        [32, 64, 128, 256], "Lengths of the segments that a batch is made of; one is drawn for each batch."
-    )
+    output_dir: str = option("", "Folder for the trained codec, checkpoints and logs.")
+    resume: bool = option(False, "Resume from the last checkpoint in `output_dir`, if there is one.")
+    seed: int = option(0, "Seed for weights and batches.")
+    max_steps: int = option(10000, "Number of optimizer steps.")
+    frames_per_batch: int = option(512, "Batch size per process in codes (20 ms each).")
+    segment_frames: list[int] = option([32, 64, 128, 256], "Segment lengths in frames; one is drawn per batch.")
     whole_clips: bool = option(
         False,
-        "Batches of whole clips of one length instead, as speech is decoded in use; always so with `text_weight`. "
-        "Clips shorter than the shortest of `segment_frames` are left out.",
+        "Use batches of whole clips of equal length instead of segments, as at inference; implied by `text_weight`. "
+        "Clips shorter than the shortest of `segment_frames` are skipped.",
     )
     learning_rate: float = option(1e-3, "Peak learning rate of AdamW.")
-    final_learning_rate_ratio: float = option(0.03, "What the cosine ends at, as a share of the peak.")
-    warmup_steps: int = option(100, "Steps of linear warm-up.")
-    adam_betas: list[float] = option([0.8, 0.95], "Decay rates of AdamW's two averages.")
+    final_learning_rate_ratio: float = option(
+        0.03, "Final learning rate of the cosine schedule, as a fraction of the peak."
+    )
+    warmup_steps: int = option(100, "Steps of linear warmup.")
+    adam_betas: list[float] = option([0.8, 0.95], "Beta coefficients of AdamW.")
     weight_decay: float = option(1e-3, "Weight decay of AdamW.")
-    max_grad_norm: float = option(1.0, "Gradients are scaled down to this norm.")
-    max_skipped_steps: int = option(20, "Training stops after this many steps with NaN or infinite gradients.")
-    ema_decay: float = option(0.999, "Decay of the average of the weights, which is what is saved; 0 saves the last.")
+    max_grad_norm: float = option(1.0, "Maximum gradient norm for clipping.")
+    max_skipped_steps: int = option(
+        20, "Stop training after skipping this many steps because of NaN or infinite gradients."
+    )
+    ema_decay: float = option(
+        0.999, "Decay of the moving average of the weights, which is saved; 0 saves the last weights."
+    )
     mixed_precision: str = option(
         "no",
-        "Decoder, discriminators, encoder of mel features in bfloat16; waveform encoder and rounding to codes never.",
+        "bf16 runs decoder, discriminators and mel encoder in bfloat16, waveform encoder and quantizer in float32.",
         choices=("no", "bf16"),
     )
-    use_cpu: bool = option(False, "Train on the CPU even if there is an accelerator.")
+    use_cpu: bool = option(False, "Train on the CPU even if an accelerator is available.")
 
-    resolutions: list[int] = option(list(RESOLUTIONS), "Window lengths of the spectral losses at the output rate.")
-    mel_weight: float = option(1.0, "Weight of the L1 distance of log mel spectrograms.")
+    resolutions: list[int] = option(
+        list(RESOLUTIONS), "Window lengths of the spectral losses, in samples at the output rate."
+    )
+    mel_weight: float = option(1.0, "Weight of the L1 distance between log mel spectrograms.")
     stft_weight: float = option(0.5, "Weight of the spectral convergence of STFT magnitudes.")
     spread_weight: float = option(
-        0.0, "Weight of what keeps all codes in use; 0.1 for a new model, which soon uses few without."
+        0.0, "Weight of the codebook spread loss; use 0.1 for a new model, which otherwise uses few codes."
     )
     text_weight: float = option(
         0.0,
-        "Weight of reading the text back from the codes (CTC, nats per token); needs `text_tokenizer`, clips with "
-        "texts, and trains on whole clips instead of `segment_frames`.",
+        "Weight of the CTC loss of the text given the codes, in nats per token. Needs `text_tokenizer` and clips with "
+        "texts; trains on whole clips.",
     )
-    text_tokenizer: str | None = option(None, "Tokenizer of that text: Hub name or folder; small vocabularies suit.")
+    text_tokenizer: str | None = option(
+        None, "Tokenizer for the CTC loss: Hub name or folder; small vocabularies work best."
+    )
     text_only_steps: int = option(
         0,
-        "First steps, in which only the encoder of mel features learns, and only to tell the text, without codes and "
-        "sound: many in little time. For new models; published ones begin with an encoder that knows speech.",
+        "Number of initial steps that train only the mel encoder with the CTC loss, without quantization and decoding; "
+        "these steps are fast. For new models; published codecs have a pretrained encoder.",
     )
     listening_weight: float = option(
         0.0,
-        "Weight of the distance between what the codec's own encoder of mel features hears in the sound and in the "
-        "recording; as it was at the start, which must be that of a `model`.",
+        "Weight of the feature loss: distance between output and recording in the hidden states of the codec's own mel "
+        "encoder, frozen at its initial weights. Needs `model`.",
     )
-    log_floor: float = option(1e-4, "Added to mel magnitudes before the logarithm: what is softer hardly counts.")
+    log_floor: float = option(
+        1e-4, "Added to mel magnitudes before the logarithm; softer sounds have little effect on the loss."
+    )
 
-    discriminator_start_step: int | None = option(
-        None, "Step at which discriminators begin to train and to judge; never if not given."
-    )
+    discriminator_start_step: int | None = option(None, "Step at which adversarial training starts (default: never).")
     discriminator_warmup_steps: int = option(
-        100, "Steps from then on in which they train without being listened to yet."
+        100, "Steps that train the discriminators before the codec gets adversarial losses."
     )
     discriminator_periods: list[int] = option([2, 3, 5, 7, 11], "Periods of the multi-period discriminators.")
     discriminator_windows: list[int] = option([512, 1024, 2048], "Window lengths of the STFT discriminators.")
-    discriminator_channels: int = option(16, "Channels of their first layers.")
+    discriminator_channels: int = option(16, "Channels of the first layer of each discriminator.")
     discriminator_segment_frames: int | None = option(
-        None, "They hear a part of this many frames of each segment; the whole segment if not given."
+        None, "Length in frames of the crop that discriminators get (default: the whole segment)."
     )
-    discriminator_learning_rate: float = option(2e-4, "Peak learning rate of their AdamW.")
-    adversarial_loss: str = option("least_squares", "least_squares or hinge.", choices=ADVERSARIAL_LOSSES)
-    adversarial_weight: float = option(0.1, "Weight of their verdict.")
-    feature_matching_weight: float = option(0.2, "Weight of the distance of their hidden layers.")
+    discriminator_learning_rate: float = option(2e-4, "Peak learning rate of the discriminators.")
+    adversarial_loss: str = option(
+        "least_squares", "Type of the adversarial loss: least_squares or hinge.", choices=ADVERSARIAL_LOSSES
+    )
+    adversarial_weight: float = option(0.1, "Weight of the adversarial loss.")
+    feature_matching_weight: float = option(0.2, "Weight of the feature matching loss.")
 
     logging_steps: int = option(50, "Steps between lines of losses.jsonl.")
-    eval_steps: int = option(500, "Steps between evaluations; 0 is never.")
-    eval_clips: int = option(32, "Clips of an evaluation.")
-    eval_audio_clips: int = option(4, "Of those, clips whose sound goes to the trackers.")
+    eval_steps: int = option(500, "Steps between evaluations; 0 disables them.")
+    eval_clips: int = option(32, "Number of clips to evaluate on.")
+    eval_audio_clips: int = option(4, "Number of clips whose audio is logged to the trackers.")
     save_steps: int = option(500, "Steps between checkpoints.")
-    save_total_limit: int = option(2, "Checkpoints to keep.")
-    report_to: list[str] = option([], "Trackers of accelerate: tensorboard, wandb, ...")
+    save_total_limit: int = option(2, "Maximum number of checkpoints to keep.")
+    report_to: list[str] = option([], "Trackers that accelerate supports: tensorboard, wandb, ...")
 
     def __post_init__(self):
         if not self.output_dir:
@@ -198,7 +216,7 @@ class CodecTrainingArguments:
             )
         if self.text_weight < 0 or (self.text_weight > 0) != (self.text_tokenizer is not None):
             raise ValueError(
-                "`text_weight` above 0 and `text_tokenizer` go together, got "
+                "set both or neither of `text_weight` (above 0) and `text_tokenizer`, got "
                 f"{self.text_weight} and {self.text_tokenizer!r}."
             )
         if self.listening_weight < 0:

@@ -1,7 +1,7 @@
-"""Waveforms, features and codes of all clips on disk, made once and memory-mapped.
+"""Memory-mapped disk cache of the waveforms, features and codes of all clips.
 
-Mel features take longer to compute than a training step, and a frozen encoder gives the same codes every time. The
-cache costs 43 kB per second of audio (16-bit samples, half-precision features).
+Mel features take longer to compute than a training step, and the codes of a frozen encoder never change. The cache
+takes 43 kB per second of audio (16-bit samples, half-precision features).
 """
 
 import hashlib
@@ -30,52 +30,53 @@ PROGRESS_EVERY = 500
 
 @dataclass(frozen=True)
 class CachedClip:
-    """Where a clip stands in the cache."""
+    """Position of a clip in the cache."""
 
     id: str
     split: str
     start: int  # frame
     num_frames: int
-    num_samples: int  # at the input rate, without the zeros at the end
+    num_samples: int  # at the input rate, without padding
 
 
 class ClipCache:
     """
-    All clips, one behind the other, on a grid of frames: a clip has `num_samples // hop_length + 1` of them, as many as
-    `XCodec2.encode` gives codes, and zeros at its end.
+    Concatenated clips, each padded with zeros to `num_samples // hop_length + 1` frames, the number of codes that
+    `XCodec2.encode` returns.
 
     Args:
-        folder (`str` or `os.PathLike`): As `build_cache` wrote it.
+        folder (`str` or `os.PathLike`): Folder that `build_cache` wrote.
     """
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        about = json.loads((self.folder / "cache.json").read_text(encoding="utf-8"))
-        self.hop_length, self.output_hop_length = about["hop_length"], about["output_hop_length"]
-        self.clips = [CachedClip(*row) for row in about["clips"]]
+        cache_info = json.loads((self.folder / "cache.json").read_text(encoding="utf-8"))
+        self.hop_length, self.output_hop_length = cache_info["hop_length"], cache_info["output_hop_length"]
+        self.clips = [CachedClip(*row) for row in cache_info["clips"]]
         self.audio = np.memmap(self.folder / "audio.int16", dtype=np.int16, mode="r")
         self.target = self.audio
         if (self.folder / "target.int16").is_file():
             self.target = np.memmap(self.folder / "target.int16", dtype=np.int16, mode="r")
         self.features = np.memmap(self.folder / "features.float16", dtype=np.float16, mode="r")
-        self.features = self.features.reshape(-1, about["num_features"])
+        self.features = self.features.reshape(-1, cache_info["num_features"])
         self.codes: np.ndarray | None = None
 
     def split(self, name: str) -> list[CachedClip]:
         return [clip for clip in self.clips if clip.split == name]
 
     def waveform(self, clip: CachedClip) -> np.ndarray:
-        """float32 (num_samples,) at the input rate, without the zeros at the end."""
+        """Returns the waveform of a clip, float32 (num_samples,) at the input rate, without padding."""
         start = clip.start * self.hop_length
         return _to_float(self.audio[start : start + clip.num_samples])
 
     def segment(self, start: int, num_frames: int) -> dict[str, np.ndarray]:
         """
-        Frames `start` to `start + num_frames` of the whole.
+        Returns frames `start` to `start + num_frames` of the concatenated clips.
 
         Returns:
-            `dict`: "target", float32 at the output rate; with codes loaded "codes", int64, else "audio", float32 at the
-            input rate, and "features", float32 (num_frames, num_features).
+            `dict`: "target", float32 (num_frames * output_hop_length,) at the output rate; with loaded codes also
+            "codes", int64 (num_frames,); otherwise "audio", float32 (num_frames * hop_length,) at the input rate, and
+            "features", float32 (num_frames, num_features).
         """
         end = start + num_frames
         target = self.target[start * self.output_hop_length : end * self.output_hop_length]
@@ -91,7 +92,7 @@ class ClipCache:
 
     def load_codes(self, codec: XCodec2) -> None:
         """
-        Makes `segment` give codes: those of `codec.encode` for every whole clip, computed once for its encoder.
+        Loads codes, so that `segment` returns them. Encodes all clips on the first call for this encoder.
         """
         path = self.folder / f"codes-{encoder_fingerprint(codec)[:16]}.npy"
         if not path.is_file():
@@ -115,7 +116,7 @@ def _to_float(samples: np.ndarray) -> np.ndarray:
 
 
 def encoder_fingerprint(codec: XCodec2) -> str:
-    """Changes when any weight that decides about codes does."""
+    """Returns a hash of all weights that affect the codes."""
     digest = hashlib.sha256()
     for name, tensor in sorted(codec.model.state_dict().items()):
         if not name.startswith("acoustic_decoder."):
@@ -126,10 +127,11 @@ def encoder_fingerprint(codec: XCodec2) -> str:
 
 def clip_features(codec: XCodec2, waveform: np.ndarray) -> np.ndarray:
     """
-    What the semantic encoder gets in `XCodec2.encode`.
+    Computes the input features of the semantic encoder, as `XCodec2.encode` does.
 
     Args:
-        waveform (`np.ndarray`): (num_frames * hop_length,) at the input rate, zeros at the end included.
+        codec (`XCodec2`)
+        waveform (`np.ndarray`): (num_frames * hop_length,) at the input rate, including padding.
 
     Returns:
         `np.ndarray`: float32 (num_frames, num_features).
@@ -141,37 +143,37 @@ def clip_features(codec: XCodec2, waveform: np.ndarray) -> np.ndarray:
 
 def build_cache(folder, recordings: list[Recording], codec: XCodec2, min_frames: int) -> ClipCache:
     """
-    Opens the cache of these recordings, after making it if it is not there. A killed run leaves no half of one.
+    Opens the cache of these recordings and builds it first if necessary. The cache is written atomically.
 
     Args:
-        folder (`str` or `os.PathLike`): Parent of caches; each has a name that depends on recordings and codec.
+        folder (`str` or `os.PathLike`): Parent folder of caches, which are named by a hash of recordings and codec.
         recordings (`list[Recording]`)
-        codec (`XCodec2`): Says rates, features and frames.
-        min_frames (`int`): Clips for training with fewer are left out, with a warning.
+        codec (`XCodec2`): Defines sampling rates, features and frames.
+        min_frames (`int`): Training clips with fewer frames are skipped with a warning.
 
     Raises:
-        ValueError: for a clip that cannot be read, or if none for training is long enough.
+        ValueError: if a clip cannot be read, or no training clip is long enough.
     """
-    about = {
+    cache_info = {
         "version": CACHE_VERSION,
         "recordings": recordings_fingerprint(recordings),
         "sampling_rates": [codec.input_sampling_rate, codec.sampling_rate],
         "num_mel_bins": codec.feature_extractor.num_mel_bins,
         "min_frames": min_frames,
     }
-    place = Path(folder) / fingerprint(about)[:16]
-    if not (place / "cache.json").is_file():
-        aside = place.with_name(f"{place.name}.{os.getpid()}.tmp")
-        if aside.exists():
-            shutil.rmtree(aside)
-        aside.mkdir(parents=True)
+    cache_folder = Path(folder) / fingerprint(cache_info)[:16]
+    if not (cache_folder / "cache.json").is_file():
+        temporary_folder = cache_folder.with_name(f"{cache_folder.name}.{os.getpid()}.tmp")
+        if temporary_folder.exists():
+            shutil.rmtree(temporary_folder)
+        temporary_folder.mkdir(parents=True)
         try:
-            _write_cache(aside, recordings, codec, min_frames)
-            os.replace(aside, place)
+            _write_cache(temporary_folder, recordings, codec, min_frames)
+            os.replace(temporary_folder, cache_folder)
         except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(temporary_folder, ignore_errors=True)
             raise
-    return ClipCache(place)
+    return ClipCache(cache_folder)
 
 
 def _write_cache(folder: Path, recordings: list[Recording], codec: XCodec2, min_frames: int) -> None:
@@ -210,7 +212,7 @@ def _write_cache(folder: Path, recordings: list[Recording], codec: XCodec2, min_
                 logger.info("  %d", number)
     if too_short:
         logger.warning(
-            "%d clips have fewer frames than the shortest of `segment_frames` (%d) and are left out, e.g. %s",
+            "%d clips are skipped because they have fewer frames than the shortest of `segment_frames` (%d), e.g. %s",
             len(too_short),
             min_frames,
             too_short[0],
@@ -221,14 +223,14 @@ def _write_cache(folder: Path, recordings: list[Recording], codec: XCodec2, min_
             f"{min_frames / codec.frame_rate:g} s."
         )
     if num_clipped:
-        logger.warning("%d clips peak beyond 1.0 and are clipped there.", num_clipped)
-    about = {
+        logger.warning("%d clips exceed 1.0 and are clipped.", num_clipped)
+    cache_info = {
         "hop_length": hop_length,
         "output_hop_length": output_hop_length,
         "num_features": num_features,
         "clips": clips,
     }
-    (folder / "cache.json").write_text(json.dumps(about), encoding="utf-8")
+    (folder / "cache.json").write_text(json.dumps(cache_info), encoding="utf-8")
 
 
 def _to_int16(waveform: np.ndarray) -> np.ndarray:

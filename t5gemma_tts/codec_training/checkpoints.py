@@ -1,4 +1,4 @@
-"""Checkpoints of codec training: everything that an exact continuation needs, there whole or not at all."""
+"""Checkpoints of codec training: written atomically, with all state that an exact resume needs."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 PREFIX = "checkpoint-"
 UNFINISHED = "_unfinished-checkpoint"
-# what may be other than it was when a run goes on
+# options that may change when a run is resumed
 CHANGEABLE = {
     "output_dir",
     "resume",
@@ -33,51 +33,55 @@ CHANGEABLE = {
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Those in `folder`, the latest last."""
+    """Returns the checkpoints in `folder`, the latest last."""
     found = [path for path in folder.glob(f"{PREFIX}*") if path.name[len(PREFIX) :].isdigit()]
     return sorted(found, key=lambda path: int(path.name[len(PREFIX) :]))
 
 
 def save_checkpoint(accelerator, folder: Path, state: dict, modules: dict, optimizers: dict, keep: int) -> None:
     """
-    Writes `checkpoint-<step>`: beside, then renamed.
+    Writes `checkpoint-<step>` atomically: to a temporary folder, which is then renamed.
 
     Args:
         accelerator (`Accelerator`)
-        folder (`Path`): Where checkpoints are.
-        state (`dict`): For JSON; has "step", "num_processes" and "settings".
-        modules (`dict[str, nn.Module]`): Weights are written as safetensors under these names.
+        folder (`Path`): Parent folder of the checkpoints.
+        state (`dict`): Saved as JSON; has "step", "num_processes" and "settings".
+        modules (`dict[str, nn.Module]`): Saved as safetensors under these names.
         optimizers (`dict[str, Optimizer]`)
-        keep (`int`): Older checkpoints are removed.
+        keep (`int`): Number of checkpoints to keep; older ones are removed.
 
     Raises:
-        OSError: if it cannot be written; those before are as they were.
+        OSError: if it cannot be written; earlier checkpoints are unchanged.
     """
     with explain_unwritten(folder, f"{PREFIX}{state['step']}", folder / UNFINISHED):
         _save(accelerator, folder, state, modules, optimizers, keep)
 
 
 def _save(accelerator, folder: Path, state: dict, modules: dict, optimizers: dict, keep: int) -> None:
-    aside, place = folder / UNFINISHED, folder / f"{PREFIX}{state['step']}"
+    temporary, target = folder / UNFINISHED, folder / f"{PREFIX}{state['step']}"
     if accelerator.is_main_process:
-        if aside.exists():
-            shutil.rmtree(aside)
-        aside.mkdir(parents=True)
+        if temporary.exists():
+            shutil.rmtree(temporary)
+        temporary.mkdir(parents=True)
     accelerator.wait_for_everyone()
-    torch.save(_random_state(), aside / f"random-{accelerator.process_index}.pt")
+    torch.save(_random_state(), temporary / f"random-{accelerator.process_index}.pt")
     if accelerator.is_main_process:
         for name, module in modules.items():
-            save_file({key: t.contiguous() for key, t in module.state_dict().items()}, aside / f"{name}.safetensors")
-        torch.save({name: optimizer.state_dict() for name, optimizer in optimizers.items()}, aside / "optimizers.pt")
-        (aside / "state.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
+            save_file(
+                {key: t.contiguous() for key, t in module.state_dict().items()}, temporary / f"{name}.safetensors"
+            )
+        torch.save(
+            {name: optimizer.state_dict() for name, optimizer in optimizers.items()}, temporary / "optimizers.pt"
+        )
+        (temporary / "state.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        for path in aside.iterdir():
+        for path in temporary.iterdir():
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
-        if place.exists():
-            shutil.rmtree(place)
-        os.replace(aside, place)
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(temporary, target)
         for old in checkpoints(folder)[:-keep]:
             shutil.rmtree(old)
     accelerator.wait_for_everyone()
@@ -85,26 +89,26 @@ def _save(accelerator, folder: Path, state: dict, modules: dict, optimizers: dic
 
 def load_checkpoint(accelerator, path: Path, settings: dict, modules: dict, optimizers: dict) -> dict:
     """
-    Loads what `save_checkpoint` wrote.
+    Loads a checkpoint that `save_checkpoint` wrote.
 
     Args:
-        accelerator, modules, optimizers: As for `save_checkpoint`.
-        path (`Path`): The checkpoint.
-        settings (`dict`): Options of this run, compared with "settings" of the state.
+        accelerator, modules, optimizers: As for `save_checkpoint`; loaded in place.
+        path (`Path`): Folder of the checkpoint.
+        settings (`dict`): Options of this run, compared with "settings" of the saved state.
 
     Returns:
-        `dict`: the state.
+        `dict`: the saved state.
 
     Raises:
-        ValueError: if it is damaged, or the run had another number of processes, or other options.
+        ValueError: if the checkpoint is damaged, or its run had another number of processes or other options.
     """
     with explain_damage(path):
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
     check_settings(state["settings"], settings, path)
     if state["num_processes"] != accelerator.num_processes:
         raise ValueError(
-            f"{str(path)!r} is of a run with {state['num_processes']} processes, this one has "
-            f"{accelerator.num_processes}: batches would be others."
+            f"{str(path)!r} is from a run with {state['num_processes']} processes, but this run has "
+            f"{accelerator.num_processes}, which would change the batches."
         )
     with explain_damage(path):
         for name, module in modules.items():
@@ -118,8 +122,10 @@ def load_checkpoint(accelerator, path: Path, settings: dict, modules: dict, opti
 
 def check_settings(before: dict, now: dict, path: Path) -> None:
     """
+    Compares the options of an interrupted run with the current ones.
+
     Raises:
-        ValueError: if options that decide about weights are not those of the interrupted run; names them.
+        ValueError: if options that affect the weights differ; the message lists them.
     """
     changed = [
         f"{name}: {json.dumps(before.get(name))} before, {json.dumps(now.get(name))} now"
@@ -127,7 +133,9 @@ def check_settings(before: dict, now: dict, path: Path) -> None:
         if name not in CHANGEABLE and before.get(name) != now.get(name)
     ]
     if changed:
-        raise ValueError(f"{str(path)!r} is of a run with other options ({'; '.join(changed)}): repeat them to go on.")
+        raise ValueError(
+            f"{str(path)!r} is from a run with other options ({'; '.join(changed)}): use the same options to resume."
+        )
 
 
 def _random_state() -> dict:

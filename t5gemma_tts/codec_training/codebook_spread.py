@@ -1,7 +1,7 @@
-"""A loss that spreads latents evenly over the codebook, so that all entries stay in use.
+"""A loss that spreads latents evenly over the codebook, so that all codes stay in use.
 
-Nothing else stops a new encoder from driving every dimension to its two outer levels, or two dimensions to the same
-meaning: most codes are then never used, and saturated dimensions get no gradient.
+Without it, a new encoder can saturate dimensions at their two outer levels or make dimensions redundant: most codes
+are then never used, and saturated dimensions get no gradient.
 """
 
 from statistics import NormalDist
@@ -16,8 +16,12 @@ GRID_LIMIT, GRID_POINTS = 6.0, 12001
 
 def even_normal(quantizer: Xcodec2Quantizer) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    Mean and deviation, of shape (num_dimensions,), of the normal distributions whose outermost levels are as frequent
-    as evenly used ones; measured on the quantizer itself, which bounds its input twice.
+    Computes the normal distribution per dimension for which each outer level has probability 1 / num_levels.
+
+    The level boundaries are measured on the quantizer, which bounds its input twice.
+
+    Returns:
+        `(mean, deviation)`: float32 of shape (num_dimensions,).
 
     Raises:
         ValueError: if a dimension cannot reach all its levels.
@@ -44,8 +48,8 @@ def even_normal(quantizer: Xcodec2Quantizer) -> tuple[torch.Tensor, torch.Tensor
 
 class CodebookSpreadLoss(nn.Module):
     """
-    How far the quantizer's input is from independent dimensions of those means and deviations: the mean square of what
-    each mean, and each entry of the covariance, is off, in units of deviations.
+    Distance of the quantizer input from independent normal distributions with the moments of [`even_normal`]: mean
+    squared error of the means, plus that of the covariance matrix, of inputs normalized by these moments.
 
     Args:
         quantizer (`Xcodec2Quantizer`)
@@ -57,7 +61,7 @@ class CodebookSpreadLoss(nn.Module):
         self.mean, self.deviation = nn.Buffer(mean, persistent=False), nn.Buffer(deviation, persistent=False)
 
     def forward(self, projected: torch.Tensor) -> torch.Tensor:
-        """(batch_size, num_frames, num_dimensions), before bounds and rounding -> scalar."""
+        """Input before bounding and rounding, (batch_size, num_frames, num_dimensions) -> scalar."""
         values = (projected.float().flatten(0, 1) - self.mean) / self.deviation
         mean = values.mean(0)
         centred = values - mean

@@ -6,7 +6,7 @@ import torch
 
 
 def perplexity(counts: Counter) -> float:
-    """exp of the entropy of a distribution of codes: how many equally frequent ones would be as varied."""
+    """Returns exp(entropy) of the code distribution: the effective number of codes in use."""
     shares = torch.tensor(list(counts.values()), dtype=torch.float64)
     shares /= shares.sum()
     return float(torch.exp(-(shares * shares.log()).sum()))

@@ -1,4 +1,4 @@
-"""The clips that a codec is trained and validated on."""
+"""Lists the clips for training and validation of a codec."""
 
 from collections import Counter
 
@@ -10,11 +10,11 @@ from .arguments import CodecDataArguments
 
 def list_recordings(arguments: CodecDataArguments) -> list[Recording]:
     """
-    All clips for training and validation. Rows of `data` with another split than those two are left out.
+    Lists all clips for training and validation. Rows of `data` with other splits are ignored.
 
     Raises:
-        FileNotFoundError, ValueError: as `open_recordings`; if no clip is for training; if `validation_count` is given
-            although the data have a validation split.
+        FileNotFoundError, ValueError: as `open_recordings`; if there are no training clips; if `validation_count` is
+            set although the data have a validation split.
     """
     recordings = []
     for name in arguments.data:
@@ -24,7 +24,7 @@ def list_recordings(arguments: CodecDataArguments) -> list[Recording]:
         recordings += [Recording(source, index, row_id, VALIDATION) for index, row_id in enumerate(source.ids)]
     if arguments.validation_count:
         if any(recording.split == VALIDATION for recording in recordings):
-            raise ValueError("`validation_count` cannot be used with data that have rows for validation already.")
+            raise ValueError("`validation_count` cannot be used with data that already have validation rows.")
         splits = split_by_id([recording.id for recording in recordings], 0.0, arguments.validation_count)
         recordings = [
             Recording(recording.source, recording.index, recording.id, split)
@@ -47,13 +47,13 @@ def _rows_of(source, validation_split: str) -> list[Recording]:
 
 
 def _first_of_speakers(recordings: list[Recording], count: int) -> list[Recording]:
-    """Drops clips for training after the first `count` of each speaker."""
+    """Keeps at most the first `count` training clips of each speaker."""
     seen, kept = Counter(), []
     for recording in recordings:
         if recording.split == TRAIN:
             try:
                 speaker = recording.row().speaker
-            except BadRow:  # said when its audio is read
+            except BadRow:  # `read_audio` reports the error
                 speaker = ""
             seen[speaker] += 1
             if seen[speaker] > count:

@@ -1,7 +1,8 @@
-"""Discriminators: networks that learn to tell the codec's audio from recordings, and what the codec learns from them.
+"""Multi-period and multi-resolution STFT discriminators, and their losses.
 
-Two kinds, several of each: one folds the waveform into rows of a period (pitch and its harmonics), one looks at real
-and imaginary parts of an STFT (noise, onsets, phase). Small channel counts keep them affordable on a CPU.
+The period discriminators (Kong et al., 2020, "HiFi-GAN") fold the waveform by a period and detect errors of pitch and
+harmonics; the STFT discriminators take real and imaginary parts and detect errors of noise, onsets and phase. Few
+channels keep them fast on a CPU.
 """
 
 import torch
@@ -18,7 +19,7 @@ def convolution(*args, **kwargs) -> nn.Module:
 
 
 class ConvolutionStack(nn.Module):
-    """2-d convolutions with leaky ReLU, and one that gives a score per place."""
+    """2-d convolutions with leaky ReLU, and a final convolution that gives a score per position."""
 
     def __init__(self, layers: list[nn.Module], width: int):
         super().__init__()
@@ -34,15 +35,15 @@ class ConvolutionStack(nn.Module):
 
 
 class PeriodDiscriminator(ConvolutionStack):
-    """Sees every `period`-th sample side by side; convolutions run along time only."""
+    """Folds the waveform into rows of `period` samples; convolutions run along time only."""
 
     def __init__(self, period: int, channels: int):
         widths = [channels * factor for factor in (1, 2, 4, 8)]
-        layers, before = [], 1
+        layers, in_channels = [], 1
         for width in widths:
-            layers.append(convolution(before, width, (5, 1), stride=(3, 1), padding=(2, 0)))
-            before = width
-        super().__init__(layers, before)
+            layers.append(convolution(in_channels, width, (5, 1), stride=(3, 1), padding=(2, 0)))
+            in_channels = width
+        super().__init__(layers, in_channels)
         self.period = period
 
     def forward(self, audio: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -52,14 +53,14 @@ class PeriodDiscriminator(ConvolutionStack):
 
 
 class SpectrumDiscriminator(ConvolutionStack):
-    """Sees the complex STFT with a window of `window_length` samples; strides run along frequency."""
+    """Convolves the complex STFT with a window of `window_length` samples; strides run along frequency."""
 
     def __init__(self, window_length: int, channels: int):
-        layers, before = [], 2
+        layers, in_channels = [], 2
         for factor in (1, 2, 4, 8):
-            layers.append(convolution(before, channels * factor, (5, 3), stride=(3, 1), padding=(2, 1)))
-            before = channels * factor
-        super().__init__(layers, before)
+            layers.append(convolution(in_channels, channels * factor, (5, 3), stride=(3, 1), padding=(2, 1)))
+            in_channels = channels * factor
+        super().__init__(layers, in_channels)
         self.window_length = window_length
         self.window = nn.Buffer(torch.hann_window(window_length), persistent=False)
 
@@ -78,12 +79,12 @@ class SpectrumDiscriminator(ConvolutionStack):
 
 class Discriminators(nn.ModuleList):
     """
-    All of them.
+    All period and STFT discriminators.
 
     Args:
-        periods (`list[int]`): Of the period discriminators, in samples.
-        windows (`list[int]`): Of the STFT discriminators, in samples.
-        channels (`int`): Of the first layers.
+        periods (`list[int]`): Periods in samples, one discriminator each.
+        windows (`list[int]`): STFT window lengths in samples, one discriminator each.
+        channels (`int`): Channels of the first layers.
     """
 
     def __init__(self, periods: list[int], windows: list[int], channels: int):
@@ -95,37 +96,43 @@ class Discriminators(nn.ModuleList):
         )
 
     def forward(self, audio: torch.Tensor) -> tuple[list[torch.Tensor], list[list[torch.Tensor]]]:
-        """(batch_size, num_samples) -> scores and hidden states of each."""
+        """(batch_size, num_samples) -> scores and hidden states of each discriminator."""
         scores, features = zip(*(discriminator(audio) for discriminator in self), strict=True)
         return list(scores), list(features)
 
 
-def discriminator_loss(real: list[torch.Tensor], made: list[torch.Tensor], kind: str) -> torch.Tensor:
-    """What discriminators minimise, from their scores of recordings and of the codec's audio; a mean over them."""
+def discriminator_loss(real: list[torch.Tensor], generated: list[torch.Tensor], kind: str) -> torch.Tensor:
+    """
+    Loss of the discriminators, averaged over them.
+
+    Args:
+        real, generated (`list[torch.Tensor]`): Scores of recordings and of the codec's audio, one per discriminator.
+        kind (`str`): "hinge" or "least_squares" (Mao et al., 2017).
+    """
     losses = []
-    for yes, no in zip(real, made, strict=True):
-        yes, no = yes.float(), no.float()
+    for real_scores, generated_scores in zip(real, generated, strict=True):
+        real_scores, generated_scores = real_scores.float(), generated_scores.float()
         if kind == "hinge":
-            losses.append(F.relu(1 - yes).mean() + F.relu(1 + no).mean())
+            losses.append(F.relu(1 - real_scores).mean() + F.relu(1 + generated_scores).mean())
         else:
-            losses.append((1 - yes).square().mean() + no.square().mean())
+            losses.append((1 - real_scores).square().mean() + generated_scores.square().mean())
     return torch.stack(losses).mean()
 
 
-def adversarial_loss(made: list[torch.Tensor], kind: str) -> torch.Tensor:
-    """What the codec minimises, from the scores of its audio; a mean over discriminators."""
+def adversarial_loss(generated: list[torch.Tensor], kind: str) -> torch.Tensor:
+    """Adversarial loss of the codec from the scores of its audio, averaged over discriminators."""
     if kind == "hinge":
-        return torch.stack([-scores.float().mean() for scores in made]).mean()
-    return torch.stack([(1 - scores.float()).square().mean() for scores in made]).mean()
+        return torch.stack([-scores.float().mean() for scores in generated]).mean()
+    return torch.stack([(1 - scores.float()).square().mean() for scores in generated]).mean()
 
 
-def feature_matching_loss(real: list[list[torch.Tensor]], made: list[list[torch.Tensor]]) -> torch.Tensor:
-    """L1 distance of hidden states as a share of the recording's own size, a mean over all layers."""
+def feature_matching_loss(real: list[list[torch.Tensor]], generated: list[list[torch.Tensor]]) -> torch.Tensor:
+    """L1 distance of hidden states relative to the mean magnitude of the recording's, averaged over layers."""
     distances = []
-    for ours, theirs in zip(made, real, strict=True):
-        for one, other in zip(ours, theirs, strict=True):
-            other = other.detach().float()
-            distances.append((one.float() - other).abs().mean() / other.abs().mean().clamp(min=1e-6))
+    for generated_layers, real_layers in zip(generated, real, strict=True):
+        for output, target in zip(generated_layers, real_layers, strict=True):
+            target = target.detach().float()
+            distances.append((output.float() - target).abs().mean() / target.abs().mean().clamp(min=1e-6))
     return torch.stack(distances).mean()
 
 

@@ -1,4 +1,4 @@
-"""Exponential moving average of weights, which is what a run saves."""
+"""Exponential moving average of the weights; training saves the averaged weights."""
 
 import copy
 
@@ -8,8 +8,8 @@ from torch import nn
 
 class AveragedModel:
     """
-    A copy of a model whose trained weights follow `average = decay * average + (1 - decay) * weights`. Early on the
-    decay is smaller, (1 + updates) / (10 + updates), so that the first weights are soon forgotten.
+    A copy of a model whose trainable weights are updated by `average = decay * average + (1 - decay) * weights`. The
+    decay is at most (1 + updates) / (10 + updates), so that the initial weights have little influence.
 
     Args:
         model (`nn.Module`)
@@ -25,7 +25,7 @@ class AveragedModel:
 
     @torch.no_grad()
     def update(self, num_updates: int) -> None:
-        """Takes in the present weights; `num_updates` counts those before."""
+        """Updates the averages with the current weights; `num_updates` is the number of previous updates."""
         decay = min(self.decay, (1 + num_updates) / (10 + num_updates))
         torch._foreach_lerp_(self.averages, self.sources, 1 - decay)
 

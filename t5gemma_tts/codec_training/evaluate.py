@@ -1,4 +1,4 @@
-"""What a codec does to speech it was not trained on: re-synthesis, measured and read back beside the recordings."""
+"""Evaluates a codec: encodes and decodes held-out speech and compares the output with the recordings."""
 
 import time
 from collections import Counter
@@ -25,22 +25,22 @@ def evaluate_codec(
     audio_folder: Path | None = None,
 ) -> tuple[dict, list[dict]]:
     """
-    Encodes and decodes recordings.
+    Encodes and decodes recordings, and computes metrics of the output and of the recordings.
 
     Args:
         codec (`XCodec2`)
         recordings (iterable of `Recording`)
-        recognise (callable, *optional*): As `load_recogniser` makes.
-        rate (callable, *optional*): As `load_dnsmos` makes.
-        language (`str`, *optional*, defaults to `"en"`): Of the texts.
-        audio_folder (`Path`, *optional*): Where recordings and re-synthesis are written, as WAV files.
+        recognise (callable, *optional*): Return value of `load_recogniser`; needed for word error rates.
+        rate (callable, *optional*): Return value of `load_dnsmos`; needed for DNSMOS ratings.
+        language (`str`, *optional*, defaults to `"en"`): Language of the texts.
+        audio_folder (`Path`, *optional*): Folder for recordings and decoded audio as WAV files.
 
     Returns:
-        `(summary, clips)`: figures over all clips, and a `dict` for each. "mel" and "stft" are as in training; word
-        error rates and ratings stand beside those of the recordings.
+        `(summary, clips)`: metrics over all clips, and a `dict` per clip. "mel" and "stft" are the losses of training;
+        names that end in "_recording" are metrics of the recordings.
 
     Raises:
-        ValueError: for a recording that cannot be read, or has no text to compare with.
+        ValueError: if a recording cannot be read, or has no text although `recognise` is given.
     """
     loss = SpectralLoss(codec.sampling_rate)
     clips, counts, seconds, encoding, decoding = [], Counter(), 0.0, 0.0, 0.0
@@ -96,10 +96,10 @@ def evaluate_codec(
 
 
 def word_error_rates(clips: list[dict], language: str) -> dict[str, float]:
-    """Word error rates of the recordings and of the codec, over all words of all clips."""
-    truth = [clip["text"] for clip in clips]
+    """Returns the word error rates of the recordings and of the codec, over all words of all clips."""
+    texts = [clip["text"] for clip in clips]
     return {
-        f"wer_{name}": word_error_rate(truth, [clip[f"heard_{name}"] for clip in clips], language)
+        f"wer_{name}": word_error_rate(texts, [clip[f"heard_{name}"] for clip in clips], language)
         for name in ("recording", "codec")
     }
 

@@ -1,9 +1,9 @@
-"""Feature loss: distance between two waveforms in the features of the codec's mel encoder.
+"""Feature loss: distance between two waveforms in the hidden states of the codec's mel encoder.
 
-Spectral distances leave a decoder between two vowels where codes are not sure, which is neither. A frozen encoder that
-has learnt to tell words apart (`text_weight`) pulls it to the side of the recording. XCodec (Ye et al., 2024)
-trains with a like distance of a speech model's features. Gradients reach the waveform through the features, which
-are those of transformers' `SeamlessM4TFeatureExtractor`.
+With spectral losses alone, a decoder averages over the possible sounds of ambiguous codes, such as two vowels. The
+features of a frozen encoder that was trained to distinguish words (`text_weight`) penalize this. XCodec (Ye et al.,
+2024) uses a similar loss with the features of a speech model. The mel features are a differentiable version of
+transformers' `SeamlessM4TFeatureExtractor`.
 """
 
 import copy
@@ -16,21 +16,21 @@ from torch import nn
 from ..model.xcodec2 import XCodec2
 
 
-WINDOW, HOP, FFT_LENGTH = 400, 160, 512  # samples at 16 kHz, as Kaldi takes them
+WINDOW, HOP, FFT_LENGTH = 400, 160, 512  # samples at 16 kHz, as in Kaldi
 PREEMPHASIS = 0.97
 FULL_SCALE = 32768
 SMALLEST_POWER = 1.192092955078125e-07
-HEARD_POWER = 1e5  # of a mel band, about that of noise 60 dB below full scale: what is softer hardly counts
-STRIDE = 2  # mel frames in a code's frame
+MEL_POWER_FLOOR = 1e5  # about the mel band power of noise at -60 dBFS; reduces the effect of softer sounds
+STRIDE = 2  # mel frames per code
 
 
 class MelFeatures(nn.Module):
     """
-    The features that `XCodec2.encode` gives its semantic encoder, with gradients.
+    Differentiable version of the input features of the semantic encoder in `XCodec2.encode`.
 
     Args:
         codec (`XCodec2`)
-        floor (`float`, *optional*, defaults to 0.0): Added to the power of every mel band.
+        floor (`float`, *optional*, defaults to 0.0): Added to the power of each mel band.
     """
 
     def __init__(self, codec: XCodec2, floor: float = 0.0):
@@ -58,21 +58,23 @@ class MelFeatures(nn.Module):
 
 class FeatureLoss(nn.Module):
     """
+    Distance between output and recording in the hidden states of a frozen copy of the semantic encoder.
+
     Args:
-        codec (`XCodec2`): Its semantic encoder is copied as it is.
+        codec (`XCodec2`): Its semantic encoder is copied with its current weights.
 
     Raises:
-        ValueError: if it decodes to another rate than it hears.
+        ValueError: if the output rate of the codec differs from its input rate.
     """
 
     def __init__(self, codec: XCodec2):
         super().__init__()
         if codec.sampling_rate != codec.input_sampling_rate:
             raise ValueError(
-                f"`listening_weight` needs a codec that decodes to {codec.input_sampling_rate} Hz, the rate it hears, "
-                f"got one of {codec.sampling_rate} Hz."
+                f"`listening_weight` needs a codec that decodes to its input rate, {codec.input_sampling_rate} Hz, but "
+                f"this codec decodes to {codec.sampling_rate} Hz."
             )
-        self.features = MelFeatures(codec, HEARD_POWER)
+        self.features = MelFeatures(codec, MEL_POWER_FLOOR)
         self.encoder = copy.deepcopy(codec.model.semantic_encoder).eval().requires_grad_(False)
 
     def forward(self, audio: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -81,15 +83,15 @@ class FeatureLoss(nn.Module):
             audio, target (`torch.Tensor`): (batch_size, num_frames * hop_length).
 
         Returns:
-            `torch.Tensor`: scalar, the mean over layers of the squared distance of their outputs as a share of the
-            target's variance; the target gets no gradient.
+            `torch.Tensor`: scalar, the mean squared error per layer relative to the variance of the target, averaged
+            over layers. The target gets no gradient.
         """
         with torch.no_grad():
-            wanted = self.encoder(self.features(target), output_hidden_states=True).hidden_states
-        heard = self.encoder(self.features(audio), output_hidden_states=True).hidden_states
+            target_states = self.encoder(self.features(target), output_hidden_states=True).hidden_states
+        audio_states = self.encoder(self.features(audio), output_hidden_states=True).hidden_states
         distances = [
-            F.mse_loss(one.float(), other.float()) / other.float().var()
-            for one, other in zip(heard, wanted, strict=True)
+            F.mse_loss(output.float(), reference.float()) / reference.float().var()
+            for output, reference in zip(audio_states, target_states, strict=True)
         ]
         return torch.stack(distances).mean()
 

@@ -1,7 +1,7 @@
 """Spectral losses: log mel spectrograms and STFT magnitudes at several window lengths.
 
-The logarithm is taken of `mel + floor`, not of a clamped value: a model that starts out silent still has a gradient.
-Phases are not compared, so that the decoder may choose its own.
+The loss uses log(mel + floor) instead of a clamped logarithm, so that a model with silent output still gets gradients.
+It ignores phase, which the decoder may choose freely.
 """
 
 import numpy as np
@@ -11,16 +11,17 @@ from transformers.audio_utils import mel_filter_bank
 
 
 RESOLUTIONS = (256, 512, 1024, 2048)
-MEL_BANDS = {256: 20, 512: 40}  # narrow windows cannot tell more bands apart
+MEL_BANDS = {256: 20, 512: 40}  # short windows cannot resolve more bands
 MAX_MEL_BANDS = 80
-SMALLEST_POWER = 1e-14  # the square root has no gradient at 0
+SMALLEST_POWER = 1e-14  # the gradient of sqrt is infinite at 0
 
 
 def mel_filters(window_length: int, num_bands: int, sampling_rate: int) -> torch.Tensor:
     """
+    Mel filter bank with Slaney's scale and normalization, from 0 Hz to half the sampling rate.
+
     Returns:
-        `torch.Tensor`: float32 of shape (num_bands, window_length // 2 + 1), bands of equal area from 0 Hz to half the
-            sampling rate on Slaney's scale.
+        `torch.Tensor`: float32 of shape (num_bands, window_length // 2 + 1).
     """
     filters = mel_filter_bank(
         num_frequency_bins=window_length // 2 + 1,
@@ -36,7 +37,7 @@ def mel_filters(window_length: int, num_bands: int, sampling_rate: int) -> torch
 
 class MelSpectrogram(nn.Module):
     """
-    Magnitudes of an STFT with a Hann window and a hop of a quarter of it, and what mel filters make of them.
+    STFT magnitudes with a Hann window and a hop of a quarter window, and the log mel spectrogram.
 
     Args:
         window_length (`int`): Samples.
@@ -63,8 +64,8 @@ class MelSpectrogram(nn.Module):
 
 class SpectralLoss(nn.Module):
     """
-    The mean over several window lengths of two distances: L1 of log mel spectrograms, and spectral convergence, the
-    norm of the difference of magnitudes as a share of the target's norm, per clip.
+    L1 distance of log mel spectrograms, and spectral convergence (Arik et al., 2018): the norm of the difference of
+    magnitudes relative to the norm of the target, per clip. Both are averaged over several window lengths.
 
     Args:
         sampling_rate (`int`): Hz.
@@ -92,7 +93,7 @@ class SpectralLoss(nn.Module):
             log_mel, magnitudes = spectrogram(audio)
             with torch.no_grad():
                 target_log_mel, target_magnitudes = spectrogram(target)
-                norms = target_magnitudes.flatten(1).norm(dim=1).clamp(min=1e-3)  # silence is no division by 0
+                norms = target_magnitudes.flatten(1).norm(dim=1).clamp(min=1e-3)  # avoids division by 0 for silence
             mel.append((log_mel - target_log_mel).abs().mean())
             stft.append(((magnitudes - target_magnitudes).flatten(1).norm(dim=1) / norms).mean())
         return {"mel": torch.stack(mel).mean(), "stft": torch.stack(stft).mean()}

@@ -1,8 +1,8 @@
-"""The codec as training sees it: a new model whose weights can learn, and a forward pass with gradients everywhere.
+"""The trainable codec: initialization of new models, and a forward pass with gradients through all parts.
 
-`Xcodec2Model.encode` runs its semantic encoder without gradients, and transformers' initialisation (all weights of
-deviation 0.02) starts with every phase near 0: frames are impulses where the window is 0, the output is silence, and
-nothing moves. Both are put right here; parameters and architecture are those of the library.
+`Xcodec2Model.encode` runs its semantic encoder without gradients, and transformers' initialization (standard deviation
+0.02) starts with all phases near 0: the energy of each frame is where the window is 0, so the output is silent and the
+model does not learn. This module fixes both; architecture and parameters are those of transformers.
 """
 
 import math
@@ -21,7 +21,7 @@ INITIAL_LOG_MAGNITUDE = -1.0
 
 
 def new_config(arguments: CodecModelArguments) -> Xcodec2Config:
-    """The configuration of a new model: given sizes, and those of the published codec for the others; no dropout."""
+    """Returns the config of a new model without dropout; sizes default to those of the published codec."""
     sizes = {
         name: getattr(arguments, name)
         for name in (
@@ -42,7 +42,7 @@ def new_config(arguments: CodecModelArguments) -> Xcodec2Config:
         "num_attention_heads": arguments.semantic_num_attention_heads,
         "conv_depthwise_kernel_size": arguments.semantic_conv_kernel_size,
     }
-    # a small model trained from nothing needs all it has, and its mel features unmasked
+    # small models trained from scratch underfit: no dropout and no SpecAugment
     off = ("hidden_dropout", "attention_dropout", "feat_proj_dropout", "activation_dropout", "layerdrop")
     semantic = Wav2Vec2BertConfig(
         **{name: value for name, value in semantic_sizes.items() if value is not None},
@@ -73,7 +73,7 @@ def new_config(arguments: CodecModelArguments) -> Xcodec2Config:
 
 @torch.no_grad()
 def initialize(model: Xcodec2Model) -> None:
-    """Draws weights from the global generator: PyTorch's own for layers, random phases and soft frames in the head."""
+    """Initializes layers with PyTorch's defaults, and the output head with random phases and low magnitudes."""
     for module in model.modules():
         if isinstance(module, (nn.Linear, nn.Conv1d, nn.ConvTranspose1d)):
             module.reset_parameters()
@@ -84,29 +84,29 @@ def initialize(model: Xcodec2Model) -> None:
 
 def load_codec_to_train(arguments: CodecModelArguments) -> XCodec2:
     """
-    The codec that training starts with, in float32 on the CPU.
+    Loads or creates the codec to train, in float32 on the CPU.
 
     Raises:
-        OSError, ValueError: as `XCodec2.from_pretrained`; for sizes that do not fit together.
+        OSError, ValueError: as `XCodec2.from_pretrained`; if sizes are inconsistent.
     """
     if arguments.model is not None:
         return XCodec2.from_pretrained(arguments.model)
     model = Xcodec2Model(new_config(arguments))
     initialize(model)
-    even_normal(model.quantizer)  # refuses levels that cannot be reached
+    even_normal(model.quantizer)  # raises an error for unreachable levels
     return XCodec2(model)
 
 
 class CodecForTraining(nn.Module):
     """
-    An `Xcodec2Model` from audio to audio with gradients through all of it, the rounding of codes included (straight
-    through), or from codes to audio with gradients in the decoder alone.
+    Wraps an `Xcodec2Model`: audio to audio with gradients through all parts, including quantization (straight-through
+    estimator), or codes to audio with gradients in the decoder only.
 
     Args:
         model (`Xcodec2Model`)
-        freeze_encoder (`bool`, *optional*, defaults to `False`): Only `acoustic_decoder` gets gradients.
-        freeze_waveform_encoder (`bool`, *optional*, defaults to `False`): `acoustic_encoder` gets none.
-        freeze_decoder (`bool`, *optional*, defaults to `False`): `acoustic_decoder` and the latents of codes get none.
+        freeze_encoder (`bool`, *optional*, defaults to `False`): Train only `acoustic_decoder`.
+        freeze_waveform_encoder (`bool`, *optional*, defaults to `False`): Freeze `acoustic_encoder`.
+        freeze_decoder (`bool`, *optional*, defaults to `False`): Freeze `acoustic_decoder` and the codebook.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class CodecForTraining(nn.Module):
             model.quantizer.project_out.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "CodecForTraining":
-        """Of the decoder only: encoders run without dropout and masks, as when they are used."""
+        """Sets the mode of the decoder; encoders stay in eval mode, without dropout and masking."""
         super().train(mode)
         for part in (self.model.semantic_encoder, self.model.semantic_adapter, self.model.acoustic_encoder):
             part.eval()
@@ -136,11 +136,11 @@ class CodecForTraining(nn.Module):
         """
         Args:
             audio (`torch.Tensor`): (batch_size, num_frames * hop_length), at the input rate.
-            semantic (`torch.Tensor`): (batch_size, width, num_frames), as `semantic` makes it of the same audio.
+            semantic (`torch.Tensor`): (batch_size, width, num_frames), output of `semantic` for the same audio.
 
         Returns:
-            `(latents, codes, projected)`: floats (batch_size, num_frames, quantization_dim); ids (batch_size,
-            num_frames); and what was rounded, floats (batch_size, num_frames, number of levels), before it is bounded.
+            `(latents, codes, projected)`: quantized latents, float (batch_size, num_frames, quantization_dim); codes,
+            (batch_size, num_frames); quantizer input before bounding, float (batch_size, num_frames, num_dimensions).
         """
         model = self.model
         acoustic = encode_waveform(model.acoustic_encoder, audio[:, None])
@@ -148,9 +148,9 @@ class CodecForTraining(nn.Module):
         latents, codes = model.quantizer(hidden_states)
         return latents, codes[..., 0], model.quantizer.project_in(hidden_states)
 
-    def hear(self, features: torch.Tensor) -> torch.Tensor:
+    def semantic_latents(self, features: torch.Tensor) -> torch.Tensor:
         """
-        What the encoder of mel features makes of them, where latents will be: without the waveform, and not rounded.
+        Latents from the mel encoder alone, without waveform encoder and quantization.
 
         Args:
             features (`torch.Tensor`): as in `semantic`.
@@ -161,11 +161,11 @@ class CodecForTraining(nn.Module):
         model = self.model
         semantic = self.semantic(features)
         width = model.fc_encoder.in_features - semantic.shape[1]
-        nothing = semantic.new_zeros(len(semantic), width, semantic.shape[2])
-        return model.fc_encoder(torch.cat([semantic, nothing], dim=1).transpose(1, 2))
+        zeros = semantic.new_zeros(len(semantic), width, semantic.shape[2])
+        return model.fc_encoder(torch.cat([semantic, zeros], dim=1).transpose(1, 2))
 
     def semantic(self, features: torch.Tensor) -> torch.Tensor:
-        """Of features as `XCodec2.encode` computes them: (batch_size, num_frames, 160) -> (..., width, num_frames)"""
+        """Mel features (batch_size, num_frames, 160) -> semantic hidden states (batch_size, width, num_frames)."""
         hidden_states = self.model.semantic_encoder(features).last_hidden_state
         return self.model.semantic_adapter(hidden_states.transpose(1, 2))
 
@@ -175,7 +175,7 @@ class CodecForTraining(nn.Module):
 
     @torch.no_grad()
     def latents_of(self, codes: torch.Tensor) -> torch.Tensor:
-        """Ids (batch_size, num_frames) -> (batch_size, num_frames, quantization_dim), without gradient."""
+        """Codes (batch_size, num_frames) -> latents (batch_size, num_frames, quantization_dim), without gradient."""
         return self.model.quantizer.from_codes(codes[..., None])
 
 

@@ -1,4 +1,4 @@
-"""Batches of segments, each a function of seed, step and process alone: a resumed run needs no other position."""
+"""Batches that depend only on seed, step and process index, so that a checkpoint needs no sampler state."""
 
 import numpy as np
 import torch
@@ -8,16 +8,16 @@ from .cache import CachedClip, ClipCache
 
 class SegmentBatches:
     """
-    Batches of equally long segments. A batch's length is drawn first; then every place where that many frames fit into
-    a clip is as likely as any other.
+    Batches of random segments of equal length. Draws a length per batch, then start positions uniformly from all
+    positions where a segment of this length fits into a clip.
 
     Args:
         cache (`ClipCache`)
-        clips (`list[CachedClip]`): To draw from.
-        segment_frames (`list[int]`): Lengths; those that no clip has are left out.
-        frames_per_batch (`int`): A batch has this many frames, or the next multiple of the length below.
+        clips (`list[CachedClip]`): Clips to draw from.
+        segment_frames (`list[int]`): Segment lengths; lengths above the longest clip are ignored.
+        frames_per_batch (`int`): Batch size in frames, rounded down to a multiple of the segment length.
         seed (`int`)
-        process_index (`int`, *optional*, defaults to 0): Processes draw lengths alike and segments apart.
+        process_index (`int`, *optional*, defaults to 0): Processes draw the same lengths but different segments.
     """
 
     def __init__(
@@ -33,42 +33,42 @@ class SegmentBatches:
         self.frames_per_batch = frames_per_batch
         self.starts = np.array([clip.start for clip in clips])
         num_frames = np.array([clip.num_frames for clip in clips])
-        # for every length, the number of places up to and including each clip
-        self.places = {
+        # per length: cumulative number of start positions over clips
+        self.start_counts = {
             length: np.cumsum((num_frames - length + 1).clip(min=0))
             for length in segment_frames
             if length <= num_frames.max()
         }
-        self.lengths = list(self.places)
+        self.lengths = list(self.start_counts)
 
     def __call__(self, step: int) -> dict[str, torch.Tensor]:
         """
         The batch of a step.
 
         Returns:
-            `dict[str, torch.Tensor]`: as `ClipCache.segment`, stacked.
+            `dict[str, torch.Tensor]`: stacked outputs of `ClipCache.segment`.
         """
         length = self.lengths[np.random.default_rng([self.seed, step]).integers(len(self.lengths))]
         generator = np.random.default_rng([self.seed, step, self.process_index + 1])
-        places = self.places[length]
-        drawn = generator.integers(places[-1], size=self.frames_per_batch // length)
-        clip = np.searchsorted(places, drawn, side="right")
-        offset = drawn - np.where(clip > 0, places[clip - 1], 0)
+        start_counts = self.start_counts[length]
+        drawn = generator.integers(start_counts[-1], size=self.frames_per_batch // length)
+        clip = np.searchsorted(start_counts, drawn, side="right")
+        offset = drawn - np.where(clip > 0, start_counts[clip - 1], 0)
         segments = [self.cache.segment(int(start), length) for start in self.starts[clip] + offset]
         return {name: torch.from_numpy(np.stack([segment[name] for segment in segments])) for name in segments[0]}
 
 
 class WholeClipBatches:
     """
-    Batches of whole clips of the same length, as many as fit: every clip is as likely as any other to be the first of a
-    batch, and those of its length join it.
+    Batches of whole clips of equal length. Draws a clip uniformly, then fills the batch with random clips of the same
+    length.
 
     Args:
         cache (`ClipCache`)
-        clips (`list[CachedClip]`): To draw from; those longer than a batch are left out.
-        frames_per_batch (`int`)
+        clips (`list[CachedClip]`): Clips to draw from; clips longer than a batch are ignored.
+        frames_per_batch (`int`): Maximum batch size in frames.
         seed (`int`)
-        process_index (`int`, *optional*, defaults to 0): Processes draw lengths alike and clips apart.
+        process_index (`int`, *optional*, defaults to 0): Processes draw the same lengths but different clips.
 
     Raises:
         ValueError: if all clips are longer than a batch.
@@ -94,7 +94,7 @@ class WholeClipBatches:
         The batch of a step.
 
         Returns:
-            `dict`: tensors as `ClipCache.segment` gives them, stacked, and "clips", the ids.
+            `dict`: stacked outputs of `ClipCache.segment`, and "clips", the list of clip ids.
         """
         length = self.clips[np.random.default_rng([self.seed, step]).integers(len(self.clips))].num_frames
         generator = np.random.default_rng([self.seed, step, self.process_index + 1])

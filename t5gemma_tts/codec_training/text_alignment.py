@@ -1,8 +1,8 @@
-"""Which text token each code speaks: a small recogniser of codes, and the likeliest path of the text through a clip.
+"""CTC forced alignment of codes and text tokens.
 
-The recogniser is the head of `TextLoss`, trained on the codes of the very dataset that is aligned, which takes a
-minute: codes of a good codec tell sounds apart. The path is that of connectionist temporal classification (Graves et
-al., 2006, section 4.1): every token of the text in its order, with any number of blank frames between them.
+The acoustic model is the CTC head of `TextLoss`, trained for about a minute on the codes of the dataset to align. The
+alignment is the Viterbi path of connectionist temporal classification (Graves et al., 2006, section 4.1): all text
+tokens in order, with any number of blank frames in between.
 """
 
 import numpy as np
@@ -14,19 +14,19 @@ from .text_loss import TextLoss
 
 def best_path(log_probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray | None:
     """
-    The frame at which each target is spoken: the middle of its frames on the likeliest path.
+    Viterbi alignment: the mean frame of each target on the most likely CTC path.
 
     Args:
         log_probabilities (`np.ndarray`): (num_frames, num_tokens + 1); column 0 is the blank.
-        targets (`np.ndarray`): (num_targets,), columns.
+        targets (`np.ndarray`): (num_targets,), column indices.
 
     Returns:
-        `np.ndarray`: float (num_targets,), rising; `None` if the clip has too few frames for its text.
+        `np.ndarray`: float64 (num_targets,), increasing; `None` if the clip has too few frames for its text.
     """
     num_frames, num_states = len(log_probabilities), 2 * len(targets) + 1
     states = np.zeros(num_states, dtype=int)  # blank, target, blank, ... blank
     states[1::2] = targets
-    can_skip = np.zeros(num_states, dtype=bool)  # the blank between two targets, unless they are the same
+    can_skip = np.zeros(num_states, dtype=bool)  # CTC may skip the blank between two different targets
     can_skip[3::2] = targets[1:] != targets[:-1]
     emissions = log_probabilities[:, states]
     score = np.full(num_states, -np.inf)
@@ -49,30 +49,32 @@ def best_path(log_probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray 
     return np.array([frames[path == 2 * number + 1].mean() for number in range(len(targets))])
 
 
-def text_positions(log_probabilities: np.ndarray, targets: np.ndarray, places: np.ndarray) -> np.ndarray:
+def text_positions(log_probabilities: np.ndarray, targets: np.ndarray, token_positions: np.ndarray) -> np.ndarray:
     """
-    The text token that each frame speaks, as a position between tokens that moves evenly from one to the next.
+    Text position of each frame, interpolated linearly between the aligned tokens.
 
     Args:
         log_probabilities, targets: as in `best_path`.
-        places (`np.ndarray`): (num_targets,), where the targets stand in the text.
+        token_positions (`np.ndarray`): (num_targets,), indices of the targets among all tokens of the text.
 
     Returns:
-        `np.ndarray`: float32 (num_frames,), never falling; even over a clip that is too short for its text.
+        `np.ndarray`: float32 (num_frames,), non-decreasing; linear over the clip if it is too short for its text.
     """
     num_frames = len(log_probabilities)
     spoken = best_path(log_probabilities, targets)
     if spoken is None:
-        return np.linspace(places[0], places[-1], num_frames, dtype=np.float32)
-    return np.interp(np.arange(num_frames), spoken, places).astype(np.float32)
+        return np.linspace(token_positions[0], token_positions[-1], num_frames, dtype=np.float32)
+    return np.interp(np.arange(num_frames), spoken, token_positions).astype(np.float32)
 
 
 class Aligner:
     """
+    CTC forced aligner of codes and texts.
+
     Args:
-        codec (`XCodec2`): Of the codes.
-        tokenizer (`str`): Hub name or folder of the speech model's tokenizer.
-        ids, texts (`list[str]`): Of all rows, those that are trained on and others.
+        codec (`XCodec2`): Codec that made the codes.
+        tokenizer (`str`): Hub name or folder of the tokenizer of the speech model.
+        ids, texts (`list[str]`): Ids and texts of all rows to train on or to align.
 
     Raises:
         ValueError: as `TextLoss`.
@@ -86,14 +88,17 @@ class Aligner:
         self, ids: list[str], codes: list[np.ndarray], steps: int, seed: int = 0, frames_per_batch: int = 1024
     ) -> list[float]:
         """
-        Trains on rows: batches of equally long ones.
+        Trains the CTC head on batches of rows of equal length.
 
         Args:
-            codes (`list[np.ndarray]`): (num_frames,) of each row.
-            steps (`int`): of AdamW, whose rate rises at first and falls to 0.
+            ids (`list[str]`): Row ids.
+            codes (`list[np.ndarray]`): (num_frames,) per row.
+            steps (`int`): Steps of AdamW with a one-cycle learning rate schedule.
+            seed (`int`, *optional*, defaults to 0)
+            frames_per_batch (`int`, *optional*, defaults to 1024)
 
         Returns:
-            `list[float]`: the loss of every step, nats per token.
+            `list[float]`: the loss of each step, in nats per token.
         """
         rows_of: dict[int, list[int]] = {}
         for row, own in enumerate(codes):
@@ -118,15 +123,17 @@ class Aligner:
 
     @torch.no_grad()
     def align(self, row_id: str, codes: np.ndarray) -> np.ndarray:
-        """As `text_positions`, of one row; positions count the tokens that the tokenizer makes of its text."""
+        """Returns the [`text_positions`] of one row: float32 (num_frames,), indices into the tokens of its text."""
         log_probabilities = self.head.eval().log_probabilities(self._latents([codes]))[0].numpy()
-        return text_positions(log_probabilities, self.head.targets[row_id].numpy(), self.head.places[row_id].numpy())
+        return text_positions(
+            log_probabilities, self.head.targets[row_id].numpy(), self.head.token_positions[row_id].numpy()
+        )
 
     @torch.no_grad()
     def _latents(self, codes: list[np.ndarray]) -> torch.Tensor:
-        """Equally long rows -> (batch_size, num_frames, width)"""
-        together = torch.from_numpy(np.stack(codes).astype(np.int64))
-        return self.quantizer.from_codes(together[..., None])
+        """Rows of equal length -> latents (batch_size, num_frames, width)."""
+        codes_batch = torch.from_numpy(np.stack(codes).astype(np.int64))
+        return self.quantizer.from_codes(codes_batch[..., None])
 
 
 __all__ = ["Aligner", "best_path", "text_positions"]

@@ -1,9 +1,8 @@
-"""What is said shall be in the codes: connectionist temporal classification of text tokens from quantised latents.
+"""CTC loss of text tokens given quantized latents, which makes codes encode phonetic content.
 
-Spectral distances weigh a vowel's loudness as much as what tells "ball" from "bell". A small head that has to spell the
-clip's text from the codes alone, and its gradient through them, makes the encoder keep what tells words apart; a speech
-model that learns such codes finds its text in them sooner. The head is for training only. CTC is Graves et al., 2006;
-that codes which carry the text help speech models is the finding of SpeechTokenizer and Moshi's Mimi.
+Spectral losses weigh loudness as much as phonetic differences ("ball" or "bell"). A small CTC head (Graves et al.,
+2006) predicts the text from the codes; its gradient makes the encoder preserve phonetic content, and speech models
+learn text alignment faster on such codes, as SpeechTokenizer and Moshi's Mimi show. The head is used in training only.
 """
 
 import torch
@@ -12,34 +11,37 @@ from torch import nn
 from transformers import AutoTokenizer
 
 
-KERNEL_SIZE = 5  # frames; two such layers see 4 frames, 80 ms, on each side
+KERNEL_SIZE = 5  # frames; two layers have a context of 4 frames, 80 ms, on each side
 
 
 class TextLoss(nn.Module):
     """
-    Args:
-        width (`int`): Of the latents.
-        tokenizer (`str`): Hub name or folder of a tokenizer; tokens of sounds suit best, then characters.
-        texts (`dict[str, str]`): By id of a clip.
-        hidden_size (`int`, *optional*, defaults to 256): Of the head.
+    CTC head and loss.
 
-    `targets` has what each clip says, numbers of audible tokens (num_targets,), and `places` where these tokens stand
-    among all tokens of its text.
+    Args:
+        width (`int`): Width of the latents.
+        tokenizer (`str`): Hub name or folder of a tokenizer; phonemes work best, then characters.
+        texts (`dict[str, str]`): Text per clip id.
+        hidden_size (`int`, *optional*, defaults to 256): Width of the head.
+
+    `targets` maps a clip id to the class indices of its spoken tokens, (num_targets,), and `token_positions` to the
+    indices of these tokens among all tokens of the text.
 
     Raises:
-        ValueError: if a clip has no text that the tokenizer knows; names it.
+        ValueError: if the text of a clip has no spoken tokens; the message names the clip.
     """
 
     def __init__(self, width: int, tokenizer: str, texts: dict[str, str], hidden_size: int = 256):
         super().__init__()
         tokenizer = AutoTokenizer.from_pretrained(tokenizer)
-        audible = _audible_tokens(tokenizer)
-        number_of = {token: number for number, token in enumerate(audible, start=1)}  # 0 is CTC's blank
+        spoken_tokens = _spoken_tokens(tokenizer)
+        class_of = {token: index for index, token in enumerate(spoken_tokens, start=1)}  # 0 is CTC's blank
         encoded = tokenizer(list(texts.values()), add_special_tokens=False)["input_ids"]
-        self.targets, self.places = {}, {}
+        self.targets, self.token_positions = {}, {}
         for clip, ids in zip(texts, encoded, strict=True):
-            heard = [(number_of[token], place) for place, token in enumerate(ids) if token in number_of]
-            self.targets[clip], self.places[clip] = torch.tensor(heard, dtype=torch.long).view(-1, 2).unbind(1)
+            pairs = [(class_of[token], position) for position, token in enumerate(ids) if token in class_of]
+            classes, positions = torch.tensor(pairs, dtype=torch.long).view(-1, 2).unbind(1)
+            self.targets[clip], self.token_positions[clip] = classes, positions
         for clip, target in self.targets.items():
             if not len(target):
                 raise ValueError(f"clip {clip!r} has no text to learn: {texts[clip]!r}.")
@@ -48,17 +50,17 @@ class TextLoss(nn.Module):
             nn.GELU(),
             nn.Conv1d(hidden_size, hidden_size, KERNEL_SIZE, padding=KERNEL_SIZE // 2),
             nn.GELU(),
-            nn.Conv1d(hidden_size, len(audible) + 1, 1),
+            nn.Conv1d(hidden_size, len(spoken_tokens) + 1, 1),
         )
 
     def forward(self, latents: torch.Tensor, clips: list[str]) -> torch.Tensor:
         """
         Args:
             latents (`torch.Tensor`): (batch_size, num_frames, width) of whole clips.
-            clips (`list[str]`): Their ids.
+            clips (`list[str]`): Ids of the clips.
 
         Returns:
-            `torch.Tensor`: scalar, nats per token. A text longer than its clip has frames for counts 0.
+            `torch.Tensor`: scalar, nats per token. A text that is too long for its clip has loss 0.
         """
         log_probabilities = self.log_probabilities(latents).transpose(0, 1)
         targets = [self.targets[clip] for clip in clips]
@@ -73,12 +75,12 @@ class TextLoss(nn.Module):
         ) / int(target_lengths.sum())
 
     def log_probabilities(self, latents: torch.Tensor) -> torch.Tensor:
-        """Of nothing new (0) and of each audible token: (batch_size, num_frames, width) -> (..., num_tokens + 1)."""
+        """Latents (batch_size, num_frames, width) -> log probabilities (batch_size, num_frames, num_tokens + 1)."""
         return self.layers(latents.float().transpose(1, 2)).log_softmax(1).transpose(1, 2)
 
 
-def _audible_tokens(tokenizer) -> list[int]:
-    """Ids of tokens with a letter or digit: spaces and punctuation are not to be heard."""
+def _spoken_tokens(tokenizer) -> list[int]:
+    """Returns the ids of tokens with a letter or digit; spaces and punctuation are not spoken."""
     special = set(tokenizer.all_special_ids)
     return [
         number

@@ -1,4 +1,4 @@
-"""The training loop: batches, losses, two optimisers, averages, logs, checkpoints."""
+"""`CodecTrainer`: training loop with adversarial losses, weight averaging, logs and checkpoints."""
 
 import json
 import logging
@@ -35,7 +35,7 @@ RECIPE_FILE = "training_recipe.json"
 
 
 def learning_rate_factor(step: int, max_steps: int, warmup_steps: int, final_ratio: float) -> float:
-    """Share of the peak rate at `step`: a linear rise, then half a cosine down to `final_ratio`."""
+    """Returns the factor on the peak learning rate: linear warmup, then cosine decay to `final_ratio`."""
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     progress = min(1.0, (step - warmup_steps) / max(1, max_steps - warmup_steps))
@@ -44,19 +44,20 @@ def learning_rate_factor(step: int, max_steps: int, warmup_steps: int, final_rat
 
 class CodecTrainer:
     """
-    Trains a codec and writes it, averaged, to `arguments.output_dir`.
+    Trains a codec and saves the averaged weights to `arguments.output_dir`.
 
     Args:
         codec (`XCodec2`): Its model is trained in place.
-        model_arguments (`CodecModelArguments`): Say what is frozen.
+        model_arguments (`CodecModelArguments`): Define the frozen parts.
         arguments (`CodecTrainingArguments`)
         cache (`ClipCache`): Clips for training and validation.
-        settings (`dict`): All options of the run, to be kept with the codec and compared when a run goes on.
+        settings (`dict`): All options of the run; saved with the codec and compared on resume.
         accelerator (`Accelerator`)
-        texts (`dict[str, str]`, *optional*): Of clips for training, by id; for `arguments.text_weight`.
+        texts (`dict[str, str]`, *optional*): Text per training clip id; required for `arguments.text_weight`.
 
     Raises:
-        ValueError: for a text loss with a frozen encoder or clips without text, or a listening loss of a new model.
+        ValueError: if `text_weight` is used with a frozen encoder or clips without text, or `listening_weight` with a
+            new model.
     """
 
     def __init__(
@@ -83,15 +84,15 @@ class CodecTrainer:
         self.text_loss = None
         if arguments.text_weight:
             if model_arguments.freeze_encoder:
-                raise ValueError("`text_weight` trains the encoder, which `freeze_encoder` keeps as it is.")
+                raise ValueError("`text_weight` trains the encoder, so it cannot be used with `freeze_encoder`.")
             width = codec.model.quantizer.project_out.out_features
             self.text_loss = TextLoss(width, arguments.text_tokenizer, texts or {}).to(device)
             self.parameters += list(self.text_loss.parameters())
-        self.listening_loss = None
+        self.feature_loss = None
         if arguments.listening_weight:
             if settings["model"] is None:
-                raise ValueError("`listening_weight` needs `model`: an encoder that has learnt listens, as it was.")
-            self.listening_loss = FeatureLoss(codec).to(device)
+                raise ValueError("`listening_weight` needs `model`: the feature loss uses a pretrained encoder.")
+            self.feature_loss = FeatureLoss(codec).to(device)
         self.optimizer = torch.optim.AdamW(
             self.parameters,
             lr=arguments.learning_rate,
@@ -104,11 +105,11 @@ class CodecTrainer:
         self.spread_loss = CodebookSpreadLoss(codec.model.quantizer) if arguments.spread_weight else None
         self.modules = {"model": codec.model, "average": self.average.model}
         self.optimizers = {"codec": self.optimizer}
-        self.critics = None
+        self.adversarial = None
         if arguments.discriminator_start_step is not None:
-            self.critics = AdversarialTraining(arguments, cache.output_hop_length, accelerator)
-            self.modules["discriminators"] = self.critics.networks
-            self.optimizers["discriminators"] = self.critics.optimizer
+            self.adversarial = AdversarialTraining(arguments, cache.output_hop_length, accelerator)
+            self.modules["discriminators"] = self.adversarial.networks
+            self.optimizers["discriminators"] = self.adversarial.optimizer
         if self.text_loss is not None:
             self.modules["text"] = self.text_loss
         clips, frames = cache.split("train"), arguments.frames_per_batch
@@ -123,10 +124,13 @@ class CodecTrainer:
 
     def resume(self) -> bool:
         """
-        Goes on from the last checkpoint. Returns whether there was one.
+        Resumes from the last checkpoint.
+
+        Returns:
+            `bool`: whether there was a checkpoint.
 
         Raises:
-            ValueError: if it is of a run with other options.
+            ValueError: if the checkpoint is from a run with other options.
         """
         found = checkpoints(self.folder)
         if not found:
@@ -140,10 +144,10 @@ class CodecTrainer:
 
     def train(self) -> None:
         """
-        Trains up to `max_steps`, and writes the codec.
+        Trains up to `max_steps` and saves the codec.
 
         Raises:
-            RuntimeError: after too many steps with NaN or infinite gradients.
+            RuntimeError: after `max_skipped_steps` steps with NaN or infinite gradients.
         """
         arguments = self.arguments
         while self.step < arguments.max_steps:
@@ -167,8 +171,8 @@ class CodecTrainer:
         factor = self._learning_rate_factor()
         if self.step < arguments.text_only_steps:
             with accelerator.autocast():
-                heard = self.codec.hear(batch["features"])
-            losses = {"text": self.text_loss(heard, clips)}
+                latents = self.codec.semantic_latents(batch["features"])
+            losses = {"text": self.text_loss(latents, clips)}
             total, codes = losses["text"], None
         else:
             losses, total, codes = self._losses(batch, clips, factor)
@@ -210,15 +214,15 @@ class CodecTrainer:
         if self.text_loss is not None:
             losses["text"] = self.text_loss(latents, clips)
             total = total + arguments.text_weight * losses["text"]
-        if self.listening_loss is not None:
+        if self.feature_loss is not None:
             with accelerator.autocast():
-                losses["listening"] = self.listening_loss(audio, target)
+                losses["listening"] = self.feature_loss(audio, target)
             total = total + arguments.listening_weight * losses["listening"]
-        if self.critics is not None and self.critics.active(self.step):
-            # first their own step, on audio that has no gradient; then their verdict on the same audio
-            extra, judged = self.critics.step_and_judge(audio, target, self.step, factor)
-            losses |= judged
-            total = total + extra
+        if self.adversarial is not None and self.adversarial.active(self.step):
+            # updates the discriminators on detached audio, then scores the same audio with gradients
+            adversarial_total, adversarial_losses = self.adversarial.train_step(audio, target, self.step, factor)
+            losses |= adversarial_losses
+            total = total + adversarial_total
         return losses, total, codes
 
     def _learning_rate_factor(self) -> float:
@@ -233,7 +237,7 @@ class CodecTrainer:
         if self.num_skipped_steps >= self.arguments.max_skipped_steps:
             raise RuntimeError(
                 f"{self.num_skipped_steps} steps had NaN or infinite gradients (`max_skipped_steps`); lower "
-                "`learning_rate`, or check the recordings. The last checkpoint is from before."
+                "`learning_rate`, or check the recordings. The last checkpoint is unaffected."
             )
 
     def _reset_counters(self) -> None:
@@ -282,7 +286,7 @@ class CodecTrainer:
             file.write(json.dumps({"step": self.step, **logs}) + "\n")
 
     def _cut_log(self) -> None:
-        """Removes lines of steps that will be made again."""
+        """Removes log lines after the checkpoint, because these steps run again."""
         path = self.folder / LOG_FILE
         if not path.is_file():
             return
@@ -306,7 +310,7 @@ class CodecTrainer:
         self._counting_since, self._num_timed = time.perf_counter(), 0
 
     def save(self) -> None:
-        """Writes the averaged codec and the recipe to the output folder."""
+        """Saves the averaged codec and the recipe to the output folder."""
         XCodec2(self.average.model).save_pretrained(self.folder)
         text = json.dumps(self.settings, indent=2, sort_keys=True) + "\n"
         (self.folder / RECIPE_FILE).write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Evaluation while training: whole held-out clips through the averaged codec, as users will run it."""
+"""Validation during training: runs the averaged codec on whole held-out clips, as at inference."""
 
 import numpy as np
 import torch
@@ -11,16 +11,18 @@ from .losses import SpectralLoss
 
 class Validation:
     """
+    Evaluates a codec on held-out clips.
+
     Args:
         cache (`ClipCache`)
-        codec (`XCodec2`): Says the rates.
+        codec (`XCodec2`): Defines the sampling rates.
         loss (`SpectralLoss`)
         arguments (`CodecTrainingArguments`): `eval_clips` and `eval_audio_clips`.
     """
 
     def __init__(self, cache: ClipCache, codec: XCodec2, loss: SpectralLoss, arguments: CodecTrainingArguments):
         clips = cache.split("validation")
-        # spread over the whole split, which may be sorted by speaker
+        # evenly spaced, because the split may be sorted by speaker
         chosen = np.linspace(0, len(clips) - 1, min(arguments.eval_clips, len(clips))).round().astype(int)
         self.clips = [clips[index] for index in chosen]
         self.cache, self.loss, self.num_sounds = cache, loss, arguments.eval_audio_clips
@@ -29,8 +31,8 @@ class Validation:
     def __call__(self, codec: XCodec2) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """
         Returns:
-            `(metrics, sounds)`: distances per clip, different codes in all of them, the loudness of the output as a
-            share of the recordings'; and float32 waveforms by name.
+            `(metrics, sounds)`: mean spectral losses, the number of distinct codes, and the RMS of the output relative
+            to the recordings; and float32 waveforms (num_samples,) by name.
         """
         distances, codes, sounds, energies = [], set(), {}, np.zeros(2)
         for number, clip in enumerate(self.clips):

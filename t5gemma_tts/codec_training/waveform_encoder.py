@@ -1,10 +1,10 @@
-"""The waveform encoder's forward pass as matrix products over blocks of samples: the same values, about twice as fast.
+"""Waveform encoder with blocked matrix products: same outputs as transformers' encoder, about twice as fast.
 
-Its activations raise the rate by 2, apply Snake, and lower it again, with a convolution per channel each time: with few
-channels that is most of a training step on a CPU. Here, the samples of a block and its neighbours are multiplied by one
-matrix that raises the rate, and the result by one that lowers it; Snake and all gradients are written out in between.
-The matrices are read off the library's own filters. Dilated convolutions of few channels, whose gradients are slow too,
-become one product over shifted copies.
+The activations upsample by 2, apply Snake and downsample, with depthwise convolutions that dominate the time of a
+training step on a CPU. This module multiplies blocks of samples, with their context, by one upsampling and one
+downsampling matrix, and implements Snake and all gradients explicitly. The matrices are computed from the filters of
+the library. Dilated convolutions with few channels, whose gradients are slow too, become one product over shifted
+copies.
 """
 
 import torch
@@ -13,17 +13,19 @@ from torch import nn
 from transformers.models.xcodec2.modeling_xcodec2 import Xcodec2AntiAliasedActivation1d, Xcodec2Encoder
 
 
-BLOCK = 16  # samples; larger blocks multiply more zeros, smaller ones overlap more
-HALO = 6  # samples on each side that a block's values depend on
-EDGE = 5  # of the raised rate, before and after a block
-FEW_CHANNELS = 8  # up to here a product over shifted copies beats the library's convolution
+BLOCK = 16  # samples; larger blocks multiply more zeros, smaller blocks overlap more
+HALO = 6  # context samples on each side of a block
+EDGE = 5  # context samples at the doubled rate on each side of a block
+FEW_CHANNELS = 8  # up to this many channels, a product over shifted copies is faster than the library's convolution
 
 
 def resampling_matrices(activation: Xcodec2AntiAliasedActivation1d) -> tuple[torch.Tensor, torch.Tensor]:
     """
+    Computes the upsampling and downsampling filters of an activation as matrices.
+
     Returns:
-        `(up, down)`: (BLOCK + 2 * HALO, 2 * BLOCK + 2 * EDGE) and (2 * BLOCK + 2 * EDGE, BLOCK), the responses of the
-        two filters far from the ends of a clip.
+        `(up, down)`: (BLOCK + 2 * HALO, 2 * BLOCK + 2 * EDGE) and (2 * BLOCK + 2 * EDGE, BLOCK), valid away from the
+        ends of a clip.
     """
     length = 3 * BLOCK
     device = activation.upsample.filter.device
@@ -45,7 +47,7 @@ class BlockedSnake(torch.autograd.Function):
         batch_size, channels, length = x.shape
         blocks = F.pad(x, (HALO, HALO), mode="replicate").unfold(-1, BLOCK + 2 * HALO, BLOCK)
         raised = blocks @ up
-        # beyond the ends, the library repeats the first and last value of the raised rate
+        # the library pads with the first and last upsampled value
         raised[:, :, 0, :EDGE] = raised[:, :, 0, EDGE : EDGE + 1]
         raised[:, :, -1, -EDGE:] = raised[:, :, -1, -EDGE - 1 : -EDGE]
         ctx.save_for_backward(raised, alpha, inverse_beta, up, down)
@@ -81,7 +83,7 @@ class BlockedSnake(torch.autograd.Function):
 def activate(
     activation: Xcodec2AntiAliasedActivation1d, hidden_states: torch.Tensor, matrices: tuple[torch.Tensor, torch.Tensor]
 ) -> torch.Tensor:
-    """What `activation` does; (batch_size, channels, length) -> the same shape."""
+    """Same as `activation(hidden_states)`, but faster; (batch_size, channels, length) -> the same shape."""
     if hidden_states.shape[-1] % BLOCK:
         return activation(hidden_states)
     snake = activation.act
@@ -91,7 +93,7 @@ def activate(
 
 
 def convolve(convolution: nn.Conv1d, hidden_states: torch.Tensor) -> torch.Tensor:
-    """What `convolution`, which keeps the length, does; (batch_size, channels, length) -> the same shape."""
+    """Same as `convolution(hidden_states)` with "same" padding; (batch_size, channels, length) -> same shape."""
     if convolution.in_channels > FEW_CHANNELS:
         return convolution(hidden_states)
     length, (size,), (dilation,) = hidden_states.shape[-1], convolution.kernel_size, convolution.dilation
@@ -103,7 +105,7 @@ def convolve(convolution: nn.Conv1d, hidden_states: torch.Tensor) -> torch.Tenso
 
 def encode_waveform(encoder: Xcodec2Encoder, audio: torch.Tensor) -> torch.Tensor:
     """
-    What `encoder` does.
+    Same as `encoder(audio)`, but faster.
 
     Args:
         encoder (`Xcodec2Encoder`)
