@@ -77,7 +77,7 @@ def main() -> None:
 
     from t5gemma_tts.checkpoints import NANO
     from t5gemma_tts.evaluation.text_errors import word_error_rate
-    from t5gemma_tts.evaluation.transcription import load_recogniser
+    from t5gemma_tts.evaluation.transcription import load_recognizer
     from t5gemma_tts.loading import load_model, load_processor
     from t5gemma_tts.model.audio import load_audio
 
@@ -86,9 +86,9 @@ def main() -> None:
     model, processor = load_model(NANO, "cpu", "float32"), load_processor(NANO, codec_device="cpu")
     with tempfile.TemporaryDirectory() as folder:
         files, figures = narrated(model, processor, sentences, Path(folder))
-        recognise = load_recogniser(arguments.asr, "en")
-        heard = " ".join(recognise(*load_audio(file)) for file in files)
-    alone = [recognise(sound, processor.sampling_rate) for sound in one_by_one(model, processor, sentences)]
+        recognize = load_recognizer(arguments.asr, "en")
+        heard = " ".join(recognize(*load_audio(file)) for file in files)
+    alone = [recognize(sound, processor.sampling_rate) for sound in one_by_one(model, processor, sentences)]
     figures |= {
         "words": sum(len(sentence.split()) for sentence in sentences),
         "wer_as_one": word_error_rate([" ".join(sentences)], [heard], "en"),

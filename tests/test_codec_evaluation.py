@@ -10,7 +10,7 @@ from codec_runs import new_codec, save_recordings
 
 from t5gemma_tts.codec_training.evaluate import evaluate_codec, word_error_rates
 from t5gemma_tts.evaluation.text_errors import comparable
-from t5gemma_tts.evaluation.transcription import load_recogniser
+from t5gemma_tts.evaluation.transcription import load_recognizer
 from t5gemma_tts.model.audio import load_audio
 from t5gemma_tts.preparation.recordings import select_recordings
 from training.evaluate_codec import main
@@ -27,7 +27,7 @@ def test_figures(recordings, tmp_path):
     summary, clips = evaluate_codec(
         codec,
         select_recordings([str(recordings)], "validation"),
-        recognise=lambda waveform, rate: next(heard),
+        recognize=lambda waveform, rate: next(heard),
         rate=lambda waveform, rate: {"overall": float(np.abs(waveform).max())},
         audio_folder=tmp_path / "audio",
     )
@@ -82,6 +82,6 @@ def test_recogniser_without_its_package(tmp_path, monkeypatch):
     (tmp_path / "model.bin").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
     with pytest.raises(ImportError, match="pip install faster-whisper"):
-        load_recogniser(str(tmp_path), "en")
+        load_recognizer(str(tmp_path), "en")
     with pytest.raises(OSError, match="nowhere"):
-        load_recogniser(str(tmp_path / "nowhere"), "en")
+        load_recognizer(str(tmp_path / "nowhere"), "en")

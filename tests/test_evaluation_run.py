@@ -12,8 +12,8 @@ from organ import Organ
 from t5gemma_tts.cli.main import main
 from t5gemma_tts.evaluation import transcription
 from t5gemma_tts.evaluation.compare import compare
-from t5gemma_tts.evaluation.generation import Speaker
-from t5gemma_tts.evaluation.measures import Measures
+from t5gemma_tts.evaluation.generation import SpeechGenerator
+from t5gemma_tts.evaluation.item_metrics import ItemMetrics
 from t5gemma_tts.evaluation.run import evaluate_speech, read_rows
 from t5gemma_tts.evaluation.test_lists import TestItem, read_test_list
 from t5gemma_tts.loading import load_model, load_processor
@@ -62,8 +62,8 @@ def without_times(folder):
 def run(checkpoint, items, output, ear=hear, batch_size=1, **options):
     model, processor = checkpoint
     about = ABOUT | options.pop("about", {})
-    speaker = Speaker(model, processor, batch_size)
-    return evaluate_speech(speaker, items, Measures(processor, ear), output, about, **options)
+    generator = SpeechGenerator(model, processor, batch_size)
+    return evaluate_speech(generator, items, ItemMetrics(processor, ear), output, about, **options)
 
 
 def test_report(checkpoint, tmp_path):
@@ -77,7 +77,7 @@ def test_report(checkpoint, tmp_path):
     wrong, total = np.sum([row["errors"]["words"] for row in rows], axis=0)
     assert figures["wer"]["value"] == wrong / total
     text = (tmp_path / "out" / "evaluation.md").read_text()
-    assert "6 texts of some words" in text and "| words wrong | " in text and "![" in text
+    assert "6 texts of some words" in text and "| word error rate | " in text and "![" in text
     assert (tmp_path / "out" / "duration.png").read_bytes().startswith(b"\x89PNG")
     worst = [entry["file"] for entry in results["worst"]]
     assert 0 < len(worst) <= 10 and all(soundfile.info(tmp_path / "out" / name).frames for name in worst)
@@ -139,35 +139,37 @@ def test_recordings_voices_and_references(checkpoint, corpus, tmp_path):
     items = read_test_list(corpus, same_speaker_references=True, reference_seconds=(0.1, 60), recorded_lengths=True)
     for item in items:
         item.duration_seconds = 0.3
-    measures = Measures(processor, lambda waveform, rate, language: "", embed, lambda waveform, rate: {"overall": 2.0})
+    measures = ItemMetrics(
+        processor, lambda waveform, rate, language: "", embed, lambda waveform, rate: {"overall": 2.0}
+    )
     output = tmp_path / "out"
-    results = evaluate_speech(Speaker(model, processor, 4), items, measures, output, ABOUT)
+    results = evaluate_speech(SpeechGenerator(model, processor, 4), items, measures, output, ABOUT)
     rows = read_rows(output)
-    assert len(rows) == 10 and set(measures.voices) == {"organ", "flute"}
+    assert len(rows) == 10 and set(measures.speaker_centroids) == {"organ", "flute"}
     for row, item in zip(rows, items, strict=True):
         assert row["recording"]["seconds"] == pytest.approx(item.recording_seconds)
-        assert row["nearest_speaker"] in measures.voices
+        assert row["nearest_speaker"] in measures.speaker_centroids
         assert -1 <= row["similarity"] <= 1 and 0.5 < row["recording"]["similarity"] <= 1
     assert results["recordings"]["wer"]["value"] == 1 and results["figures"]["dnsmos_overall"]["value"] == 2
     assert 0 <= results["figures"]["own_voice"]["value"] <= 1
-    silent = Measures(processor, None, None, None, skip_recordings=True)
-    assert "recording" not in silent.measure(items[0], Speaker(model, processor).speak(items[:1])[0])
+    silent = ItemMetrics(processor, None, None, None, skip_recordings=True)
+    assert "recording" not in silent.compute(items[0], SpeechGenerator(model, processor).generate(items[:1])[0])
 
 
 def test_order_and_seed(checkpoint):
     """Sorted into batches and back: the planned lengths are those that were asked for, item by item."""
     seconds = [0.5, 1.5, 1.0, 0.24]
     items = [TestItem(f"{n}", "word " * n, "en", s) for n, s in zip((5, 1, 3, 2), seconds, strict=True)]
-    speaker = Speaker(*checkpoint, batch_size=3)
-    spoken = speaker.speak(items)
+    generator = SpeechGenerator(*checkpoint, batch_size=3)
+    spoken = generator.generate(items)
     assert [speech.planned_frames for speech in spoken] == [25, 75, 50, 12]
     assert [speech.asked_seconds for speech in spoken] == seconds
-    again = speaker.speak(items[::-1])[::-1]
+    again = generator.generate(items[::-1])[::-1]
     assert all(np.array_equal(a.waveform, b.waveform) for a, b in zip(spoken, again, strict=True))
-    slow = Speaker(*checkpoint, speed=0.5).speak(items[:1])
+    slow = SpeechGenerator(*checkpoint, speed=0.5).generate(items[:1])
     assert slow[0].planned_frames == 50 and slow[0].asked_seconds == 1.0
     with pytest.raises(ValueError, match="among 7: "):
-        speaker.speak([TestItem("7", "word", "en", 1e9)])
+        generator.generate([TestItem("7", "word", "en", 1e9)])
 
 
 def test_comparison(checkpoint, tmp_path):
@@ -183,23 +185,23 @@ def test_comparison(checkpoint, tmp_path):
     assert (lengths["difference"], lengths["low"], lengths["high"], lengths["better"]) == (0, 0, 0, 0.5)
     assert main(["evaluate", "--compare", str(tmp_path / "a"), str(tmp_path / "b"), "-o", str(tmp_path / "c")]) == 0
     assert json.loads((tmp_path / "c" / "comparison.json").read_text()) == found
-    assert "| words wrong | " in (tmp_path / "c" / "comparison.md").read_text()
+    assert "| word error rate | " in (tmp_path / "c" / "comparison.md").read_text()
     assert (tmp_path / "c" / "comparison.png").stat().st_size > 1000
     run(checkpoint, texts(7), tmp_path / "d")
-    with pytest.raises(ValueError, match="1 items are not in both with the same text, 'item/7'"):
+    with pytest.raises(ValueError, match="1 items are missing or have another text, .*'item/7'"):
         compare(tmp_path / "a", tmp_path / "d")
-    with pytest.raises(FileNotFoundError, match="is no evaluation"):
+    with pytest.raises(FileNotFoundError, match="is not an evaluation"):
         compare(tmp_path / "a", tmp_path)
 
 
 def test_command(tiny_checkpoint, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(transcription, "load_recogniser", lambda name, language: hear)
+    monkeypatch.setattr(transcription, "load_recognizer", lambda name, language: hear)
     (tmp_path / "lines.txt").write_text("Hello.\nGood day.\n")
     options = ["evaluate", str(tmp_path / "lines.txt"), "--model", str(tiny_checkpoint), "--asr", "someone/ear"]
     options += ["-o", str(tmp_path / "out")]
     assert main([*options, "--temperature", "1.2", "--limit", "2", "--speed", "2"]) == 0
     out = capsys.readouterr().out
-    assert "2 texts of lines.txt" in out and "divided by 2" in out and "Words by someone/ear" in out
+    assert "2 texts of lines.txt" in out and "divided by 2" in out and "Transcripts by someone/ear" in out
     settings = json.loads((tmp_path / "out" / "evaluation.json").read_text())["settings"]
     assert settings["sampling"] == {"temperature": 1.2} and settings["model"] == tiny_checkpoint.name
     assert len(settings["weights"]) == 12 and str(tmp_path) not in (tmp_path / "out" / "run.json").read_text()

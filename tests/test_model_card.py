@@ -74,9 +74,9 @@ def test_evaluations_curves_and_notes(folder, evaluation, tmp_path):
         "| training loss | 4 | 2 |",
         "| some words | 4 | 25.0 % (25.0 to 25.0 %) |  | 75.0 % ",
         "(evaluation/duration.png)",
-        'some words: "the old | dog 0" (heard:\n  "the old fox")',
+        'some words: "the old | dog 0" (transcript:\n  "the old fox")',
         "| the old \\| dog 2 | the old fox | loop |",
-        "![Losses over the steps of training](curves.png)",
+        "![Losses over training steps](curves.png)",
     ):
         assert part in card.text, part
     assert str(tmp_path) not in card.content and "T5Gemma encoder reads" not in card.text
@@ -89,7 +89,7 @@ def test_evaluation_within_the_checkpoint(folder, evaluation):
     shutil.copytree(evaluation, folder / "evaluation")
     text = build_card(folder).text
     assert "(evaluation/worst/some2.flac)" in text and (folder / "evaluation" / "worst" / "some2.flac").is_file()
-    assert "Of the first, in full" not in text and "None was stated" in text and "## Training" not in text
+    assert "Full results of the first test list" not in text and "Not specified" in text and "## Training" not in text
 
 
 def test_codec_figures_and_losses(folder, tmp_path):
@@ -98,7 +98,7 @@ def test_codec_figures_and_losses(folder, tmp_path):
     (tmp_path / "codec.json").write_text(json.dumps(figures))
     (tmp_path / "losses.jsonl").write_text('{"step": 1, "mel": 1.0}\n{"step": 2, "mel": 0.8}\n')
     text = build_card(folder, codec_run=tmp_path, codec_evaluation=tmp_path / "codec.json").text
-    assert "7 recordings: 8.0 % of the words wrong" in text and "90.0 % of 256 codes" in text
+    assert "7 recordings: word error rate 8.0 %" in text and "90.0 % of 256 codes" in text
     assert "(curves.png)" in text and "DNSMOS" not in text
     shutil.copy(folder / "curves.png", tmp_path / "more.png")
     (tmp_path / "more.md").write_text("### More\n\n![A picture](more.png) ![b](https://example.com/b.png)\n")
@@ -112,13 +112,13 @@ def test_refusals(folder, evaluation, tmp_path, capsys):
         assert main([str(folder), *options]) == 1
         assert message in capsys.readouterr().err
 
-    refused("is no evaluation", "--evaluation", str(tmp_path))
+    refused("is not an evaluation", "--evaluation", str(tmp_path))
     refused("notes.md", "--notes", str(tmp_path / "notes.md"))
     for text, message in (
-        ("## Poetry\n\nRoses.", "['poetry']; a card takes the sections Introduction"),
+        ("## Poetry\n\nRoses.", "['poetry']; a card may have the sections Introduction"),
         ("Roses.", "text before the first heading"),
-        ("---\nname: x\n---\n", "may have license, language"),
-        ("---\n: {\n---\n", "is no YAML"),
+        ("---\nname: x\n---\n", "may have the keys license, language"),
+        ("---\n: {\n---\n", "is not valid YAML"),
     ):
         (tmp_path / "notes.md").write_text(text)
         refused(message, "--notes", str(tmp_path / "notes.md"))

@@ -57,7 +57,7 @@ def test_card_is_whole():
         "hibari: Apache-2.0",
         "joe: CC0-1.0",
         "### The codec alone",
-        "### The worst 10",
+        "### The 10 worst items",
         "(curves.png)",
         "(evaluation/error_by_length.png)",
         "(evaluation/duration.png)",

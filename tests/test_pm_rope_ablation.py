@@ -9,7 +9,7 @@ import pytest
 
 from t5gemma_tts import T5GemmaTTSConfig
 from t5gemma_tts.checkpoints import NANO
-from t5gemma_tts.evaluation.generation import Spoken
+from t5gemma_tts.evaluation.generation import GeneratedSpeech
 from t5gemma_tts.evaluation.test_lists import TestItem
 from training.nano import ablate_pm_rope
 from training.nano.ablate_pm_rope import ablate, as_markdown, held_out_sentences, main, measure
@@ -46,17 +46,18 @@ def test_figures():
     class Mouth:
         sampling_rate = 16000
 
-        def speak(self, items):
+        def generate(self, items):
             asked.extend(item.duration_seconds for item in items)
             lengths = (16000 * 1.5, 16000 * 3.3)
             return [
-                Spoken(np.zeros(int(n)), [1], 1, ended, 1.0) for n, ended in zip(lengths, (True, False), strict=True)
+                GeneratedSpeech(np.zeros(int(n)), [1], 1, ended, 1.0)
+                for n, ended in zip(lengths, (True, False), strict=True)
             ]
 
-    def recognise(waveform, rate):
+    def recognize(waveform, rate):
         return "the old dog sleeps" if len(waveform) == 24000 else "the old fox sleeps"
 
-    figures = measure(Mouth(), recognise, sentences, 1.5)
+    figures = measure(Mouth(), recognize, sentences, 1.5)
     assert asked == [1.5, 3.0] and sentences[0].duration_seconds == 1.0
     assert figures["wer"] == 1 / 8 and figures["cer"] == 2 / 36  # dog, fox
     assert figures["mean_absolute_error"] == pytest.approx(0.05)
@@ -66,7 +67,7 @@ def test_figures():
 
 @pytest.mark.slow
 def test_command(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(ablate_pm_rope, "load_recogniser", lambda name, language: lambda waveform, rate: "good")
+    monkeypatch.setattr(ablate_pm_rope, "load_recognizer", lambda name, language: lambda waveform, rate: "good")
     options = ["--asr", "ear", "--output", str(tmp_path / "out"), "--limit", "1"]
     assert main([NANO, *options, "--ratios", "1.0"]) == 0
     results = json.loads((tmp_path / "out" / "pm_rope.json").read_text())

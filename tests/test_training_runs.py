@@ -113,7 +113,7 @@ def test_card_of_a_run(tmp_path, tiny_checkpoint):
 
 def test_card_without_a_run(tiny_checkpoint, tmp_path, capsys):
     text = build_card(tiny_checkpoint).content
-    assert "## Training" not in text and "## Results" not in text and "None was stated" in text
+    assert "## Training" not in text and "## Results" not in text and "Not specified" in text
     assert build_main([str(tmp_path)]) == 1
     assert "neither config.json nor adapter_config.json" in capsys.readouterr().err
 

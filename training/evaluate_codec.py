@@ -17,7 +17,7 @@ from transformers import HfArgumentParser  # noqa: E402
 from t5gemma_tts.codec_training.arguments import option  # noqa: E402
 from t5gemma_tts.codec_training.evaluate import evaluate_codec  # noqa: E402
 from t5gemma_tts.evaluation.dnsmos import load_dnsmos  # noqa: E402
-from t5gemma_tts.evaluation.transcription import load_recogniser  # noqa: E402
+from t5gemma_tts.evaluation.transcription import load_recognizer  # noqa: E402
 from t5gemma_tts.model.xcodec2 import XCodec2  # noqa: E402
 from t5gemma_tts.preparation.recordings import select_recordings  # noqa: E402
 
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> dict:
     summary, clips = evaluate_codec(
         codec,
         select_recordings(arguments.data, arguments.split, arguments.limit),
-        recognise=load_recogniser(arguments.asr, arguments.language) if arguments.asr else None,
+        recognize=load_recognizer(arguments.asr, arguments.language) if arguments.asr else None,
         rate=load_dnsmos() if arguments.dnsmos else None,
         language=arguments.language,
         audio_folder=Path(arguments.save_audio) if arguments.save_audio else None,

@@ -29,12 +29,12 @@ def run(arguments: Namespace) -> None:
 def evaluate(arguments: Namespace) -> str:
     """Runs or finishes the evaluation and returns its folder."""
     from t5gemma_tts.evaluation.dnsmos import load_dnsmos
-    from t5gemma_tts.evaluation.generation import Speaker
-    from t5gemma_tts.evaluation.measures import Measures
+    from t5gemma_tts.evaluation.generation import SpeechGenerator
+    from t5gemma_tts.evaluation.item_metrics import ItemMetrics
     from t5gemma_tts.evaluation.run import evaluate_speech
     from t5gemma_tts.evaluation.similarity import load_speaker_encoder
     from t5gemma_tts.evaluation.test_lists import read_test_list
-    from t5gemma_tts.evaluation.transcription import load_recogniser
+    from t5gemma_tts.evaluation.transcription import load_recognizer
     from t5gemma_tts.model_cards.build import public_name
 
     items = read_test_list(
@@ -69,15 +69,15 @@ def evaluate(arguments: Namespace) -> str:
     device = pick_device(arguments.codec_device or arguments.device)
     rate_quality = load_dnsmos() if arguments.dnsmos else None
     embed = load_speaker_encoder(arguments.speaker_encoder, device) if arguments.speaker_encoder else None
-    recognise = load_recogniser(arguments.asr, arguments.language) if arguments.asr else None
+    recognize = load_recognizer(arguments.asr, arguments.language) if arguments.asr else None
     model, processor = load(arguments)
     sampling = {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "min_p")}
     sampling = {name: value for name, value in sampling.items() if value is not None}
     batch_size = 1 if arguments.low_vram else arguments.batch_size
     evaluate_speech(
-        Speaker(model, processor, batch_size, arguments.seed, arguments.speed, sampling),
+        SpeechGenerator(model, processor, batch_size, arguments.seed, arguments.speed, sampling),
         items,
-        Measures(processor, recognise, embed, rate_quality, skip_recordings=arguments.skip_recordings),
+        ItemMetrics(processor, recognize, embed, rate_quality, skip_recordings=arguments.skip_recordings),
         arguments.output,
         about,
         keep_audio=arguments.keep_audio,

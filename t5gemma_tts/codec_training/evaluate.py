@@ -19,7 +19,7 @@ from .losses import SpectralLoss
 def evaluate_codec(
     codec: XCodec2,
     recordings: Iterable[Recording],
-    recognise: Callable[[np.ndarray, float], str] | None = None,
+    recognize: Callable[[np.ndarray, float], str] | None = None,
     rate: Callable[[np.ndarray, float], dict[str, float]] | None = None,
     language: str = "en",
     audio_folder: Path | None = None,
@@ -30,7 +30,7 @@ def evaluate_codec(
     Args:
         codec (`XCodec2`)
         recordings (iterable of `Recording`)
-        recognise (callable, *optional*): Return value of `load_recogniser`; needed for word error rates.
+        recognize (callable, *optional*): Return value of `load_recognizer`; needed for word error rates.
         rate (callable, *optional*): Return value of `load_dnsmos`; needed for DNSMOS ratings.
         language (`str`, *optional*, defaults to `"en"`): Language of the texts.
         audio_folder (`Path`, *optional*): Folder for recordings and decoded audio as WAV files.
@@ -40,7 +40,7 @@ def evaluate_codec(
         names that end in "_recording" are metrics of the recordings.
 
     Raises:
-        ValueError: if a recording cannot be read, or has no text although `recognise` is given.
+        ValueError: if a recording cannot be read, or has no text although `recognize` is given.
     """
     loss = SpectralLoss(codec.sampling_rate)
     clips, counts, seconds, encoding, decoding = [], Counter(), 0.0, 0.0, 0.0
@@ -61,12 +61,12 @@ def evaluate_codec(
             pair = [torch.from_numpy(waveform)[None] for waveform in (audio, target.astype(np.float32))]
             clip |= {name: float(value) for name, value in loss(*pair).items()}
         sounds = {"recording": target, "codec": audio}
-        if recognise is not None:
+        if recognize is not None:
             text = recording.row().text
             if not text:
                 raise ValueError(f"{recording.file} ({recording.id!r}) has no text to compare with.")
             clip["text"] = text
-            clip |= {f"heard_{name}": recognise(sound, codec.sampling_rate) for name, sound in sounds.items()}
+            clip |= {f"heard_{name}": recognize(sound, codec.sampling_rate) for name, sound in sounds.items()}
         if rate is not None:
             for name, sound in sounds.items():
                 clip |= {f"{kind}_{name}": value for kind, value in rate(sound, codec.sampling_rate).items()}
@@ -90,7 +90,7 @@ def evaluate_codec(
     }
     for name in clips[0].keys() - {"id", "file", "seconds", "text", "heard_recording", "heard_codec"}:
         summary[name] = float(np.mean([clip[name] for clip in clips if name in clip]))
-    if recognise is not None:
+    if recognize is not None:
         summary |= word_error_rates(clips, language)
     return summary, clips
 

@@ -1,1 +1,1 @@
-"""Evaluation of speech models: what they say, heard again, measured and reported."""
+"""Evaluation of speech models: generates test lists, computes metrics and writes reports."""

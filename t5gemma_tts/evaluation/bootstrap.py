@@ -1,4 +1,4 @@
-"""Bootstrap confidence intervals over test items, for one evaluation and for paired differences."""
+"""Bootstrap confidence intervals over test items, for one evaluation and for paired differences of two."""
 
 import math
 
@@ -7,35 +7,36 @@ import numpy as np
 
 DRAWS = 2000
 CONFIDENCE = 0.95
-_AT_ONCE = 2_000_000  # indices of items that are held at once
+_MAX_INDICES = 2_000_000  # resampled indices in memory at a time
 
 
 def ratio(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
-    """Sum over sum along the last axis: a mean, if the denominators are 1."""
+    """Returns sum(numerators) / sum(denominators) along the last axis, which is the mean if all denominators are 1."""
     total = denominators.sum(-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return numerators.sum(-1) / total
 
 
-def ninetieth(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
-    """The 90th percentile of the numerators along the last axis; linear between two values."""
+def percentile_90(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
+    """Returns the 90th percentile of the numerators along the last axis, with linear interpolation."""
     return np.quantile(numerators, 0.9, axis=-1)
 
 
-def resampled(pairs: list[np.ndarray], statistic, seed: int = 0) -> list[np.ndarray]:
+def bootstrap_statistic(pairs: list[np.ndarray], statistic, seed: int = 0) -> list[np.ndarray]:
     """
-    The statistic of resampled items, `DRAWS` times; the same items are drawn for all of `pairs`.
+    Computes a statistic on `DRAWS` bootstrap samples (Efron, 1979). All evaluations use the same resampled items.
 
     Args:
-        pairs: float arrays `(2, num_items)` of numerators and denominators, one for each evaluation.
-        statistic (callable): [`ratio`] or [`ninetieth`].
+        pairs (`list[np.ndarray]`): float arrays `(2, num_items)` of numerators and denominators, one per evaluation.
+        statistic (callable): [`ratio`] or [`percentile_90`].
+        seed (`int`, *optional*, defaults to 0)
 
     Returns:
-        float arrays `(DRAWS,)`; draws in which the statistic does not exist are left out of all.
+        `list[np.ndarray]`: float arrays `(DRAWS,)`, shorter if the statistic is not finite for some samples.
     """
     generator = np.random.default_rng(seed)
     count = pairs[0].shape[1]
-    rows = max(1, _AT_ONCE // count)
+    rows = max(1, _MAX_INDICES // count)
     parts = []
     for start in range(0, DRAWS, rows):
         chosen = generator.integers(count, size=(min(rows, DRAWS - start), count))
@@ -45,19 +46,27 @@ def resampled(pairs: list[np.ndarray], statistic, seed: int = 0) -> list[np.ndar
     return [one[exists] for one in values]
 
 
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """Lower and upper end of what lies within `CONFIDENCE`."""
+def confidence_interval(values: np.ndarray) -> tuple[float, float]:
+    """Returns the ends of the percentile interval with confidence level `CONFIDENCE`."""
     edge = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values, (edge, 1 - edge))
     return float(low), float(high)
 
 
-def share_interval(hits: float, count: int) -> tuple[float, float]:
-    """Wilson's interval of a share: resampling would be sure of 0 % and of 100 %."""
+def wilson_interval(hits: float, count: int) -> tuple[float, float]:
+    """Returns the Wilson score interval of a proportion; a bootstrap interval has no width at 0 % and 100 %."""
     z = 1.959964
     centre = (hits + z * z / 2) / (count + z * z)
     half = z * math.sqrt(hits * (count - hits) / count + z * z / 4) / (count + z * z)
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-__all__ = ["CONFIDENCE", "DRAWS", "interval", "ninetieth", "ratio", "resampled", "share_interval"]
+__all__ = [
+    "CONFIDENCE",
+    "DRAWS",
+    "bootstrap_statistic",
+    "confidence_interval",
+    "percentile_90",
+    "ratio",
+    "wilson_interval",
+]

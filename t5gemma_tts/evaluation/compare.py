@@ -1,4 +1,4 @@
-"""Two evaluations of the same test list, item by item: differences, and how sure they are."""
+"""Paired comparison of two evaluations of the same test list."""
 
 import json
 import os
@@ -6,53 +6,57 @@ from pathlib import Path
 
 import numpy as np
 
-from .bootstrap import interval, resampled
+from .bootstrap import bootstrap_statistic, confidence_interval
 from .plots import new_figure
-from .report import RESULTS_FILE, table
+from .report import RESULTS_FILE, markdown_table
 from .run import read_rows
-from .statistics import FIGURES
+from .statistics import METRICS
 
 
 def compare(first: str | os.PathLike, second: str | os.PathLike) -> dict:
     """
+    Compares two evaluations item by item.
+
     Args:
         first, second (`str` or `os.PathLike`): folders of evaluations.
 
     Returns:
-        names of both, and of every figure that both have: `{"first", "second", "difference", "low", "high", "better",
-        "items"}`. The difference is second minus first, over the items that say something in both; its 95 % interval
-        is a bootstrap that draws the same items for both. "better" is the share of draws in which the second is better.
+        `dict`: names of both evaluations, and per metric `{"first", "second", "difference", "low", "high", "better",
+        "items"}`. The difference is second minus first, over the items that have the metric in both; "low" and "high"
+        are its 95 % interval by paired bootstrap; "better" is the fraction of bootstrap samples in which the second is
+        better, with ties counted as half.
 
     Raises:
-        FileNotFoundError, ValueError: for what is no finished evaluation, or lists that are not the same.
+        FileNotFoundError: if a folder has no evaluation.
+        ValueError: if an evaluation has not finished, or the test lists differ.
     """
     sides = []
     for folder in (first, second):
         rows = read_rows(folder)
         settings = json.loads(Path(folder, RESULTS_FILE).read_text(encoding="utf-8"))["settings"]
         sides.append((settings, {row["id"]: row for row in rows}))
-    (_, ours), (_, theirs) = sides
+    (_, first_rows), (_, second_rows) = sides
     if different := sorted(
         name
-        for name in ours.keys() | theirs.keys()
-        if ours.get(name, {}).get("text") != theirs.get(name, {}).get("text")
+        for name in first_rows.keys() | second_rows.keys()
+        if first_rows.get(name, {}).get("text") != second_rows.get(name, {}).get("text")
     ):
         raise ValueError(
-            f"{str(first)!r} and {str(second)!r} are of different lists: {len(different)} items are not in both with "
-            f"the same text, {different[0]!r} the first of them."
+            f"{str(first)!r} and {str(second)!r} are of different lists: {len(different)} items are missing or have "
+            f"another text, the first of them is {different[0]!r}."
         )
     figures = {}
-    for figure in FIGURES:
-        both = [(figure.of(ours[name]), figure.of(theirs[name])) for name in ours]
+    for metric in METRICS:
+        both = [(metric.of(first_rows[name]), metric.of(second_rows[name])) for name in first_rows]
         both = [pair for pair in both if None not in pair]
         arrays = [np.array(one, float).reshape(-1, 2).T for one in zip(*both, strict=True)]
         if not arrays or not all(array[1].sum() for array in arrays):
             continue
-        values = [float(figure.statistic(*array)) for array in arrays]
-        draws = resampled(arrays, figure.statistic)
-        low, high = interval(draws[1] - draws[0])
-        gain = draws[0] - draws[1] if figure.lower_is_better else draws[1] - draws[0]
-        figures[figure.name] = {
+        values = [float(metric.statistic(*array)) for array in arrays]
+        draws = bootstrap_statistic(arrays, metric.statistic)
+        low, high = confidence_interval(draws[1] - draws[0])
+        gain = draws[0] - draws[1] if metric.lower_is_better else draws[1] - draws[0]
+        figures[metric.name] = {
             "first": values[0],
             "second": values[1],
             "difference": values[1] - values[0],
@@ -64,36 +68,36 @@ def compare(first: str | os.PathLike, second: str | os.PathLike) -> dict:
     names = [settings["model"] for settings, _ in sides]
     if names[0] == names[1]:
         names = [Path(folder).resolve().name for folder in (first, second)]
-    return {"first": names[0], "second": names[1], "items": len(ours), "figures": figures}
+    return {"first": names[0], "second": names[1], "items": len(first_rows), "figures": figures}
 
 
 def as_markdown(comparison: dict) -> str:
     body = []
-    for figure in FIGURES:
-        if found := comparison["figures"].get(figure.name):
-            low, high = (figure.shown(found[end], signed=True) for end in ("low", "high"))
+    for metric in METRICS:
+        if found := comparison["figures"].get(metric.name):
+            low, high = (metric.format(found[end], signed=True) for end in ("low", "high"))
             body.append(
                 [
-                    figure.title,
-                    figure.shown(found["first"]),
-                    figure.shown(found["second"]),
-                    f"{figure.shown(found['difference'], signed=True)} ({low.removesuffix(' %')} to {high})",
+                    metric.title,
+                    metric.format(found["first"]),
+                    metric.format(found["second"]),
+                    f"{metric.format(found['difference'], signed=True)} ({low.removesuffix(' %')} to {high})",
                     f"{100 * found['better']:.0f} %",
                 ]
             )
     head = ["", comparison["first"], comparison["second"], "difference", "second better"]
     lines = [
-        f"{comparison['items']} texts, the same for both. Differences with 95 % intervals by paired bootstrap over "
-        "texts, and the share of draws in which the second is better (half, where they are equal).",
+        f"{comparison['items']} texts, the same for both. Differences have 95 % intervals by paired bootstrap over "
+        "texts. The last column is the fraction of bootstrap samples in which the second is better.",
         "",
-        *table(head, body),
-        "![Differences with their intervals](comparison.png)",
+        *markdown_table(head, body),
+        "![Differences with 95 % intervals](comparison.png)",
     ]
     return "\n".join(lines) + "\n"
 
 
 def draw(comparison: dict, picture: Path) -> None:
-    shown = [figure for figure in FIGURES if figure.name in comparison["figures"] and figure.percent]
+    shown = [metric for metric in METRICS if metric.name in comparison["figures"] and metric.percent]
     figure = new_figure(8, 0.8 + 0.35 * len(shown))
     panel = figure.subplots()
     for place, one in enumerate(shown):
@@ -109,7 +113,7 @@ def draw(comparison: dict, picture: Path) -> None:
 
 
 def write_comparison(first, second, output: str | os.PathLike) -> dict:
-    """Compares, and writes `comparison.json`, `comparison.md` and `comparison.png` into the folder `output`."""
+    """Compares two evaluations and writes `comparison.json`, `comparison.md` and `comparison.png` to `output`."""
     comparison = compare(first, second)
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""DNSMOS: how good speech sounds, 1 to 5, as a network judges that was trained on human ratings."""
+"""DNSMOS P.835 (Reddy et al., 2022): predicted speech quality from 1 to 5."""
 
 import importlib.util
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from ..model.audio import resample
 
 RATE = 16000
 WINDOW_SAMPLES = 144160  # 9.01 s
-# from the network's scale to ratings
+# polynomials that map model outputs to ratings, from Microsoft's DNSMOS repository
 CALIBRATIONS = {
     "signal": np.poly1d([-0.08397278, 1.22083953, 0.0052439]),
     "background": np.poly1d([-0.13166888, 1.60915514, -0.39604546]),
@@ -21,14 +21,15 @@ CALIBRATIONS = {
 
 def load_dnsmos() -> Callable[[np.ndarray, float], dict[str, float]]:
     """
-    The network of `pip install speechmos onnxruntime`, without that package's code.
+    Loads the DNSMOS model of the package speechmos.
 
     Returns:
-        a function of (float32 waveform (num_samples,), Hz) that returns "signal", "background" and "overall". Clips
-        shorter than 9.01 s are repeated, of longer ones a window starts every second.
+        callable: takes a float32 waveform (num_samples,) and its sampling rate in Hz, returns the ratings "signal",
+        "background" and "overall". Clips shorter than 9.01 s are repeated; for longer clips, ratings are averaged over
+        windows with a hop of 1 s.
 
     Raises:
-        ImportError: if one of the packages is missing.
+        ImportError: if speechmos or onnxruntime is missing.
     """
     found = importlib.util.find_spec("speechmos")
     if found is None or importlib.util.find_spec("onnxruntime") is None:

@@ -1,30 +1,29 @@
-"""Speaking test items with the batching engine."""
+"""Speech generation for test items with the batching engine."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..model.engine import SpeechEngine, speech_requests
-from .test_lists import TestItem, read_sound
+from .test_lists import TestItem, read_item_audio
 
 
-BATCHES_AHEAD = 4  # items whose texts and references are prepared together, in batches
+BATCHES_PER_CHUNK = 4  # batches whose texts and references are prepared together
 
 
 @dataclass(eq=False)
-class Spoken:
+class GeneratedSpeech:
     """
-    What an item became.
+    Generated speech of a test item.
 
     Args:
-        waveform (`np.ndarray`): float32 `(num_samples,)`; empty if nothing was said.
-        codes (`list[int]`): audio tokens without special ones.
-        planned_frames (`int`): audio tokens that were asked for.
-        ended (`bool`): by itself, not by being stopped.
-        asked_seconds (`float`): the length that was asked for, or estimated.
-        seconds_taken (`float`): its part of the time that its batch took, by length; loading is not in it.
+        waveform (`np.ndarray`): float32 `(num_samples,)`, may be empty.
+        codes (`list[int]`): audio tokens without special tokens.
+        planned_frames (`int`): requested or estimated number of audio tokens.
+        ended (`bool`): whether the model generated an end token.
+        asked_seconds (`float`): requested or estimated duration.
+        seconds_taken (`float`): share of the generation time of its batch, in proportion to its duration.
     """
 
     waveform: np.ndarray
@@ -39,16 +38,17 @@ class Spoken:
         return len(self.codes)
 
 
-class Speaker:
+class SpeechGenerator:
     """
-    Speaks test items.
+    Generates the speech of test items.
 
     Args:
-        model (`T5GemmaTTSForConditionalGeneration`), processor (`T5GemmaTTSProcessor`): of a checkpoint.
+        model (`T5GemmaTTSForConditionalGeneration`)
+        processor (`T5GemmaTTSProcessor`)
         batch_size (`int`, *optional*, defaults to 16)
-        seed (`int`, *optional*, defaults to 0): of every item, so that it says the same whatever the others are.
-        speed (`float`, *optional*, defaults to 1.0): divides lengths, estimated or asked for.
-        sampling (`dict`, *optional*): as in `speech_requests`; the model's where not given.
+        seed (`int`, *optional*, defaults to 0): seed of every item, so that its speech does not depend on other items.
+        speed (`float`, *optional*, defaults to 1.0): divides requested and estimated durations.
+        sampling (`dict`, *optional*): sampling options of `speech_requests` (default: those of the model).
     """
 
     def __init__(self, model, processor, batch_size: int = 16, seed: int = 0, speed: float = 1.0, sampling=None):
@@ -59,23 +59,13 @@ class Speaker:
     def sampling_rate(self) -> int:
         return self.processor.sampling_rate
 
-    def speak(self, items: list[TestItem]) -> list[Spoken]:
-        """All items at once, in their order."""
-        return [spoken for _, spoken in self.speak_in_turn(items, len(items))]
-
-    def speak_in_turn(self, items: list[TestItem], at_once: int | None = None) -> Iterator[tuple[TestItem, Spoken]]:
+    def generate(self, items: list[TestItem]) -> list[GeneratedSpeech]:
         """
-        Items in their order, a few batches at a time.
+        Generates the speech of all items, in order.
 
         Raises:
-            ValueError, FileNotFoundError: for an item that cannot be spoken; names it.
+            ValueError, FileNotFoundError: if an item cannot be processed; the message names it.
         """
-        at_once = at_once or BATCHES_AHEAD * self.batch_size
-        for start in range(0, len(items), at_once):
-            some = items[start : start + at_once]
-            yield from zip(some, self._speak(some), strict=True)
-
-    def _speak(self, items: list[TestItem]) -> list[Spoken]:
         started = time.perf_counter()
         inputs = self._inputs(items).to(self.model.device)
         requests = speech_requests(self.model, **inputs, **self.sampling, seed=self.seed)
@@ -85,7 +75,7 @@ class Speaker:
             codes = self.processor.speech_codes(request.token_ids)
             (waveform,) = self.processor.batch_decode([codes])
             ended = request.token_ids[-1] == self.model.config.eos_token_id
-            spoken[request] = Spoken(waveform, codes, request.num_frames, ended, request.num_frames / rate)
+            spoken[request] = GeneratedSpeech(waveform, codes, request.num_frames, ended, request.num_frames / rate)
         taken = time.perf_counter() - started
         total = sum(len(one.waveform) for one in spoken.values())
         results = [spoken[request] for request in requests]
@@ -112,11 +102,11 @@ class Speaker:
             raise type(error)(f"among {names}{', ...' if len(items) > 3 else ''}: {error}") from error
 
     def _reference(self, sound):
-        """As the processor takes it."""
+        """Returns the reference in a format that the processor accepts."""
         if not isinstance(sound, dict) or "codes" in sound or "array" in sound:
             return sound
-        waveform, sampling_rate = read_sound(sound)
+        waveform, sampling_rate = read_item_audio(sound)
         return {"array": waveform, "sampling_rate": sampling_rate}
 
 
-__all__ = ["Speaker", "Spoken"]
+__all__ = ["GeneratedSpeech", "SpeechGenerator"]

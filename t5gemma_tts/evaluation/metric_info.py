@@ -1,4 +1,4 @@
-"""What `evaluate` wants to know of a metric."""
+"""Metadata of the metrics for the library `evaluate`."""
 
 import datasets
 import evaluate
@@ -9,9 +9,12 @@ WAVEFORM = datasets.Sequence(datasets.Value("float32"))
 
 def metric_info(description: str, inputs: str, **features) -> evaluate.MetricInfo:
     """
+    Builds the `MetricInfo` of a metric.
+
     Args:
-        description (`str`), inputs (`str`): what is measured, and what `compute` takes.
-        features (`str` or a feature of `datasets`): of its columns; a string is the name of a type.
+        description (`str`): what the metric measures.
+        inputs (`str`): description of the arguments of `compute`.
+        features (`str` or `datasets` feature): type of each input column; a string is a `datasets.Value` dtype.
     """
     columns = {name: datasets.Value(kind) if isinstance(kind, str) else kind for name, kind in features.items()}
     return evaluate.MetricInfo(

@@ -1,4 +1,4 @@
-"""The report of an evaluation: figures as JSON and Markdown, pictures, the first speeches and the worst."""
+"""The report of an evaluation: metrics as JSON and Markdown, plots, and audio of the first and worst items."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from huggingface_hub.repocard_data import eval_results_to_model_index
 from ..model.audio import load_audio, save_audio
 from .bootstrap import CONFIDENCE, DRAWS
 from .plots import draw_duration, draw_errors
-from .statistics import BY_NAME, FIGURES, by_language, by_length, recordings_of, summarise
+from .statistics import METRICS, METRICS_BY_NAME, by_language, by_length, recording_rows, summarize
 
 
 NUM_WORST = 10
@@ -23,31 +23,33 @@ def write_report(
     output: Path, settings: dict, rows: list[dict], audio: Path, names: dict[str, str], num_samples: int = 3
 ) -> dict:
     """
+    Writes the report of an evaluation.
+
     Args:
         output (`Path`): folder of the evaluation.
-        settings (`dict`): of the run.
-        rows (`list[dict]`): of all items.
-        audio (`Path`): what was said, as far as it is kept.
-        names (`dict[str, str]`): file name there of each id.
-        num_samples (`int`): of the first items, kept as sound.
+        settings (`dict`): settings of the run.
+        rows (`list[dict]`): metrics of all items.
+        audio (`Path`): folder with the generated audio; files may be missing.
+        names (`dict[str, str]`): audio file name per item id.
+        num_samples (`int`, *optional*, defaults to 3): number of items whose audio is kept as samples.
 
     Returns:
-        what `evaluation.json` holds.
+        `dict`: content of `evaluation.json`.
     """
     results = {
         "settings": settings,
         "confidence": CONFIDENCE,
         "bootstrap_draws": DRAWS,
-        "figures": summarise(rows),
-        "recordings": summarise(recordings_of(rows)),
+        "figures": summarize(rows),
+        "recordings": summarize(recording_rows(rows)),
         "by_length": by_length(rows),
         "by_language": by_language(rows),
         "failures": [
             {"id": row["id"], "text": row["text"], "failed": row["failures"]} for row in rows if row["failures"]
         ],
     }
-    results["samples"] = _keep_sound(output / "samples", rows[:num_samples], audio, names, ".wav")
-    results["worst"] = _keep_sound(output / "worst", worst_rows(rows), audio, names, ".flac")
+    results["samples"] = _keep_audio(output / "samples", rows[:num_samples], audio, names, ".wav")
+    results["worst"] = _keep_audio(output / "worst", worst_rows(rows), audio, names, ".flac")
     results["model-index"] = model_index(results)
     pictures = {"error_by_length.png": draw_errors, "duration.png": draw_duration}
     results["pictures"] = [name for name, draw in pictures.items() if draw(results, rows, output / name)]
@@ -62,21 +64,21 @@ def _write(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def badness(row: dict) -> tuple[int, float, float]:
-    """Failures first, then wrong words (or characters), then how far the length is off."""
+def severity(row: dict) -> tuple[int, float, float]:
+    """Sort key of the worst items: number of failures, then error rate, then duration error."""
     errors = row.get("errors", {})
     wrong, length = errors.get("words") or errors.get("characters") or (0, 1)
     return len(row["failures"]), wrong / max(length, 1), abs(row["seconds"] / row["asked_seconds"] - 1)
 
 
 def worst_rows(rows: list[dict]) -> list[dict]:
-    """At most ten, the worst first; none that is flawless."""
-    ranked = sorted(rows, key=badness, reverse=True)[:NUM_WORST]
-    return [row for row in ranked if badness(row)[:2] > (0, 0.0)]
+    """Returns at most `NUM_WORST` rows with failures or errors, the worst first."""
+    ranked = sorted(rows, key=severity, reverse=True)[:NUM_WORST]
+    return [row for row in ranked if severity(row)[:2] > (0, 0.0)]
 
 
-def _keep_sound(folder: Path, rows: list[dict], audio: Path, names: dict[str, str], suffix: str) -> list[dict]:
-    """Copies what was said into `folder`, whose other files go. A later report finds it there."""
+def _keep_audio(folder: Path, rows: list[dict], audio: Path, names: dict[str, str], suffix: str) -> list[dict]:
+    """Copies the audio of `rows` to `folder` and deletes other files there; returns entries for the report."""
     entries = []
     for row in rows:
         name = Path(names[row["id"]]).stem + suffix
@@ -104,90 +106,91 @@ def _sound(source: Path, target: Path):
 
 
 def model_index(results: dict) -> list[dict]:
-    """The Hub's metadata of results; shares as per cent."""
+    """Returns the results as `model-index` metadata of the Hub, with proportions in percent."""
     settings = results["settings"]
     entries = []
     for name in IN_MODEL_INDEX:
         if name not in results["figures"]:
             continue
-        figure, value = BY_NAME[name], results["figures"][name]["value"]
+        metric, value = METRICS_BY_NAME[name], results["figures"][name]["value"]
         entries.append(
             EvalResult(
                 task_type="text-to-speech",
                 task_name="Text to speech",
                 dataset_type=settings["list"],
                 dataset_name=settings["title"],
-                # results with equal type, configuration and split would become one entry
+                # the Hub merges results with equal type, config and split
                 dataset_config=settings["title"] if settings["title"] != settings["list"] else None,
                 dataset_split=settings.get("split"),
                 metric_type=name,
-                metric_name=figure.title + (", %" if figure.percent else ""),
-                metric_value=round(100 * value if figure.percent else value, 3),
+                metric_name=metric.title + (", %" if metric.percent else ""),
+                metric_value=round(100 * value if metric.percent else value, 3),
             )
         )
     return eval_results_to_model_index(settings["model"], entries) if entries else []
 
 
-def with_interval(name: str, found: dict | None) -> str:
+def format_with_interval(name: str, found: dict | None) -> str:
+    """Formats a metric with its interval, e.g. "9.7 % (7.9 to 11.7 %)"; "" if there is none."""
     if not found:
         return ""
-    shown = BY_NAME[name].shown
-    return f"{shown(found['value'])} ({shown(found['low']).removesuffix(' %')} to {shown(found['high'])})"
+    value, low, high = (METRICS_BY_NAME[name].format(found[key]) for key in ("value", "low", "high"))
+    return f"{value} ({low.removesuffix(' %')} to {high})"
 
 
-def cell(text: str) -> str:
-    """As it can stand in a table."""
+def escape_cell(text: str) -> str:
+    """Escapes a text for a cell of a Markdown table."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
+def markdown_table(head: list[str], rows: list[list[str]]) -> list[str]:
     lines = [head, ["---"] * len(head), *rows]
     return ["| " + " | ".join(line) + " |" for line in lines] + [""]
 
 
 def as_markdown(results: dict, folder: str = "", with_sounds: bool = True) -> str:
     """
-    What the model card includes: headings of the third level, pictures and sounds by relative links.
+    Formats results as Markdown with headings of level 3, also for model cards.
 
     Args:
-        results (`dict`): of `evaluation.json`.
-        folder (`str`, *optional*): where pictures and sounds are, as seen from the document, e.g. "evaluation/".
-        with_sounds (`bool`, *optional*, defaults to `True`): whether there are sounds.
+        results (`dict`): content of `evaluation.json`.
+        folder (`str`, *optional*): relative path from the document to plots and audio, e.g. "evaluation/".
+        with_sounds (`bool`, *optional*, defaults to `True`): whether to link audio files.
     """
     settings, figures, recordings = results["settings"], results["figures"], results["recordings"]
     lines = [_introduction(settings), ""]
-    present = [figure for figure in FIGURES if figure.name in figures]
+    present = [metric for metric in METRICS if metric.name in figures]
     head = ["", "speech", *(["recordings"] if recordings else [])]
     body = []
-    for figure in present:
-        columns = [figure.title, with_interval(figure.name, figures[figure.name])]
-        body.append(columns + ([with_interval(figure.name, recordings.get(figure.name))] if recordings else []))
-    lines += table(head, body)
+    for metric in present:
+        columns = [metric.title, format_with_interval(metric.name, figures[metric.name])]
+        body.append(columns + ([format_with_interval(metric.name, recordings.get(metric.name))] if recordings else []))
+    lines += markdown_table(head, body)
     for groups, label in ((results["by_length"], "length"), (results["by_language"], "language")):
         if len(groups) > 1:
             lines += _breakdown(groups, label)
     captions = {
-        "error_by_length.png": "Words or characters wrong by the length of the text, with 95 % intervals",
-        "duration.png": "Spoken length against the one asked for, and how far it is off",
+        "error_by_length.png": "Error rates by text length, with 95 % intervals",
+        "duration.png": "Actual against requested duration, and the distribution of the error",
     }
     lines += [f"![{captions[name]}]({folder}{name})\n" for name in results["pictures"]]
     if results["worst"]:
-        lines += [f"### The worst {len(results['worst'])}", ""]
-        head = ["text", "heard", "failed", *(["sound"] if with_sounds else [])]
-        lines += table(head, [_worst(entry, folder)[: len(head)] for entry in results["worst"]])
+        lines += [f"### The {len(results['worst'])} worst items", ""]
+        head = ["text", "transcript", "failures", *(["audio"] if with_sounds else [])]
+        lines += markdown_table(head, [_worst(entry, folder)[: len(head)] for entry in results["worst"]])
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _introduction(settings: dict) -> str:
-    said = [f"{settings['items']} texts of {settings['title']}"]
-    said.append("with references" if settings["with_references"] else "without references")
-    lengths = "the recordings' lengths" if settings["recorded_lengths"] else "estimated lengths"
-    said.append(lengths + (f" divided by {settings['speed']:g}" if settings["speed"] != 1 else ""))
-    said.append(f"seed {settings['seed']}")
-    ears = [f"words by {settings['asr']}"] if settings["asr"] else []
-    ears += [f"voices by {settings['speaker_encoder']}"] if settings["speaker_encoder"] else []
-    intervals = "in brackets: 95 % intervals, of shares Wilson's, of others by bootstrap over texts"
-    sentences = [", ".join(said), ", ".join(ears), intervals]
+    setup = [f"{settings['items']} texts of {settings['title']}"]
+    setup.append("with references" if settings["with_references"] else "without references")
+    lengths = "durations of the recordings" if settings["recorded_lengths"] else "estimated durations"
+    setup.append(lengths + (f" divided by {settings['speed']:g}" if settings["speed"] != 1 else ""))
+    setup.append(f"seed {settings['seed']}")
+    models = [f"transcripts by {settings['asr']}"] if settings["asr"] else []
+    models += [f"speaker embeddings by {settings['speaker_encoder']}"] if settings["speaker_encoder"] else []
+    intervals = "in parentheses: 95 % intervals, Wilson for proportions, bootstrap over texts for other metrics"
+    sentences = [", ".join(setup), ", ".join(models), intervals]
     return "".join(f"{one[0].upper()}{one[1:]}. " for one in sentences if one).rstrip()
 
 
@@ -198,20 +201,28 @@ def _breakdown(groups: list[dict], label: str) -> list[str]:
         if any(name in group["figures"] for group in groups)
     ]
     heard = [name for name in ("wer", "cer") if any(name in group["recordings"] for group in groups)]
-    head = [label, "texts", *(BY_NAME[name].title for name in names)]
-    head += [f"{BY_NAME[name].title}, recordings" for name in heard]
+    head = [label, "texts", *(METRICS_BY_NAME[name].title for name in names)]
+    head += [f"{METRICS_BY_NAME[name].title}, recordings" for name in heard]
     body = []
     for group in groups:
         title = f"{group['length']} {group['unit']}" if label == "length" else group["language"]
-        cells = [with_interval(name, group["figures"].get(name)) for name in names]
-        cells += [with_interval(name, group["recordings"].get(name)) for name in heard]
+        cells = [format_with_interval(name, group["figures"].get(name)) for name in names]
+        cells += [format_with_interval(name, group["recordings"].get(name)) for name in heard]
         body.append([title, str(group["items"]), *cells])
-    return [f"### By {label}", "", *table(head, body)]
+    return [f"### By {label}", "", *markdown_table(head, body)]
 
 
 def _worst(entry: dict, folder: str) -> list[str]:
     link = f"[{Path(entry['file']).name}]({folder}{entry['file']})" if "file" in entry else ""
-    return [cell(entry["text"]), cell(entry.get("heard", "")), ", ".join(entry["failures"]), link]
+    return [escape_cell(entry["text"]), escape_cell(entry.get("heard", "")), ", ".join(entry["failures"]), link]
 
 
-__all__ = ["MARKDOWN_FILE", "RESULTS_FILE", "as_markdown", "cell", "table", "with_interval", "write_report"]
+__all__ = [
+    "MARKDOWN_FILE",
+    "RESULTS_FILE",
+    "as_markdown",
+    "escape_cell",
+    "format_with_interval",
+    "markdown_table",
+    "write_report",
+]

@@ -1,4 +1,4 @@
-"""An evaluation in a folder: items are spoken and measured a few batches at a time; a killed run goes on after them."""
+"""Runs an evaluation in chunks of a few batches, so that an interrupted run can resume."""
 
 import json
 import os
@@ -9,18 +9,18 @@ from pathlib import Path
 from ..model.audio import save_audio
 from ..sharded.fingerprint import fingerprint
 from ..sharded.folder_state import FolderState, exclusive
-from .generation import BATCHES_AHEAD, Speaker
-from .measures import Measures
+from .generation import BATCHES_PER_CHUNK, SpeechGenerator
+from .item_metrics import ItemMetrics
 from .report import write_report
 from .test_lists import TestItem
 
 
-KIND = "run"  # its settings are in run.json
+KIND = "run"  # settings are stored in run.json
 ROWS_FILE, AUDIO_FOLDER = "items.jsonl", "audio"
 
 
 def audio_names(items: list[TestItem]) -> dict[str, str]:
-    """A file name for each id, as near to it as can be."""
+    """Returns a unique, safe file name per id, similar to the id."""
     names, taken = {}, set()
     for number, item in enumerate(items):
         name = re.sub(r"[^\w.-]+", "_", item.id).strip(".")[:100]
@@ -32,9 +32,9 @@ def audio_names(items: list[TestItem]) -> dict[str, str]:
 
 
 def evaluate_speech(
-    speaker: Speaker,
+    generator: SpeechGenerator,
     items: list[TestItem],
-    measures: Measures,
+    metrics: ItemMetrics,
     output: str | os.PathLike,
     about: dict,
     keep_audio: bool = False,
@@ -42,33 +42,35 @@ def evaluate_speech(
     num_samples: int = 3,
 ) -> dict:
     """
-    Speaks and measures `items`, and writes a report.
+    Generates the speech of `items`, computes metrics and writes a report.
 
     Args:
-        speaker (`Speaker`), items (`list[TestItem]`), measures (`Measures`)
-        output (`str` or `os.PathLike`): folder. Gets `items.jsonl`, a row for each item; `evaluation.json`,
-            `evaluation.md` and pictures, all made of the rows; the first speeches in `samples/` and the worst ten in
-            `worst/`.
-        about (`dict`): what was evaluated, for the report; anything else that decides the results. "title" is a name
-            of the test list.
-        keep_audio (`bool`, *optional*): leave all speech in `audio/`.
-        overwrite (`bool`, *optional*): discard an earlier evaluation in the folder.
-        num_samples (`int`, *optional*, defaults to 3)
+        generator (`SpeechGenerator`)
+        items (`list[TestItem]`)
+        metrics (`ItemMetrics`)
+        output (`str` or `os.PathLike`): output folder, for `items.jsonl` with the metrics of each item;
+            `evaluation.json`, `evaluation.md` and plots; audio of the first items in `samples/` and of the ten worst
+            in `worst/`.
+        about (`dict`): settings for the report, with all options that affect the results. "title" is the name of the
+            test list.
+        keep_audio (`bool`, *optional*, defaults to `False`): keep all audio in `audio/`.
+        overwrite (`bool`, *optional*, defaults to `False`): delete an earlier evaluation in the folder.
+        num_samples (`int`, *optional*, defaults to 3): number of samples to keep as audio.
 
     Returns:
-        what `evaluation.json` holds.
+        `dict`: content of `evaluation.json`.
 
     Raises:
-        FileExistsError: if the folder holds something else.
-        OSError: if another run has the folder, or writing fails.
-        ValueError: if it was begun with other settings, or an item cannot be spoken or measured.
+        FileExistsError: if the folder has other content.
+        OSError: if another run uses the folder, or writing fails.
+        ValueError: if the earlier run had other settings, or an item cannot be processed.
     """
     output = Path(output)
     settings = about | {
-        "seed": speaker.seed,
-        "speed": speaker.speed,
-        "batch_size": speaker.batch_size,
-        "sampling": speaker.sampling,
+        "seed": generator.seed,
+        "speed": generator.speed,
+        "batch_size": generator.batch_size,
+        "sampling": generator.sampling,
         "items": len(items),
         "items_fingerprint": fingerprint(
             [(item.id, item.text, item.language, item.duration_seconds, item.reference_text) for item in items]
@@ -79,19 +81,19 @@ def evaluate_speech(
         state.begin(overwrite)
         names = audio_names(items)
         audio = output / AUDIO_FOLDER
-        at_once = BATCHES_AHEAD * speaker.batch_size
-        rows = _kept_rows(output / ROWS_FILE, at_once, len(items))
+        chunk_size = BATCHES_PER_CHUNK * generator.batch_size
+        rows = _kept_rows(output / ROWS_FILE, chunk_size, len(items))
         if len(rows) < len(items):
             audio.mkdir(exist_ok=True)
-            measures.learn_voices(items)
+            metrics.compute_speaker_centroids(items)
         while len(rows) < len(items):
-            some = items[len(rows) : len(rows) + at_once]
+            chunk = items[len(rows) : len(rows) + chunk_size]
             measured = []
-            for item, spoken in zip(some, speaker.speak(some), strict=True):
-                if len(spoken.waveform):
+            for item, speech in zip(chunk, generator.generate(chunk), strict=True):
+                if len(speech.waveform):
                     path = audio / names[item.id]
-                    save_audio(spoken.waveform.clip(-1, 1), path, speaker.sampling_rate, overwrite=True)
-                measured.append(measures.measure(item, spoken))
+                    save_audio(speech.waveform.clip(-1, 1), path, generator.sampling_rate, overwrite=True)
+                measured.append(metrics.compute(item, speech))
             rows += measured
             lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in measured)
             with open(output / ROWS_FILE, "a", encoding="utf-8") as file:
@@ -106,38 +108,39 @@ def evaluate_speech(
 
 def read_rows(folder: str | os.PathLike) -> list[dict]:
     """
-    Rows of an evaluation.
+    Reads the rows of an evaluation.
 
     Raises:
-        FileNotFoundError: if there is none in the folder.
-        ValueError: if it has not finished, or its rows are damaged.
+        FileNotFoundError: if the folder has no evaluation.
+        ValueError: if the evaluation has not finished, or the file is damaged.
     """
     folder = Path(folder)
     state = FolderState(folder, KIND, {})
     if not (folder / ROWS_FILE).is_file() or state.stored() is None:
-        raise FileNotFoundError(f"{str(folder)!r} is no evaluation: it lacks {ROWS_FILE} or {state.path.name}.")
+        raise FileNotFoundError(f"{str(folder)!r} is not an evaluation: it lacks {ROWS_FILE} or {state.path.name}.")
     if not state.is_complete:
-        raise ValueError(f"the evaluation in {str(folder)!r} has not finished: repeat its command.")
+        raise ValueError(f"the evaluation in {str(folder)!r} has not finished: run its command again.")
     try:
         return [json.loads(line) for line in (folder / ROWS_FILE).read_text(encoding="utf-8").splitlines()]
     except ValueError as error:
         raise ValueError(f"{str(folder / ROWS_FILE)!r} is damaged: {error}") from error
 
 
-def _kept_rows(path: Path, at_once: int, count: int) -> list[dict]:
+def _kept_rows(path: Path, chunk_size: int, count: int) -> list[dict]:
     """
-    Rows of what was spoken at once and is complete; the file is cut there. Together with others than before, a speech
-    could come out otherwise in the last digit, and then in a token.
+    Reads the rows of complete chunks and truncates the file after them.
+
+    An incomplete chunk runs again as a whole: in a batch of other items, rounding can change the sampled tokens.
     """
     rows = []
     if path.is_file():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 rows.append(json.loads(line))
-            except ValueError:  # killed while it was written
+            except ValueError:  # the run was killed while writing this line
                 break
     if len(rows) < count:
-        rows = rows[: len(rows) // at_once * at_once]
+        rows = rows[: len(rows) // chunk_size * chunk_size]
         if path.is_file():
             temporary = path.with_suffix(".tmp")
             temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

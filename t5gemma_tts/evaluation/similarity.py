@@ -1,4 +1,4 @@
-"""Voices as vectors: whether two recordings are of the same speaker."""
+"""Speaker embeddings and their cosine similarity."""
 
 from collections.abc import Callable
 
@@ -9,19 +9,21 @@ from ..model.audio import resample
 
 
 RESEMBLYZER = "resemblyzer"
-# (float32 waveform (num_samples,), Hz) to a float32 vector (size,) of length 1
+# (float32 waveform (num_samples,), Hz) -> float32 unit vector (size,)
 SpeakerEncoder = Callable[[np.ndarray, float], np.ndarray]
 
 
 def load_speaker_encoder(name: str = RESEMBLYZER, device: str | torch.device = "cpu") -> SpeakerEncoder:
     """
+    Loads a speaker encoder.
+
     Args:
-        name (`str`, *optional*): `"resemblyzer"`, whose weights come with its package; or Hub name or folder of an
-            x-vector model, e.g. "microsoft/wavlm-base-plus-sv".
+        name (`str`, *optional*): `"resemblyzer"` (Wan et al., 2018), whose package includes the weights; or Hub name or
+            folder of an x-vector model, e.g. "microsoft/wavlm-base-plus-sv".
         device (`str`, *optional*, defaults to `"cpu"`)
 
     Raises:
-        ImportError: without resemblyzer, if that is named.
+        ImportError: if resemblyzer is selected but missing.
         OSError: if the model cannot be loaded.
     """
     return _resemblyzer(device) if name == RESEMBLYZER else _x_vectors(name, device)
@@ -39,7 +41,7 @@ def _resemblyzer(device) -> SpeakerEncoder:
 
     def embed(waveform: np.ndarray, rate: float) -> np.ndarray:
         audio = resample(waveform, rate, sampling_rate).astype(np.float32)
-        if not np.any(audio):  # its loudness could not be set
+        if not np.any(audio):  # volume normalization fails on silence
             return np.zeros(256, np.float32)
         loud = normalize_volume(audio, audio_norm_target_dBFS, increase_only=True).clip(-1, 1)
         voiced = trim_long_silences(loud)
@@ -60,7 +62,7 @@ def _x_vectors(name: str, device) -> SpeakerEncoder:
     @torch.no_grad()
     def embed(waveform: np.ndarray, rate: float) -> np.ndarray:
         audio = resample(waveform, rate, extractor.sampling_rate)
-        # what the network needs at least, for its convolutions and pooling
+        # minimum length for the convolutions and pooling of the model
         audio = np.pad(audio, (0, max(0, extractor.sampling_rate // 2 - len(audio))))
         inputs = extractor(audio, sampling_rate=extractor.sampling_rate, return_tensors="pt").to(device)
         vector = model(**inputs).embeddings[0].float().cpu().numpy()
@@ -70,7 +72,7 @@ def _x_vectors(name: str, device) -> SpeakerEncoder:
 
 
 def cosine(first: np.ndarray, second: np.ndarray) -> float:
-    """Of two vectors; 0 if one of them is 0."""
+    """Returns the cosine similarity of two vectors, or 0 if one of them is 0."""
     length = np.linalg.norm(first) * np.linalg.norm(second)
     return float(first @ second / length) if length else 0.0
 

@@ -1,29 +1,31 @@
-"""Figures of an evaluation: each a statistic over its items, with an interval."""
+"""Metrics of an evaluation: statistics over test items with confidence intervals."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from .bootstrap import interval, ninetieth, ratio, resampled, share_interval
+from .bootstrap import bootstrap_statistic, confidence_interval, percentile_90, ratio, wilson_interval
 from .failures import FAILURES
 from .text_errors import counts_characters
 
 
-TOLERANCE = 0.05  # of the length that was asked for
+TOLERANCE = 0.05  # relative to the requested duration
 
 
 @dataclass(frozen=True)
-class Figure:
+class Metric:
     """
+    A metric of an evaluation.
+
     Args:
         name (`str`): key in the results.
-        title (`str`): for people.
-        of (callable): numerator and denominator of a row, or None where it says nothing.
-        statistic (callable): over all rows.
-        share (`bool`): whether each row is 0 or 1.
-        percent (`bool`): whether it is shown in per cent.
-        lower_is_better (`bool`)
+        title (`str`): name in reports.
+        of (callable): maps a row to numerator and denominator, or None if the row does not have the metric.
+        statistic (callable, *optional*): aggregates numerators and denominators of all rows.
+        share (`bool`, *optional*, defaults to `False`): whether the metric is a proportion, 0 or 1 per row.
+        percent (`bool`, *optional*, defaults to `True`): whether reports show it in percent.
+        lower_is_better (`bool`, *optional*, defaults to `True`)
     """
 
     name: str
@@ -35,11 +37,11 @@ class Figure:
     lower_is_better: bool = True
 
     def pairs(self, rows: list[dict]) -> np.ndarray:
-        """Float64 `(2, num_rows)` of the rows that say something."""
+        """Returns numerators and denominators of the rows that have the metric, float64 `(2, num_rows)`."""
         found = [pair for pair in map(self.of, rows) if pair is not None]
         return np.array(found, float).reshape(-1, 2).T
 
-    def shown(self, value: float, signed: bool = False) -> str:
+    def format(self, value: float, signed: bool = False) -> str:
         sign = "+" if signed else ""
         return f"{100 * value:{sign}.1f} %" if self.percent else f"{value:{sign}.2f}"
 
@@ -68,77 +70,79 @@ def _failed(name: str):
     return _mean(lambda row: name in row["failures"] if "failures" in row else None)
 
 
-FIGURES = [
-    Figure("wer", "words wrong", _errors("words")),
-    Figure("cer", "characters wrong", _errors("characters")),
-    Figure("duration_error", "off the length, mean", _mean(_duration_error)),
-    Figure("duration_error_p90", "off the length, 90th percentile", _mean(_duration_error), ninetieth),
-    Figure(
+METRICS = [
+    Metric("wer", "word error rate", _errors("words")),
+    Metric("cer", "character error rate", _errors("characters")),
+    Metric("duration_error", "duration error, mean", _mean(_duration_error)),
+    Metric("duration_error_p90", "duration error, 90th percentile", _mean(_duration_error), percentile_90),
+    Metric(
         "within_5_percent",
-        "within 5 % of the length",
+        "duration within 5 %",
         _mean(lambda row: _duration_error(row) <= TOLERANCE if "asked_seconds" in row else None),
         share=True,
         lower_is_better=False,
     ),
-    Figure(
+    Metric(
         "similarity",
         "speaker similarity",
         _mean(lambda row: row.get("similarity")),
         percent=False,
         lower_is_better=False,
     ),
-    Figure(
+    Metric(
         "own_voice",
-        "most like its own speaker",
+        "closest to the target speaker",
         _mean(lambda row: row["nearest_speaker"] == row["speaker"] if "nearest_speaker" in row else None),
         share=True,
         lower_is_better=False,
     ),
     *(
-        Figure(f"dnsmos_{name}", f"DNSMOS, {name}", _dnsmos(name), percent=False, lower_is_better=False)
+        Metric(f"dnsmos_{name}", f"DNSMOS, {name}", _dnsmos(name), percent=False, lower_is_better=False)
         for name in ("overall", "signal", "background")
     ),
-    Figure(
+    Metric(
         "real_time_factor",
-        "seconds of work for a second of speech",
+        "real-time factor",
         lambda row: (row["taken_seconds"], row["seconds"]) if "taken_seconds" in row else None,
         percent=False,
     ),
-    *(Figure(name, f"failed: {what}", _failed(name), share=True) for name, what in FAILURES.items()),
+    *(Metric(name, f"failed: {what}", _failed(name), share=True) for name, what in FAILURES.items()),
 ]
-BY_NAME = {figure.name: figure for figure in FIGURES}
-# upper ends of the lengths that are told apart, in words and in characters
+METRICS_BY_NAME = {metric.name: metric for metric in METRICS}
+# upper bounds of the text length classes
 WORD_BOUNDS, CHARACTER_BOUNDS = (3, 7, 15), (10, 25, 50)
 
 
-def summarise(rows: list[dict], figures: list[Figure] = FIGURES) -> dict[str, dict]:
+def summarize(rows: list[dict], metrics: list[Metric] = METRICS) -> dict[str, dict]:
     """
+    Computes metrics with 95 % confidence intervals.
+
     Returns:
-        for each figure that the rows say something about: `{"value", "low", "high", "items"}`, the ends of its 95 %
-        interval and the number of rows that count.
+        `dict[str, dict]`: `{"value", "low", "high", "items"}` per metric; "items" is the number of rows that have it.
+        Metrics that no row has are left out.
     """
     results = {}
-    for figure in figures:
-        pairs = figure.pairs(rows)
+    for metric in metrics:
+        pairs = metric.pairs(rows)
         if not pairs.size or not pairs[1].sum():
             continue
         low, high = (
-            share_interval(pairs[0].sum(), pairs.shape[1])
-            if figure.share
-            else interval(resampled([pairs], figure.statistic)[0])
+            wilson_interval(pairs[0].sum(), pairs.shape[1])
+            if metric.share
+            else confidence_interval(bootstrap_statistic([pairs], metric.statistic)[0])
         )
-        value = float(figure.statistic(*pairs))
-        results[figure.name] = {"value": value, "low": low, "high": high, "items": pairs.shape[1]}
+        value = float(metric.statistic(*pairs))
+        results[metric.name] = {"value": value, "low": low, "high": high, "items": pairs.shape[1]}
     return results
 
 
-def recordings_of(rows: list[dict]) -> list[dict]:
-    """What is known of the recordings of the same words; their lengths are not those that were asked for."""
+def recording_rows(rows: list[dict]) -> list[dict]:
+    """Returns the metrics of the recordings, without duration errors, as no duration was requested for them."""
     return [row["recording"] for row in rows if "recording" in row]
 
 
-def length_of(row: dict) -> tuple[str, int, str]:
-    """Unit, place and name of the class of lengths that a row's text is in."""
+def length_class(row: dict) -> tuple[str, int, str]:
+    """Returns unit, index and name of the length class of a row's text."""
     if counts_characters(row["language"]):
         unit, size, bounds = "characters", len("".join(row["text"].split())), CHARACTER_BOUNDS
     else:
@@ -149,14 +153,15 @@ def length_of(row: dict) -> tuple[str, int, str]:
 
 
 def by_length(rows: list[dict]) -> list[dict]:
-    """Classes of lengths, short ones first: `{"unit", "length", "items", "figures", "recordings"}`."""
+    """Groups rows by text length: `{"unit", "length", "items", "figures", "recordings"}`, short texts first."""
     return [
-        {"unit": unit, "length": name} | _group(chosen) for (unit, _, name), chosen in _grouped(rows, length_of).items()
+        {"unit": unit, "length": name} | _group(chosen)
+        for (unit, _, name), chosen in _grouped(rows, length_class).items()
     ]
 
 
 def by_language(rows: list[dict]) -> list[dict]:
-    """As [`by_length`], of each language."""
+    """Groups rows by language, like [`by_length`]."""
     return [
         {"language": language} | _group(chosen)
         for language, chosen in _grouped(rows, lambda row: row["language"]).items()
@@ -171,7 +176,7 @@ def _grouped(rows: list[dict], key) -> dict:
 
 
 def _group(rows: list[dict]) -> dict:
-    return {"items": len(rows), "figures": summarise(rows), "recordings": summarise(recordings_of(rows))}
+    return {"items": len(rows), "figures": summarize(rows), "recordings": summarize(recording_rows(rows))}
 
 
-__all__ = ["BY_NAME", "FIGURES", "Figure", "by_language", "by_length", "recordings_of", "summarise"]
+__all__ = ["METRICS", "METRICS_BY_NAME", "Metric", "by_language", "by_length", "recording_rows", "summarize"]

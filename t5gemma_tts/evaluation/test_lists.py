@@ -1,4 +1,4 @@
-"""Test lists: texts, with reference voices and recordings to compare with where there are any."""
+"""Test lists: texts with optional reference voices and recordings to compare with."""
 
 import io
 import os
@@ -15,27 +15,27 @@ from ..preparation.recordings import select_recordings
 
 
 SAVED_DATASET = ("dataset_dict.json", "dataset_info.json")
-REFERENCE_SECONDS = (3.0, 10.0)  # shortest and longest recording that is a reference for others
+REFERENCE_SECONDS = (3.0, 10.0)  # minimum and maximum length of recordings used as references
 
 
 @dataclass(eq=False)
 class TestItem:
     """
-    Something to say.
+    A text to synthesize.
 
     Args:
-        id (`str`): of its own in a list.
+        id (`str`): unique in the list.
         text (`str`)
-        language (`str`): "en", "ja", "zh" or another tag.
-        duration_seconds (`float`, *optional*): as in the processor: estimated if None.
-        reference_audio (*optional*): as in the processor.
-        reference_text (`str`, *optional*)
-        recording (*optional*): the same words, said by somebody; as in [`read_sound`].
-        recording_seconds (`float`, *optional*): its length, where it is known.
-        speaker (`str`)
+        language (`str`): language tag such as "en", "ja", "zh".
+        duration_seconds (`float`, *optional*): requested duration; estimated by the processor if None.
+        reference_audio (*optional*): reference audio in a format that the processor accepts.
+        reference_text (`str`, *optional*): transcript of the reference audio.
+        recording (*optional*): recording of the same text, in a format that [`read_item_audio`] accepts.
+        recording_seconds (`float`, *optional*): duration of the recording, if known.
+        speaker (`str`, *optional*)
     """
 
-    __test__ = False  # no class of pytest's
+    __test__ = False  # prevents collection by pytest
 
     id: str
     text: str
@@ -48,7 +48,7 @@ class TestItem:
     speaker: str = ""
 
 
-def read_sound(sound, codec=None) -> tuple[np.ndarray, float]:
+def read_item_audio(sound, codec=None) -> tuple[np.ndarray, float]:
     """
     Float32 waveform (num_samples,) and Hz of what a [`TestItem`] holds: a path, or a dict with "bytes" of an audio
     file, "array" and "sampling_rate", or "codes", for which `codec` is needed.
@@ -62,10 +62,10 @@ def read_sound(sound, codec=None) -> tuple[np.ndarray, float]:
     return to_mono(waveform), sampling_rate
 
 
-def seconds_of(item: TestItem) -> float | None:
-    """Of an item's recording; None where there is none."""
+def recording_duration(item: TestItem) -> float | None:
+    """Returns the duration of the recording of an item in seconds, or None without a recording."""
     if item.recording_seconds is None and item.recording is not None:
-        waveform, sampling_rate = read_sound(item.recording)
+        waveform, sampling_rate = read_item_audio(item.recording)
         item.recording_seconds = len(waveform) / sampling_rate
     return item.recording_seconds
 
@@ -81,26 +81,29 @@ def read_test_list(
     recorded_lengths: bool = False,
 ) -> list[TestItem]:
     """
+    Reads a test list.
+
     Args:
         name (`str`): one of
-            - a `.lst` file in Seed-TTS-eval's layout, `id|prompt text|prompt audio|text`, paths relative to it; a
-              fifth field is a recording of the text;
-            - another file, UTF-8: a text a line, blank ones are skipped;
-            - a folder of recordings with their texts, as `training/prepare_dataset.py` reads it;
-            - a `datasets` folder or Hub name with the column `text`, and where it has them `id`, `language`, `speaker`,
-              `audio` or `codes`, `duration_seconds` (of those), `reference_audio`, `reference_text`.
-        split (`str`, *optional*, defaults to `"validation"`): rows of datasets and of metadata with that column.
-        speaker (`str`, *optional*): only rows of that speaker.
-        language (`str`, *optional*): of texts for which the list names none; found out if not given.
-        limit (`int`, *optional*): only so many, spread evenly.
-        same_speaker_references (`bool`, *optional*): for rows with a speaker and without a reference, take one from
-            the same speaker's other rows.
-        reference_seconds (`tuple[float, float]`, *optional*, defaults to `(3.0, 10.0)`): how long those may be.
-        recorded_lengths (`bool`, *optional*): ask for the lengths of the recordings.
+            - a `.lst` file in the format of Seed-TTS-eval, `id|prompt text|prompt audio|text`, with paths relative to
+              the file; an optional fifth field is a recording of the text;
+            - another UTF-8 file with one text per line; blank lines are skipped;
+            - a folder of recordings with transcripts, as `training/prepare_dataset.py` reads it;
+            - a `datasets` folder or Hub name with the column `text`, and optionally `id`, `language`, `speaker`,
+              `audio` or `codes`, `duration_seconds` (of the recording), `reference_audio`, `reference_text`.
+        split (`str`, *optional*, defaults to `"validation"`): split of a dataset or of a metadata file with splits.
+        speaker (`str`, *optional*): use only rows of this speaker.
+        language (`str`, *optional*): language of texts without one in the list (default: detected).
+        limit (`int`, *optional*): maximum number of items, selected at even spacing.
+        same_speaker_references (`bool`, *optional*, defaults to `False`): use other recordings of the same speaker as
+            references for rows without one.
+        reference_seconds (`tuple[float, float]`, *optional*, defaults to `(3.0, 10.0)`): minimum and maximum duration
+            of these references.
+        recorded_lengths (`bool`, *optional*, defaults to `False`): request the durations of the recordings.
 
     Raises:
-        FileNotFoundError: if there is nothing of that name, or a file in it is missing.
-        ValueError: if it cannot be understood, or nothing is left to say.
+        FileNotFoundError: if the list or one of its files does not exist.
+        ValueError: if the list is invalid or has no items.
     """
     path = Path(name)
     if limit is not None and limit < 1:
@@ -119,7 +122,7 @@ def read_test_list(
         row |= {"text": text.strip(), "id": str(row.get("id", f"{number:05d}"))}
         row["language"] = canonical_language(row.get("language") or language or detect_language(text))
         if row["id"] in known:
-            raise ValueError(f"the id {row['id']!r} stands twice in {str(name)!r}; ids must be different.")
+            raise ValueError(f"the id {row['id']!r} occurs twice in {str(name)!r}; ids must be unique.")
         known.add(row["id"])
         row["recording_seconds"] = row.pop("duration_seconds", None)
         items.append(TestItem(**row))
@@ -129,39 +132,41 @@ def read_test_list(
         if not items:
             raise ValueError(f"`speaker` {speaker!r} has no rows of {split!r}; there are {names}.")
     if not items:
-        raise ValueError(f"{str(name)!r} has nothing to say.")
+        raise ValueError(f"{str(name)!r} has no texts.")
     if same_speaker_references:
-        give_references(items, reference_seconds)
+        assign_references(items, reference_seconds)
     if limit is not None and limit < len(items):
         items = [items[index] for index in np.linspace(0, len(items) - 1, limit).round().astype(int)]
     if recorded_lengths:
         for item in items:
-            item.duration_seconds = seconds_of(item)
+            item.duration_seconds = recording_duration(item)
             if item.duration_seconds is None:
-                raise ValueError(f"{item.id!r} of {str(name)!r} has no recording whose length could be asked for.")
+                raise ValueError(
+                    f"{item.id!r} of {str(name)!r} has no recording, so `recorded_lengths` cannot be used."
+                )
     return items
 
 
-def give_references(items: list[TestItem], reference_seconds: tuple[float, float] = REFERENCE_SECONDS) -> None:
+def assign_references(items: list[TestItem], reference_seconds: tuple[float, float] = REFERENCE_SECONDS) -> None:
     """
-    Gives every item without a reference one of its speaker's other recordings, in turn.
+    Assigns another recording of the same speaker to each item without a reference, cycling through them.
 
     Raises:
-        ValueError: for an item whose speaker has none that fits.
+        ValueError: if a speaker has no other recording of suitable duration.
     """
     shortest, longest = reference_seconds
-    fit: dict[str, list[TestItem]] = {}
+    candidates: dict[str, list[TestItem]] = {}
     for item in items:
-        seconds = seconds_of(item)
+        seconds = recording_duration(item)
         if item.speaker and seconds and shortest <= seconds <= longest:
-            fit.setdefault(item.speaker, []).append(item)
+            candidates.setdefault(item.speaker, []).append(item)
     for number, item in enumerate(items):
         if item.reference_audio is not None:
             continue
-        others = [other for other in fit.get(item.speaker, []) if other.text != item.text]
+        others = [other for other in candidates.get(item.speaker, []) if other.text != item.text]
         if not others:
             raise ValueError(
-                f"{item.id!r} can have no reference: its speaker {item.speaker!r} has no other recording of "
+                f"no reference found for {item.id!r}: its speaker {item.speaker!r} has no other recording of "
                 f"{shortest:g} to {longest:g} seconds."
             )
         chosen = others[number % len(others)]
@@ -176,14 +181,14 @@ def read_seed_tts(path: Path) -> list[dict]:
         fields = [field.strip() for field in line.split("|")]
         if len(fields) not in (4, 5):
             raise ValueError(
-                f"line {number} of {str(path)!r} must be id|prompt text|prompt audio|text, and perhaps |recording; got "
+                f"line {number} of {str(path)!r} must be id|prompt text|prompt audio|text, optionally |recording; got "
                 f"{len(fields)} fields."
             )
         names = ("id", "reference_text", "reference_audio", "text", "recording")
         row = dict(zip(names, fields, strict=False))
         for sound in ("reference_audio", "recording"):
             if row.get(sound):
-                row[sound] = _existing(path.parent / row[sound], f"line {number} of {str(path)!r}")
+                row[sound] = _check_file(path.parent / row[sound], f"line {number} of {str(path)!r}")
         rows.append(row)
     return rows
 
@@ -217,27 +222,29 @@ def read_dataset(name: str, split: str) -> list[dict]:
         raise ValueError(f"{name!r} has no column text; it has {', '.join(dataset.column_names)}.")
     for column, feature in dataset.features.items():
         if isinstance(feature, Audio):
-            dataset = dataset.cast_column(column, Audio(decode=False))  # its own decoder may not be installed
+            dataset = dataset.cast_column(
+                column, Audio(decode=False)
+            )  # the audio decoder of datasets may not be installed
     plain = ("id", "text", "language", "speaker", "reference_text", "duration_seconds")
     sounds = {"codes": "recording", "audio": "recording", "reference_audio": "reference_audio"}
     rows = []
     for row in dataset.select_columns([c for c in (*plain, *sounds) if c in dataset.column_names]):
         kept = {key: row[key] for key in plain if key in row}
-        rows.append(kept | {ours: _sound(name, row[name]) for name, ours in sounds.items() if row.get(name)})
+        rows.append(kept | {ours: _audio_source(name, row[name]) for name, ours in sounds.items() if row.get(name)})
     return rows
 
 
-def _sound(column: str, value):
-    """What is kept of a dataset's audio: codes, the bytes of a file, or its path."""
+def _audio_source(column: str, value):
+    """Returns the audio of a dataset cell as codes, file bytes or path."""
     if column == "codes":
         return {"codes": value}
     return {"bytes": value["bytes"]} if value.get("bytes") else value["path"]
 
 
-def _existing(path: Path, where: str) -> str:
+def _check_file(path: Path, where: str) -> str:
     if not path.is_file():
-        raise FileNotFoundError(f"{where} names {str(path)!r}, which is not there.")
+        raise FileNotFoundError(f"{where} names {str(path)!r}, which does not exist.")
     return str(path)
 
 
-__all__ = ["TestItem", "give_references", "read_sound", "read_test_list", "seconds_of"]
+__all__ = ["TestItem", "assign_references", "read_item_audio", "read_test_list", "recording_duration"]

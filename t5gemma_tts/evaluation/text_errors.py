@@ -1,4 +1,4 @@
-"""Errors between what should be said and what was heard: words, or characters where words have no spaces."""
+"""Word and character error rates between texts and transcripts."""
 
 import re
 import unicodedata
@@ -11,20 +11,19 @@ from ..model.language import canonical_language
 
 WITHOUT_SPACES = ("ja", "zh")
 Counts = dict[str, tuple[int, int]]
-# without Whisper's table of British spellings, which comes with its tokenizer
+# without Whisper's British spelling table, which is part of its tokenizer
 _normalise_english = EnglishTextNormalizer({})
 
 
 def counts_characters(language: str) -> bool:
-    """Whether error rates of the language are those of characters."""
+    """Returns whether the language has no spaces between words, so that errors are counted in characters."""
     return canonical_language(language) in WITHOUT_SPACES
 
 
 def comparable(text: str, language: str) -> str:
     """
-    A text as it is compared: English as Whisper's normaliser writes it, which spells numbers and contractions one way;
-    Japanese and Chinese as characters of one width without punctuation and spaces; others in lower case without
-    punctuation.
+    Normalizes a text for comparison: English with Whisper's normalizer, which unifies numbers and contractions;
+    Japanese and Chinese with NFKC, without punctuation and spaces; other languages in lower case without punctuation.
     """
     if canonical_language(language) == "en":
         return _normalise_english(text)
@@ -34,14 +33,17 @@ def comparable(text: str, language: str) -> str:
 
 def count_errors(text: str, heard: str, language: str) -> Counts:
     """
+    Counts the errors of a transcript.
+
     Args:
-        text (`str`): what should be said.
-        heard (`str`): what was heard.
-        language (`str`): a tag such as "en".
+        text (`str`): reference text.
+        heard (`str`): transcript of the speech.
+        language (`str`): language tag such as "en".
 
     Returns:
-        `(errors, length)` of "characters", and of "words" in languages that write them apart; errors are substitutions,
-        deletions and insertions, length is that of `text`. Both in terms of [`comparable`] texts.
+        `dict[str, tuple[int, int]]`: `(errors, length)` for "characters", and for "words" in languages with spaces.
+        Errors are substitutions, deletions and insertions; length is that of the reference. Both texts are normalized
+        by [`comparable`].
     """
     import jiwer
 
@@ -59,24 +61,25 @@ def _count(alignment) -> tuple[int, int]:
 
 def error_rate(counts: Iterable[Counts], unit: str = "words") -> float:
     """
-    Errors over the length of all texts; above 1 where more is said than asked.
+    Computes total errors / total length over all texts. Insertions can make it larger than 1.
 
     Args:
-        counts: what [`count_errors`] returned for each text.
-        unit (`str`, *optional*, defaults to `"words"`): or "characters", which count as well for texts without words.
+        counts (iterable of `dict`): return values of [`count_errors`].
+        unit (`str`, *optional*, defaults to `"words"`): "words" or "characters"; languages without spaces always use
+            characters.
 
     Raises:
-        ValueError: if there is nothing in the texts.
+        ValueError: if all texts are empty.
     """
     pairs = [one.get(unit) or one["characters"] for one in counts]
     length = sum(total for _, total in pairs)
     if not length:
-        raise ValueError("none of the texts has anything to compare.")
+        raise ValueError("all texts are empty after normalization.")
     return sum(errors for errors, _ in pairs) / length
 
 
 def word_error_rate(texts: list[str], heard: list[str], language: str) -> float:
-    """Of all texts together; characters count in languages without spaces."""
+    """Returns the word error rate over all texts, or the character error rate in languages without spaces."""
     return error_rate(count_errors(text, said, language) for text, said in zip(texts, heard, strict=True))
 
 

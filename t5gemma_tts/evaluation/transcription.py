@@ -1,4 +1,4 @@
-"""Reading speech back, for word error rates: faster-whisper for CTranslate2 models, transformers for others."""
+"""Speech recognition for error rates: faster-whisper for CTranslate2 models, transformers for others."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,24 +11,26 @@ from ..model.reference import load_transcriber
 
 
 WHISPER_RATE = 16000
-# (float32 waveform (num_samples,), Hz, language or None) to text
-Recogniser = Callable[..., str]
+# (float32 waveform (num_samples,), Hz, language or None) -> text
+Recognizer = Callable[..., str]
 
 
-def load_recogniser(name: str, language: str | None = None) -> Recogniser:
+def load_recognizer(name: str, language: str | None = None) -> Recognizer:
     """
+    Loads a speech recognition model. Decoding is greedy and deterministic.
+
     Args:
         name (`str`): Folder of a CTranslate2 model (with `model.bin`), which needs `pip install faster-whisper`; or Hub
             name or folder of a model for transformers' speech recognition pipeline.
-        language (`str`, *optional*): Of the speech where a call names none, e.g. "en"; found out if neither is given.
-            Models in transformers find it out always.
+        language (`str`, *optional*): Default language for calls without one, e.g. "en" (default: detected). Models in
+            transformers always detect the language.
 
     Returns:
-        a function of (float32 waveform (num_samples,), Hz, and optionally the language) that returns the text. Greedy:
-        the same every time.
+        callable: takes a float32 waveform (num_samples,), its sampling rate in Hz and optionally the language, and
+        returns the text.
 
     Raises:
-        ImportError: without faster-whisper.
+        ImportError: if faster-whisper is needed but missing.
         OSError: if the model cannot be loaded.
     """
     if not (Path(name) / "model.bin").is_file():
@@ -40,7 +42,7 @@ def load_recogniser(name: str, language: str | None = None) -> Recogniser:
         raise ImportError(f"{name!r} is a CTranslate2 model, which needs `pip install faster-whisper`.") from error
     model = WhisperModel(str(name), device="cpu", compute_type="float32", cpu_threads=1)
 
-    def recognise(waveform: np.ndarray, sampling_rate: float, spoken: str | None = None) -> str:
+    def recognize(waveform: np.ndarray, sampling_rate: float, spoken: str | None = None) -> str:
         audio = resample(waveform, sampling_rate, WHISPER_RATE).astype(np.float32)
         tag = spoken or language
         segments, _ = model.transcribe(
@@ -52,7 +54,7 @@ def load_recogniser(name: str, language: str | None = None) -> Recogniser:
         )
         return " ".join(segment.text.strip() for segment in segments)
 
-    return recognise
+    return recognize
 
 
-__all__ = ["Recogniser", "load_recogniser"]
+__all__ = ["Recognizer", "load_recognizer"]

@@ -1,10 +1,10 @@
-"""Writes the model card of a checkpoint from what stands in its folder: configuration, recipe, log, evaluation.
+"""Writes the model card of a checkpoint from its config, training recipe, log and evaluation.
 
     t5gemma-tts evaluate LIST --model MODEL_DIR -o MODEL_DIR/evaluation
     python -m t5gemma_tts.model_cards.build MODEL_DIR [--name me/my-voice] [--license apache-2.0]
 
-Nothing is asked of the network, and local paths do not reach the card. Recipe, log and evaluations can be elsewhere,
-and `--notes` has words of your own.
+It works offline and leaves local paths out of the card. Options name other folders for recipe, log and evaluations;
+`--notes` adds your own text.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from .notes import Notes, read_notes
 TEMPLATE = Path(__file__).with_name("template.md")
 RECIPE_FILE = "training_recipe.json"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-# options of a run that tell how the weights came about, as far as they were set
+# training options to show in the card if they are set
 SHOWN_OPTIONS = [
     "optim",
     "learning_rate",
@@ -55,14 +55,14 @@ def read_json(path: Path) -> dict:
 
 
 def public_name(name: str | None) -> str | None:
-    """A Hub name as it is; of a local path, its last part."""
+    """Returns a Hub name unchanged, and the last part of a local path."""
     if not name:
         return None
     return name if HUB_NAME.fullmatch(name) and not Path(name).exists() else Path(name).name
 
 
 def last_results(log_history: list[dict]) -> list[tuple[str, str, int]]:
-    """The newest value of every figure in a Trainer's log, with its step; speeds and times left out."""
+    """Returns `(metric, value, step)` of the last value of each metric in a Trainer log, without runtimes."""
     found = {}
     for entry in log_history:
         for key, value in entry.items():
@@ -76,11 +76,11 @@ def last_results(log_history: list[dict]) -> list[tuple[str, str, int]]:
 
 def read_options(recipe: Path) -> dict:
     """
-    Options of a recipe: YAML, or JSON as `training/train.py` writes it.
+    Reads the options of a recipe: YAML, or JSON as `training/train.py` writes it.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it is neither.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it is neither YAML nor JSON, or has no options.
     """
     try:
         found = yaml.safe_load(recipe.read_text(encoding="utf-8"))
@@ -92,7 +92,7 @@ def read_options(recipe: Path) -> dict:
 
 
 def codec_figures(figures: dict) -> dict:
-    """What a card says of a codec, from the JSON of `training/evaluate_codec.py`."""
+    """Formats the metrics of a codec for the card, from the JSON of `training/evaluate_codec.py`."""
     shown = {name: f"{100 * figures[name]:.1f} %" for name in ("wer_codec", "wer_recording") if name in figures}
     if "overall_codec" in figures:
         shown["dnsmos"] = f"{figures['overall_codec']:.2f} (recordings {figures['overall_recording']:.2f})"
@@ -119,11 +119,11 @@ def training_table(recipe: dict, base: str | None) -> dict:
 
 
 def draw(log_history: list[dict], folder: Path, codec_run: Path | None) -> str | None:
-    """Name of the picture of training; one that is there already stays where no log is."""
+    """Plots the training curves; returns the file name, also of an existing plot if there is no log."""
     try:
         if not draw_curves(log_history, folder / PICTURE, codec_run) and log_history:
             return None
-    except ImportError as error:  # a run need not fail at its end for that
+    except ImportError as error:  # missing matplotlib must not fail a finished training run
         warnings.warn(str(error), stacklevel=2)
     return PICTURE if (folder / PICTURE).is_file() else None
 
@@ -141,32 +141,35 @@ def build_card(
     notes: str | Path | None = None,
 ) -> ModelCard:
     """
-    Makes a card, and puts the pictures and samples that it shows into `folder`.
+    Builds a model card, and copies its plots and audio samples to `folder`.
 
     Args:
         folder (`str` or `Path`): A checkpoint or a PEFT adapter.
-        name (`str`, *optional*): Hub name; the folder's own if not given.
-        license (`str`, *optional*): Hub identifier of the weights' licence.
+        name (`str`, *optional*): Hub name (default: the folder name).
+        license (`str`, *optional*): Hub identifier of the license of the weights.
         run (`str` or `Path`, *optional*): Folder with `training_recipe.json` and `trainer_state.json`, as
-            `training/train.py` writes them; `folder` if not given.
-        recipe (`str` or `Path`, *optional*): Options of the training, in place of the run's.
-        codec_run (`str` or `Path`, *optional*): Folder of the codec's training.
-        evaluations (*optional*): Folders of `t5gemma-tts evaluate`; `evaluation` in `folder` if none is given and that
-            is there. The first stands in full.
+            `training/train.py` writes them (default: `folder`).
+        recipe (`str` or `Path`, *optional*): Training options, instead of those in `run`.
+        codec_run (`str` or `Path`, *optional*): Output folder of codec training.
+        evaluations (`list[str | Path]`, *optional*): Output folders of `t5gemma-tts evaluate` (default: `evaluation` in
+            `folder`, if it exists). The card shows the full report of the first.
         codec_evaluation (`str` or `Path`, *optional*): JSON of `training/evaluate_codec.py`.
-        includes (*optional*): Markdown files that follow the evaluations, with their pictures.
-        notes (`str` or `Path`, *optional*): as in [`read_notes`].
+        includes (`list[str | Path]`, *optional*): Markdown files to insert after the evaluations, with their images.
+        notes (`str` or `Path`, *optional*): Markdown file for [`read_notes`].
+
+    Returns:
+        `ModelCard`
 
     Raises:
-        FileNotFoundError: if there is neither a model nor an adapter in `folder`, or a named file is missing.
-        ValueError: if one of them cannot be understood.
+        FileNotFoundError: if `folder` has neither a model nor an adapter, or a file is missing.
+        ValueError: if a file is invalid.
     """
     folder = Path(folder)
     run = folder if run is None else Path(run)
     adapter = (folder / "adapter_config.json").is_file()
     if not adapter and not (folder / "config.json").is_file():
         raise FileNotFoundError(
-            f"{str(folder)!r} is no checkpoint: it has neither config.json nor adapter_config.json."
+            f"{str(folder)!r} is not a checkpoint: it has neither config.json nor adapter_config.json."
         )
     name = name or folder.resolve().name
     words = Notes() if notes is None else read_notes(notes)
@@ -177,7 +180,7 @@ def build_card(
     sampling_rate = int(facts["sampling_rate"].split()[0])
     codec_within = not adapter and (folder / "codec").is_dir()
     facts = {key: value for key, value in facts.items() if key not in ("model", "layout")}
-    facts["codec"] = "comes with it" if codec_within else public_name(facts["codec"])
+    facts["codec"] = "included" if codec_within else public_name(facts["codec"])
     source = options.get("model") or options.get("backbone") or base
     datasets = options.get("datasets") or []
     from .evaluations import include_evaluations, include_markdown
@@ -225,24 +228,28 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="t5gemma_tts.model_cards.build", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", help="checkpoint or adapter; its README.md is written")
-    parser.add_argument("--name", help="Hub name; the folder's own if not given")
-    parser.add_argument("--license", help="Hub identifier of the weights' licence")
-    parser.add_argument("--run", metavar="FOLDER", help="what training/train.py wrote (default: the checkpoint itself)")
-    parser.add_argument("--recipe", metavar="FILE", help="options of the training, in place of the run's")
-    parser.add_argument("--codec-run", metavar="FOLDER", help="what training/train_codec.py wrote, for its curves")
+    parser.add_argument("folder", help="checkpoint or adapter; writes its README.md")
+    parser.add_argument("--name", help="Hub name (default: the folder name)")
+    parser.add_argument("--license", help="Hub identifier of the license of the weights")
+    parser.add_argument("--run", metavar="FOLDER", help="output of training/train.py (default: the checkpoint)")
+    parser.add_argument("--recipe", metavar="FILE", help="training options, instead of those of the run")
+    parser.add_argument("--codec-run", metavar="FOLDER", help="output of training/train_codec.py, for its loss curves")
     parser.add_argument(
         "--evaluation",
         nargs="+",
         default=[],
         metavar="FOLDER",
-        help="what `t5gemma-tts evaluate` wrote, the first in full (default: the checkpoint's `evaluation`)",
+        help="output of `t5gemma-tts evaluate`; the first in full (default: `evaluation` in the checkpoint)",
     )
     parser.add_argument("--codec-evaluation", metavar="FILE", help="JSON of training/evaluate_codec.py")
     parser.add_argument(
-        "--include", nargs="+", default=[], metavar="FILE", help="Markdown that follows the evaluations, with pictures"
+        "--include",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="Markdown to insert after the evaluations, with its images",
     )
-    parser.add_argument("--notes", metavar="FILE", help="Markdown with words of your own for some of the sections")
+    parser.add_argument("--notes", metavar="FILE", help="Markdown with your own text for sections of the card")
     arguments = parser.parse_args(argv)
     options = vars(arguments)
     options |= {"evaluations": options.pop("evaluation"), "includes": options.pop("include")}

@@ -1,4 +1,4 @@
-"""The picture of a training run."""
+"""Plots of training curves."""
 
 import json
 from pathlib import Path
@@ -10,27 +10,27 @@ PICTURE = "curves.png"
 PANELS = [
     ("loss, nats per code", {"loss": "training", "eval_loss": "held out"}),
     ("text gap, nats per code", {"eval_text_gap": "held out"}),
-    ("words wrong", {"eval_wer": "held out"}),
-    ("off the length", {"eval_duration_error": "held out"}),
+    ("word error rate", {"eval_wer": "held out"}),
+    ("duration error", {"eval_duration_error": "held out"}),
 ]
 CODEC_PANEL = ("codec", {"mel": "log mel", "text": "text, nats per token"})
 
 
 def draw_curves(log_history: list[dict], picture: Path, codec_run: Path | None = None) -> bool:
     """
-    Draws what a Trainer's log holds of [`PANELS`] over the steps, and the losses of a codec's training.
+    Plots the metrics of [`PANELS`] in a Trainer log over the steps, and the losses of codec training.
 
     Args:
-        log_history (`list[dict]`): of `trainer_state.json`.
-        picture (`Path`): PNG to write.
-        codec_run (`Path`, *optional*): folder that `training/train_codec.py` made.
+        log_history (`list[dict]`): from `trainer_state.json`.
+        picture (`Path`): PNG file to write.
+        codec_run (`Path`, *optional*): output folder of `training/train_codec.py`.
 
     Returns:
-        whether there was anything to draw.
+        `bool`: whether there was anything to plot.
 
     Raises:
-        ImportError: without matplotlib.
-        FileNotFoundError: if the codec's run has no losses.
+        ImportError: if matplotlib is missing.
+        FileNotFoundError: if `codec_run` has no `losses.jsonl`.
     """
     logs = [(title, names, log_history) for title, names in PANELS]
     if codec_run is not None:

@@ -1,4 +1,4 @@
-"""Evaluations in a card: one in full, others as rows of a table, their first speeches as samples."""
+"""Evaluations in model cards: the full report of the first, an overview of all, and audio samples."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from ..evaluation.failures import FAILURES
-from ..evaluation.report import RESULTS_FILE, as_markdown, with_interval
+from ..evaluation.report import RESULTS_FILE, as_markdown, format_with_interval
 
 
 FOLDER, AUDIO_FOLDER = "evaluation", "audio"
@@ -19,13 +19,13 @@ FOLDER, AUDIO_FOLDER = "evaluation", "audio"
 @dataclass
 class Evaluations:
     """
-    What cards say of evaluations.
+    Content of a model card about evaluations.
 
     Args:
-        markdown (`str`): report of the first.
-        overview (`list[dict]`): a row of each, if there are several.
-        results (`list[EvalResult]`): for the head.
-        samples (`list[dict]`): "file", "kind", "text" and "heard".
+        markdown (`str`): report of the first evaluation.
+        overview (`list[dict]`): table rows, one per evaluation; empty for a single evaluation.
+        results (`list[EvalResult]`): results for the card metadata.
+        samples (`list[dict]`): audio samples with "file", "kind", "text" and "heard".
     """
 
     markdown: str
@@ -36,13 +36,15 @@ class Evaluations:
 
 def read_evaluation(folder: Path) -> dict:
     """
+    Reads `evaluation.json`.
+
     Raises:
-        FileNotFoundError: if there is none.
+        FileNotFoundError: if it is missing.
         ValueError: if it is damaged.
     """
     path = folder / RESULTS_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"{str(folder)!r} is no evaluation: it lacks {RESULTS_FILE}.")
+        raise FileNotFoundError(f"{str(folder)!r} is not an evaluation: it lacks {RESULTS_FILE}.")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -51,11 +53,10 @@ def read_evaluation(folder: Path) -> dict:
 
 def include_evaluations(folder: Path, evaluations: list[Path]) -> Evaluations:
     """
-    Takes the pictures of the first evaluation and the samples of all into the checkpoint `folder`, as far as they are
-    not there.
+    Copies the plots of the first evaluation and the samples of all to the checkpoint `folder`.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_evaluation`; if one lacks a picture or a sample that it names.
+        FileNotFoundError, ValueError: as `read_evaluation`; if a plot or sample is missing.
     """
     found = [(source, read_evaluation(source)) for source in evaluations]
     (first, results), *_ = found
@@ -85,10 +86,10 @@ def include_evaluations(folder: Path, evaluations: list[Path]) -> Evaluations:
 
 def include_markdown(folder: Path, document: Path) -> str:
     """
-    A document with its pictures, which are copied into the checkpoint `folder`.
+    Reads a Markdown document and copies its images to the checkpoint `folder`.
 
     Raises:
-        FileNotFoundError: if it or one of its pictures is not there.
+        FileNotFoundError: if the document or one of its images is missing.
     """
 
     def link(match: re.Match) -> str:
@@ -112,11 +113,11 @@ def _row(results: dict) -> dict:
     return {
         "title": results["settings"]["title"],
         "texts": results["settings"]["items"],
-        "wrong": with_interval(rate, figures.get(rate)),
-        "recordings": with_interval(rate, recordings.get(rate)),
-        "within": with_interval("within_5_percent", figures.get("within_5_percent")),
-        "similarity": with_interval("similarity", figures.get("similarity")),
-        "own_voice": with_interval("own_voice", figures.get("own_voice")),
+        "wrong": format_with_interval(rate, figures.get(rate)),
+        "recordings": format_with_interval(rate, recordings.get(rate)),
+        "within": format_with_interval("within_5_percent", figures.get("within_5_percent")),
+        "similarity": format_with_interval("similarity", figures.get("similarity")),
+        "own_voice": format_with_interval("own_voice", figures.get("own_voice")),
         "failures": failed,
     }
 

@@ -159,4 +159,4 @@ class PromptSampler:
         return int(candidates[int(generator.random() * len(candidates))]) if len(candidates) else -1
 
 
-__all__ = ["PromptSampler", "PromptOptions"]
+__all__ = ["PromptOptions", "PromptSampler"]

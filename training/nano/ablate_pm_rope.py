@@ -20,12 +20,12 @@ import numpy as np  # noqa: E402
 
 from t5gemma_tts import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration  # noqa: E402
 from t5gemma_tts.cli.command import command  # noqa: E402
-from t5gemma_tts.evaluation.generation import Speaker  # noqa: E402
+from t5gemma_tts.evaluation.generation import SpeechGenerator  # noqa: E402
 from t5gemma_tts.evaluation.plots import new_figure  # noqa: E402
 from t5gemma_tts.evaluation.statistics import TOLERANCE  # noqa: E402
 from t5gemma_tts.evaluation.test_lists import TestItem, read_test_list  # noqa: E402
 from t5gemma_tts.evaluation.text_errors import count_errors, error_rate  # noqa: E402
-from t5gemma_tts.evaluation.transcription import load_recogniser  # noqa: E402
+from t5gemma_tts.evaluation.transcription import load_recognizer  # noqa: E402
 from t5gemma_tts.loading import load_processor  # noqa: E402
 from t5gemma_tts.model.duration import estimate_duration  # noqa: E402
 from t5gemma_tts.preparation.splitting import VALIDATION  # noqa: E402
@@ -51,7 +51,7 @@ def held_out_sentences(corpus: Path | None, speaker: str, limit: int | None) -> 
     return [TestItem(one.id, one.text, LANGUAGE, estimate_duration(one.text, LANGUAGE)) for one in held_out]
 
 
-def measure(speaker: Speaker, recognise, sentences: list[TestItem], ratio: float) -> dict[str, float]:
+def measure(speaker: SpeechGenerator, recognize, sentences: list[TestItem], ratio: float) -> dict[str, float]:
     """
     Speaks sentences at `ratio` times their lengths.
 
@@ -61,9 +61,9 @@ def measure(speaker: Speaker, recognise, sentences: list[TestItem], ratio: float
         that had to be stopped.
     """
     items = [dataclasses.replace(item, duration_seconds=ratio * item.duration_seconds) for item in sentences]
-    spoken = speaker.speak(items)
+    spoken = speaker.generate(items)
     rate = speaker.sampling_rate
-    heard = [recognise(speech.waveform, rate) if len(speech.waveform) else "" for speech in spoken]
+    heard = [recognize(speech.waveform, rate) if len(speech.waveform) else "" for speech in spoken]
     counts = [count_errors(item.text, said, LANGUAGE) for item, said in zip(items, heard, strict=True)]
     shares = np.array(
         [len(speech.waveform) / rate / item.duration_seconds for speech, item in zip(spoken, items, strict=True)]
@@ -79,13 +79,13 @@ def measure(speaker: Speaker, recognise, sentences: list[TestItem], ratio: float
 
 
 def ablate(
-    name: str, corpus: Path | None, recognise, speaker: str, limit: int | None, ratios=LENGTH_RATIOS, seed: int = 0
+    name: str, corpus: Path | None, recognize, speaker: str, limit: int | None, ratios=LENGTH_RATIOS, seed: int = 0
 ) -> dict:
     """
     Args:
         name (`str`): Hub name or folder of a checkpoint with PM-RoPE.
         corpus (`Path` or None), speaker (`str`): folder of a corpus, and whose rows of it.
-        recognise (callable): as `load_recogniser` makes.
+        recognize (callable): as `load_recognizer` makes.
         limit (`int`, *optional*): only so many sentences.
         ratios: of the sentences' lengths.
 
@@ -98,11 +98,11 @@ def ablate(
     results = {}
     for variant, use_pm_rope in VARIANTS.items():
         model = T5GemmaTTSForConditionalGeneration.from_pretrained(name, dtype="float32", use_pm_rope=use_pm_rope)
-        mouth = Speaker(model, processor, batch_size=20, seed=seed)
+        mouth = SpeechGenerator(model, processor, batch_size=20, seed=seed)
         sentences = held_out_sentences(corpus, speaker, limit)
         results[variant] = {}
         for ratio in ratios:
-            results[variant][f"{ratio:g}"] = figures = measure(mouth, recognise, sentences, ratio)
+            results[variant][f"{ratio:g}"] = figures = measure(mouth, recognize, sentences, ratio)
             print(f"{variant} PM-RoPE, x {ratio:g}: {json.dumps(figures)}", file=sys.stderr, flush=True)
     return {
         "sentences": len(sentences),
@@ -120,8 +120,8 @@ def as_markdown(results: dict) -> str:
         "",
         f"{results['sentences']} held-out sentences at shares of {source}; without: PM-RoPE is off at inference.",
         "",
-        "| length | words wrong, with | without | characters wrong, with | without | within 5 % of the length, with "
-        "| without | off by (mean), with | without |",
+        "| length | word error rate, with | without | character error rate, with | without | duration within 5 %, with "
+        "| without | duration error, with | without |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for ratio in both[0]:
@@ -150,7 +150,7 @@ def draw(results: dict, picture: Path) -> None:
         lengths.plot(ratios, middle, "o-", color=colour, label=f"{variant} PM-RoPE, median")
         lengths.fill_between(ratios, low, high, color=colour, alpha=0.2, linewidth=0)
     lengths.plot(ratios, ratios, ":", color="grey", label="asked for")
-    words.set(title="words wrong", xlabel="length asked for, x natural")
+    words.set(title="word error rate", xlabel="length asked for, x natural")
     words.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
     lengths.set(title="length spoken, x natural", xlabel="length asked for, x natural")
     for panel in (words, lengths):
@@ -175,11 +175,11 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"--ratios must be above 0, got {arguments.ratios}")
     if arguments.limit is not None and arguments.limit < 1:
         parser.error(f"--limit must be at least 1, got {arguments.limit}")
-    recognise = load_recogniser(arguments.asr, LANGUAGE)
+    recognize = load_recognizer(arguments.asr, LANGUAGE)
     results = ablate(
         arguments.model,
         arguments.corpus,
-        recognise,
+        recognize,
         arguments.speaker,
         arguments.limit,
         arguments.ratios,

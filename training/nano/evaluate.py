@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     from t5gemma_tts.cli.main import main as command
     from t5gemma_tts.codec_training.evaluate import evaluate_codec
     from t5gemma_tts.evaluation.dnsmos import load_dnsmos
-    from t5gemma_tts.evaluation.transcription import load_recogniser
+    from t5gemma_tts.evaluation.transcription import load_recognizer
     from t5gemma_tts.loading import load_codec
     from t5gemma_tts.preparation.recordings import select_recordings
     from t5gemma_tts.preparation.splitting import VALIDATION
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         summary, _ = evaluate_codec(
             load_codec(arguments.model, "cpu"),
             select_recordings([str(arguments.corpus)], VALIDATION, arguments.limit),
-            recognise=load_recogniser(arguments.asr, "en"),
+            recognize=load_recognizer(arguments.asr, "en"),
             rate=load_dnsmos(),
         )
         figures.write_text(json.dumps(summary, indent=2, sort_keys=True) + "\n", encoding="utf-8")

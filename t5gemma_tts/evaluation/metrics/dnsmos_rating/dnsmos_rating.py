@@ -8,10 +8,12 @@ from t5gemma_tts.evaluation.metric_info import WAVEFORM, metric_info
 
 
 class DnsmosRating(evaluate.Metric):
-    """How good speech sounds, 1 to 5: means of DNSMOS' overall, signal and background ratings."""
+    """Mean DNSMOS ratings of speech quality from 1 to 5: overall, signal and background."""
 
     def _info(self):
-        return metric_info(self.__doc__, "predictions: waveforms; sampling_rate: Hz of all.", predictions=WAVEFORM)
+        return metric_info(
+            self.__doc__, "predictions: waveforms; sampling_rate: in Hz, the same for all.", predictions=WAVEFORM
+        )
 
     def _compute(self, predictions, sampling_rate=16000):
         rate = load_dnsmos()

@@ -7,12 +7,12 @@ from t5gemma_tts.evaluation.text_errors import count_errors, error_rate
 
 
 class ErrorRate(evaluate.Metric):
-    """Shares of words and characters that were heard wrong, after normalisation by language."""
+    """Word and character error rates after language-specific normalization."""
 
     def _info(self):
         inputs = (
-            'predictions: what was heard; references: what should be said; languages: a tag such as "en" for each. '
-            'Returns "cer", and "wer" over the texts of languages that write words apart.'
+            'predictions: transcripts; references: texts; languages: language tags such as "en", one per text. '
+            'Returns "cer", and "wer" over the texts in languages with spaces between words.'
         )
         return metric_info(self.__doc__, inputs, predictions="string", references="string", languages="string")
 

@@ -1,4 +1,4 @@
-"""Similarity of voices for `evaluate.load`."""
+"""Speaker similarity for `evaluate.load`."""
 
 import evaluate
 import numpy as np
@@ -8,12 +8,12 @@ from t5gemma_tts.evaluation.similarity import cosine, load_speaker_encoder
 
 
 class SpeakerSimilarity(evaluate.Metric):
-    """Cosine similarity of speaker vectors, by resemblyzer or an x-vector model."""
+    """Cosine similarity of speaker embeddings by resemblyzer or an x-vector model."""
 
     def _info(self):
         inputs = (
-            'predictions, references: waveforms; sampling_rate: Hz of all; encoder: "resemblyzer", or Hub name or '
-            "folder of an x-vector model."
+            'predictions, references: waveforms; sampling_rate: in Hz, the same for all; encoder: "resemblyzer", or '
+            "Hub name or folder of an x-vector model."
         )
         return metric_info(self.__doc__, inputs, predictions=WAVEFORM, references=WAVEFORM)
 
