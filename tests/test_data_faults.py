@@ -56,7 +56,9 @@ def test_missing_audio_and_double_ids(codec, tmp_path):
     assert summary.num_rows == {"train": 1}
     assert summary.skipped == {"metadata": 3, "duplicate_id": 1, "audio": 2}
     messages = (tmp_path / "out" / "skipped.jsonl").read_text()
-    assert "no audio file at" in messages and "that of row 0 already" in messages and "line 7 is not JSON" in messages
+    assert (
+        "no audio file at" in messages and "is already used by row 0" in messages and "line 7 is not JSON" in messages
+    )
 
 
 def test_nothing_left_is_an_error(codec, tmp_path):

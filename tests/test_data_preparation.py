@@ -259,7 +259,7 @@ def test_card(prepared):
         assert f"- `{column}`: " in card.text
     assert "codes_stretched" not in card.text
     assert ".from_pretrained(" in card.text and 'dataset["train"][0]' in card.text
-    assert "None was stated: the terms of the recordings apply. Codes turn into sound again" in card.text
+    assert "Not specified: the terms of the recordings apply. Codes can be decoded to the voices" in card.text
 
 
 def test_push(prepared, codec, tmp_path, monkeypatch):

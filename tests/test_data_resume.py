@@ -14,7 +14,7 @@ from recordings import ENVIRONMENT, SCRIPT, code_bytes, command, load_rows, prep
 from tiny_checkpoint import tiny_codec
 
 from t5gemma_tts.preparation import run
-from t5gemma_tts.preparation.shard_work import Work
+from t5gemma_tts.preparation.shard_encoder import ShardEncoder
 
 
 OPTIONS = {"rows_per_shard": 2, "validation_share": 0.3}
@@ -65,8 +65,8 @@ def test_killed_runs_end_with_the_same_rows(uninterrupted, tmp_path, seed):
     assert 1 <= len(shards) < 8
     encoded = []
     with pytest.MonkeyPatch.context() as patch:
-        encode_shard = Work.encode_shard
-        patch.setattr(Work, "encode_shard", lambda *args: encoded.append(args[1]) or encode_shard(*args))
+        encode_shard = ShardEncoder.encode_shard
+        patch.setattr(ShardEncoder, "encode_shard", lambda *args: encoded.append(args[1]) or encode_shard(*args))
         prepare(source, output, codec, **OPTIONS)
     assert encoded == [number for number in range(8) if output / "shards" / f"{number:08d}.arrow" not in shards]
     assert_same(output, expected)

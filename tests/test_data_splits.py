@@ -45,7 +45,7 @@ def test_rows_without_splits_are_drawn(codec, tmp_path):
 
 def test_options_that_splits_contradict_are_refused(codec, tmp_path):
     source = write_source(tmp_path / "source", "split")
-    with pytest.raises(ValueError, match="`validation_count` cannot be used with a folder whose rows say their splits"):
+    with pytest.raises(ValueError, match="`validation_count` cannot be used with a folder whose rows have splits"):
         prepare(source, tmp_path / "out", codec, validation_count=2)
     with pytest.raises(ValueError, match="`split_column` is 'part'.*file_name, text, split"):
         prepare(source, tmp_path / "out", codec, split_column="part")

@@ -1,9 +1,9 @@
-"""Adds to a prepared dataset which text token each of its codes speaks, for training that guides attention there.
+"""Aligns the codes of a prepared dataset with its text tokens, for training with guided attention.
 
     python training/align_dataset.py PREPARED OUTPUT --codec CODEC --tokenizer TOKENIZER
 
-The column `text_positions` has a float per code: a position in the tokens of `text`. `guided_attention_tokens` of
-`training/train.py` reads it. Rows, splits and other columns stay as they are.
+Adds the column `text_positions` with one float per code, a position in the tokens of `text`. Training uses it with the
+option `guided_attention_tokens`. Rows, splits and other columns are unchanged.
 """
 
 import argparse
@@ -31,24 +31,31 @@ logger = logging.getLogger(__name__)
 
 def align_dataset(source: Path, output: Path, codec: XCodec2, tokenizer: str, steps: int, seed: int = 0) -> float:
     """
+    Adds the column `text_positions` to a prepared dataset.
+
     Args:
-        source, output (`Path`): prepared dataset, and folder of the new one.
-        steps (`int`): of the recogniser's training, on the split "train".
+        source (`Path`): folder of the prepared dataset.
+        output (`Path`): folder of the new dataset; must not exist.
+        codec (`XCodec2`): codec of the dataset.
+        tokenizer (`str`): tokenizer of the speech model: Hub name or folder.
+        steps (`int`): training steps of the aligner on the split "train".
+        seed (`int`, *optional*, defaults to 0)
 
     Returns:
-        `float`: the recogniser's loss in its last tenth of steps, nats per token.
+        `float`: mean loss of the aligner in the last tenth of the steps, in nats per token.
 
     Raises:
         FileExistsError: if `output` exists.
-        FileNotFoundError, ValueError: if `source` is no prepared dataset with a split "train", or of another codebook.
+        FileNotFoundError: if `source` is not a prepared dataset.
+        ValueError: if `source` has no split "train", or another codebook size.
     """
     if output.exists():
-        raise FileExistsError(f"{str(output)!r} exists; name a new folder.")
+        raise FileExistsError(f"{str(output)!r} already exists; choose a new folder.")
     metadata = DatasetMetadata.load(source)
     metadata.check_codebook(codec.codebook_size, f"dataset {str(source)!r}")
     splits = load_from_disk(source)
     if not isinstance(splits, DatasetDict) or "train" not in splits:
-        raise ValueError(f"{str(source)!r} has no split 'train' to learn from.")
+        raise ValueError(f"{str(source)!r} has no split 'train'.")
     names = {split: [f"{split}/{row_id}" for row_id in rows["id"]] for split, rows in splits.items()}
     codes = {split: CodeColumn([rows]) for split, rows in splits.items()}
     torch.manual_seed(seed)
@@ -57,7 +64,7 @@ def align_dataset(source: Path, output: Path, codec: XCodec2, tokenizer: str, st
     )
     losses = aligner.train(names["train"], [codes["train"][row] for row in range(len(codes["train"]))], steps, seed)
     loss = float(np.mean(losses[-max(1, steps // 10) :]))
-    logger.info("recogniser of codes: %.3f nats per token", loss)
+    logger.info("CTC loss: %.3f nats per token", loss)
     aligned = DatasetDict()
     for split, rows in splits.items():
         positions = [aligner.align(name, codes[split][row]) for row, name in enumerate(names[split])]
@@ -70,11 +77,11 @@ def align_dataset(source: Path, output: Path, codec: XCodec2, tokenizer: str, st
 @command
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="folder that prepare_dataset.py made")
-    parser.add_argument("output", type=Path, help="new folder")
+    parser.add_argument("source", type=Path, help="folder of the prepared dataset")
+    parser.add_argument("output", type=Path, help="folder of the aligned dataset; must not exist")
     parser.add_argument("--codec", required=True, help="codec of the dataset")
     parser.add_argument("--tokenizer", required=True, help="tokenizer of the speech model: Hub name or folder")
-    parser.add_argument("--steps", type=int, default=2000, help="of the recogniser's training (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=2000, help="training steps of the aligner (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")

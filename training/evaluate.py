@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 if __name__ == "__main__":
-    # the repository, not this folder: a clone works without installation, and packages of the same names stay visible
+    # replace this folder by the repository in sys.path: works without installation, avoids name clashes
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     from t5gemma_tts.cli.main import main
 

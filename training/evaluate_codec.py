@@ -1,4 +1,4 @@
-"""Measures a codec on held-out recordings: distances, codebook use, word error rate and DNSMOS beside the recordings'.
+"""Evaluates a codec on held-out recordings: spectral losses, codebook use, word error rate and DNSMOS.
 
 python training/evaluate_codec.py --codec runs/nano/codec --data data/nano/corpus --asr WHISPER --dnsmos true
 """
@@ -25,19 +25,23 @@ from t5gemma_tts.preparation.recordings import select_recordings  # noqa: E402
 @dataclass
 class EvaluateCodecArguments:
     codec: str = option("", "Codec: Hub name or folder.")
-    data: list[str] = option([], "Recordings with texts: folders or datasets.")
-    split: str = option("validation", "Rows of this split, and those without one.")
-    limit: int | None = option(None, "Only so many clips, spread over all.")
-    asr: str | None = option(None, "Speech recognition: folder of a CTranslate2 Whisper, or what transformers loads.")
+    data: list[str] = option([], "Recordings with transcripts: folders or datasets.")
+    split: str = option("validation", "Split to evaluate on; rows without a split are included.")
+    limit: int | None = option(None, "Maximum number of clips, selected at even spacing.")
+    asr: str | None = option(
+        None, "Speech recognition model: folder of a CTranslate2 Whisper, or a transformers model."
+    )
     language: str = option("en", "Language of the texts.")
-    dnsmos: bool = option(False, "Also rate by DNSMOS; needs speechmos and onnxruntime.")
-    output: str | None = option(None, "Where figures go as JSON, with one line per clip in a .jsonl beside.")
-    save_audio: str | None = option(None, "Folder for recordings and re-synthesis as WAV files.")
+    dnsmos: bool = option(False, "Also compute DNSMOS; needs speechmos and onnxruntime.")
+    output: str | None = option(
+        None, "JSON file for the metrics; a .jsonl file of the same name gets one line per clip."
+    )
+    save_audio: str | None = option(None, "Folder for recordings and decoded audio as WAV files.")
     device: str = option("cpu", "Device of the codec.")
 
     def __post_init__(self):
         if not self.codec or not self.data:
-            raise ValueError("`codec` and `data` are needed.")
+            raise ValueError("`codec` and `data` are required.")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"`limit` must be at least 1, got {self.limit}.")
         if self.output is not None and not self.output.endswith(".json"):

@@ -1,10 +1,10 @@
-"""Trains an XCodec2: a new one of any size, or a published one further, whole, its decoder or its encoder alone.
+"""Trains an XCodec2: a new model of any size, or a published one in full, its decoder only or its encoder only.
 
     python training/train_codec.py training/recipes/nano/codec.yaml
     accelerate launch training/train_codec.py --model CODEC --freeze_encoder true --data FOLDER --output_dir OUT
 
-Options come from one YAML recipe or from the command line, or from a recipe and then options that override it; unknown
-ones are refused. A run that was killed goes on with `--resume true` and ends with the same weights.
+Options come from a YAML recipe, the command line, or a recipe followed by options that override it; unknown options are
+an error. To continue an interrupted run, pass `--resume true`; it gives the same weights.
 """
 
 import dataclasses
@@ -36,10 +36,10 @@ logger = logging.getLogger("train_codec")
 
 def parse_arguments(argv: list[str]) -> tuple[CodecModelArguments, CodecDataArguments, CodecTrainingArguments]:
     """
-    A recipe file, options, or both.
+    Parses a recipe file, command-line options, or both.
 
     Raises:
-        ValueError: for unknown options, here as there.
+        ValueError: if there are unknown options.
     """
     groups = (CodecModelArguments, CodecDataArguments, CodecTrainingArguments)
     parser = HfArgumentParser(groups, description=__doc__, allow_abbrev=False)
@@ -49,7 +49,7 @@ def parse_arguments(argv: list[str]) -> tuple[CodecModelArguments, CodecDataArgu
 
 
 def recipe_options(path: str) -> list[str]:
-    """A recipe as options of the command line, so that both are checked alike; null stands for the default."""
+    """Converts a recipe to command-line options, so that both get the same checks; null means the default."""
     recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     if not isinstance(recipe, dict):
         raise ValueError(f"the recipe {path!r} must hold options by name, got {type(recipe).__name__}.")
@@ -62,15 +62,17 @@ def recipe_options(path: str) -> list[str]:
 
 def check_output(arguments: CodecTrainingArguments) -> None:
     """
+    Checks the output folder.
+
     Raises:
-        ValueError: if the folder has a run already, and it is not to be resumed.
+        ValueError: if the folder already has a run and `resume` is not set.
     """
     folder = Path(arguments.output_dir)
     found = [path.name for path in checkpoints(folder)] if folder.is_dir() else []
     found += [name for name in ("model.safetensors", "losses.jsonl") if (folder / name).exists()]
     if found and not arguments.resume:
         raise ValueError(
-            f"{arguments.output_dir!r} already has {found[-1]}; pass `resume true` to go on, or another `output_dir`."
+            f"{arguments.output_dir!r} already has {found[-1]}; pass `resume true` to resume, or another `output_dir`."
         )
 
 

@@ -1,1 +1,1 @@
-"""From recordings and transcripts, or folders of the original project, to the dataset of audio codes for training."""
+"""Preparation of training datasets: encodes recordings to audio codes, or imports folders of the original project."""

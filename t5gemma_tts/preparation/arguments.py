@@ -1,4 +1,4 @@
-"""The options of `prepare_dataset.py`."""
+"""Arguments of dataset preparation."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ SOURCE_FORMATS = ("auto", "datasets", "folder", "original")
 ENGINES = ("local", "ray")
 DEFAULT_CODEBOOK_SIZE, DEFAULT_FRAME_RATE = 65536, 50.0
 
-# what a preparation writes does not depend on these
+# options that do not affect the output
 _NOT_SETTINGS = {
     "output",
     "device",
@@ -31,46 +31,50 @@ def option(default, help: str, **metadata):
 
 @dataclass
 class PrepareDatasetArguments:
-    source: str = field(metadata={"help": "Hub name of a dataset, or a folder: of a dataset, recordings, or codes."})
-    output: str = field(metadata={"help": "Folder of the prepared dataset; a run that was killed goes on in it."})
+    """Options of `t5gemma-tts prepare` and `prepare_dataset.py`."""
+
+    source: str = field(metadata={"help": "Hub name of a dataset, or a folder with a dataset, recordings, or codes."})
+    output: str = field(metadata={"help": "Output folder; an interrupted run resumes in it."})
     source_format: str = option(
         "auto",
-        "datasets (Hub, or what `datasets` loads), folder (metadata.csv, metadata.jsonl, or audio with .txt), original "
-        "(text/, xcodec2_1cb/, manifest_final/, neighbors/), or auto: as the folder looks.",
+        "datasets (Hub name, or a folder that `datasets` loads), folder (metadata.csv, metadata.jsonl, or audio with "
+        ".txt files), original (text/, xcodec2_1cb/, manifest_final/, neighbors/), or auto (detected).",
         choices=SOURCE_FORMATS,
     )
     codec: str | None = option(
         None,
-        "Codec: Hub name or folder of an XCodec2, or of a T5Gemma-TTS checkpoint. Needed for audio; an import only "
-        "notes the name.",
+        "Codec: Hub name or folder of an XCodec2 or of a T5Gemma-TTS checkpoint. Required for audio; an import only "
+        "records the name.",
     )
 
-    config_name: str | None = option(None, "Configuration of a dataset from the Hub.")
+    config_name: str | None = option(None, "Configuration of a Hub dataset.")
     split: str = option("train", "Split of the dataset to prepare.")
-    audio_column: str | None = option(None, "Column of audio, or of audio files (default: the usual names).")
-    text_column: str | None = option(None, "Column of transcripts (default: the usual names).")
-    speaker_column: str | None = option(None, "Column of speakers (default: the usual names, if there).")
-    language_column: str | None = option(None, "Column of languages (default: the usual names, if there).")
+    audio_column: str | None = option(None, "Column with audio or audio file names (default: detected by name).")
+    text_column: str | None = option(None, "Column with transcripts (default: detected by name).")
+    speaker_column: str | None = option(None, "Column with speakers (default: detected by name).")
+    language_column: str | None = option(None, "Column with languages (default: detected by name).")
     start_column: str | None = option(
-        None, "Column of seconds where the clip starts in its source recording (default: the usual names, if there)."
+        None, "Column with the start of the clip in its source recording, in seconds (default: detected by name)."
     )
-    id_column: str | None = option(None, "Column of unique ids (default: the usual names, else file or row number).")
+    id_column: str | None = option(
+        None, "Column with unique ids (default: detected by name, else file name or row index)."
+    )
     split_column: str | None = option(
-        None, "Folder: column of splits (default: `split`, if there). Its rows are in these splits, whatever they are."
+        None, "Folder: column with splits (default: `split`, if it exists); its values are used unchanged."
     )
 
-    text_folder: str = option("text", "Import: sub-folder of the transcripts.")
-    codes_folder: str = option("xcodec2_1cb", "Import: sub-folder of the codes.")
-    manifest_folder: str = option("manifest_final", "Import: sub-folder of the manifests.")
-    neighbors_folder: str = option("neighbors", "Import: sub-folder of the neighbours.")
-    codebook_size: int | None = option(None, f"Import: codes must be below (default {DEFAULT_CODEBOOK_SIZE}).")
+    text_folder: str = option("text", "Import: subfolder of transcripts.")
+    codes_folder: str = option("xcodec2_1cb", "Import: subfolder of codes.")
+    manifest_folder: str = option("manifest_final", "Import: subfolder of manifests.")
+    neighbors_folder: str = option("neighbors", "Import: subfolder of neighbors.")
+    codebook_size: int | None = option(None, f"Import: codebook size (default {DEFAULT_CODEBOOK_SIZE}).")
     frame_rate: float | None = option(None, f"Import: codes per second (default {DEFAULT_FRAME_RATE:g}).")
 
     language: str | None = option(None, "Language of rows without one (default: detected from the text).")
     normalize_text: bool | None = option(
-        None, "Normalise transcripts as the processor does (default: yes for audio, no for imports)."
+        None, "Normalize transcripts like the processor (default: true for audio, false for imports)."
     )
-    speed_factors: list[float] = option([], "Also encode each clip at these speeds, same pitch; needs PyAV.")
+    speed_factors: list[float] = option([], "Also encode each clip at these speeds with unchanged pitch; needs PyAV.")
 
     min_seconds: float | None = option(None, f"Skip shorter clips (default {DEFAULT_FILTERS.min_seconds}).")
     max_seconds: float | None = option(None, f"Skip longer clips (default {DEFAULT_FILTERS.max_seconds}).")
@@ -84,33 +88,33 @@ class PrepareDatasetArguments:
     )
     max_repetitions: int | None = option(
         None,
-        "Skip texts that say something of up to 80 characters more often in a row, over 20 characters or more (default "
-        f"{DEFAULT_FILTERS.max_repetitions}). An import has none of these limits unless they are given.",
+        "Skip texts that repeat a sequence of up to 80 characters more often in a row, over 20 characters or more "
+        f"(default {DEFAULT_FILTERS.max_repetitions}). Imports have no default limits.",
     )
-    languages: list[str] = option([], "Skip other languages, e.g. en ja (default: keep all).")
+    languages: list[str] = option([], "Languages to keep, e.g. en ja (default: all).")
 
     validation_share: float = option(
-        0.01, "Share of rows for validation, chosen by a hash of their ids, of rows that do not say their split."
+        0.01, "Fraction of rows for validation, chosen by a hash of their ids; applies to rows without a split."
     )
-    validation_count: int | None = option(None, "Number of rows for validation, instead of a share.")
-    limit: int | None = option(None, "Only the first rows of the source.")
-    strict: bool = option(False, "Stop at the first row that cannot be read, instead of skipping it.")
+    validation_count: int | None = option(None, "Number of rows for validation, instead of a fraction.")
+    limit: int | None = option(None, "Use only this many rows from the start of the source.")
+    strict: bool = option(False, "Stop at the first unreadable row instead of skipping it.")
 
     engine: str = option(
         "local",
-        "local: this process, or those of `accelerate launch`; writes what `load_from_disk` reads. ray: Ray Data, over "
-        "the machines of a Ray cluster, which must all see source and output; writes Parquet for `load_dataset`.",
+        "local: this process or those of `accelerate launch`; writes a dataset for `load_from_disk`. ray: Ray Data on "
+        "a cluster whose machines share source and output; writes Parquet files for `load_dataset`.",
         choices=ENGINES,
     )
     device: str = option("auto", "Device of the codec: auto, cpu, cuda, cuda:1, mps.")
-    num_workers: int = option(2, "Threads per process that read audio ahead.")
-    rows_per_shard: int = option(256, "Rows encoded between two files on disk: what a killed run loses at most.")
+    num_workers: int = option(2, "Threads per process that prefetch audio.")
+    rows_per_shard: int = option(256, "Rows per shard; an interrupted run loses at most one shard per process.")
     ray_workers: int | None = option(None, "Ray: number of actors (default: the cluster's GPUs, or CPUs if none).")
 
-    overwrite: bool = option(False, "Discard an earlier preparation in the output folder, and start anew.")
+    overwrite: bool = option(False, "Delete an earlier preparation in the output folder and start over.")
     push_to_hub: str | None = option(None, "Also upload the dataset to this Hub repository.")
-    private: bool = option(False, "Make a new Hub repository private.")
-    license: str | None = option(None, "Licence of the recordings, for the dataset card, e.g. cc-by-4.0.")
+    private: bool = option(False, "Make the Hub repository private if it is created.")
+    license: str | None = option(None, "License of the recordings for the dataset card, e.g. cc-by-4.0.")
 
     def __post_init__(self):
         for name, choices in (("source_format", SOURCE_FORMATS), ("engine", ENGINES)):
@@ -127,7 +131,7 @@ class PrepareDatasetArguments:
         self.filters(is_import=False)
 
     def filters(self, is_import: bool) -> RowFilters:
-        """The limits of rows: those given, and for audio the defaults of the others."""
+        """Returns the row filters: given limits, and default limits for the others if the source is audio."""
         given = {
             name.name: getattr(self, name.name)
             for name in dataclasses.fields(RowFilters)
@@ -138,5 +142,5 @@ class PrepareDatasetArguments:
         return dataclasses.replace(RowFilters() if is_import else DEFAULT_FILTERS, **given)
 
     def settings(self) -> dict:
-        """Everything that decides what is written."""
+        """Returns all options that affect the output."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in _NOT_SETTINGS}

@@ -1,4 +1,4 @@
-"""From shards to the finished dataset."""
+"""Assembles shards into the final dataset."""
 
 import json
 from collections import Counter
@@ -23,7 +23,7 @@ PARQUET_FILE_BYTES = 500 << 20
 
 @dataclass
 class Summary:
-    """What a preparation kept and skipped, per split and per reason."""
+    """Numbers of kept rows per split and of skipped rows per reason."""
 
     num_rows: dict[str, int]
     hours: dict[str, float]
@@ -43,10 +43,18 @@ def read_shards(
     store: ShardStore, metadata: DatasetMetadata, share: float = 0.0, count: int | None = None
 ) -> tuple[DatasetDict, list[SkippedRow]]:
     """
-    All shards as one dataset, memory-mapped, split as its rows say or else by their ids.
+    Loads all shards as one memory-mapped dataset, split by the column of splits, or else by ids.
+
+    Args:
+        store (`ShardStore`)
+        metadata (`DatasetMetadata`): stored in the description of the dataset.
+        share (`float`, *optional*, defaults to 0.0), count (`int`, *optional*): as in `split_by_id`.
+
+    Returns:
+        `(splits, skipped)`
 
     Raises:
-        ValueError: if no row, or none for training, is left; counts the reasons.
+        ValueError: if there are no rows or no training rows; the message counts the reasons for skipped rows.
     """
     parts, skipped = [], []
     for part, notes in store.datasets():
@@ -56,15 +64,15 @@ def read_shards(
     if not parts:
         raise ValueError(f"none of the {store.num_rows} rows can be used. {_reasons(skipped)}")
     rows = concatenate_datasets(parts)
-    given = rows.data.column(SPLIT_COLUMN).to_pylist()
+    given_splits = rows.data.column(SPLIT_COLUMN).to_pylist()
     by_id = split_by_id(rows.data.column("id").to_pylist(), share, count)
-    places = [own or drawn for own, drawn in zip(given, by_id, strict=True)]
-    if TRAIN not in places:
+    split_of_row = [given or hashed for given, hashed in zip(given_splits, by_id, strict=True)]
+    if TRAIN not in split_of_row:
         raise ValueError(f"none of the {store.num_rows} rows is left for training. {_reasons(skipped)}")
     rows = rows.remove_columns(SPLIT_COLUMN)
     rows.info.description = metadata.to_json()
-    order = [TRAIN, VALIDATION, *sorted(set(places) - {TRAIN, VALIDATION})]
-    indices = {split: [row for row, place in enumerate(places) if place == split] for split in order}
+    order = [TRAIN, VALIDATION, *sorted(set(split_of_row) - {TRAIN, VALIDATION})]
+    indices = {split: [row for row, row_split in enumerate(split_of_row) if row_split == split] for split in order}
     return DatasetDict({split: rows.select(chosen) for split, chosen in indices.items() if chosen}), skipped
 
 
@@ -91,7 +99,7 @@ def summarize(splits: DatasetDict, skipped: list[SkippedRow]) -> Summary:
 
 
 def write_parquet(splits: DatasetDict, folder: Path) -> None:
-    """Writes `folder/data/<split>-00000-of-00001.parquet`, a layout that `load_dataset` knows."""
+    """Writes `folder/data/<split>-00000-of-00001.parquet`, the layout that `load_dataset` expects."""
     (folder / PARQUET_FOLDER).mkdir(parents=True, exist_ok=True)
     for split, rows in splits.items():
         num_files = max(1, min(len(rows), -(-_num_bytes(rows) // PARQUET_FILE_BYTES)))
@@ -113,16 +121,16 @@ def write_dataset(
     parquet: bool = False,
 ) -> None:
     """
-    Writes the dataset with card, metadata and `skipped.jsonl` to `output`: aside first, then moved into place. Until
-    the last move, of the file that `load_from_disk` looks for, the folder does not load.
+    Writes the dataset with card, metadata and `skipped.jsonl` to a temporary folder, then moves the files to `output`.
+    `dataset_dict.json` is moved last, so that an incomplete folder does not load.
     """
-    with put_in_place(output, last="dataset_dict.json") as aside:
+    with put_in_place(output, last="dataset_dict.json") as temporary:
         if parquet:
-            write_parquet(splits, aside)
+            write_parquet(splits, temporary)
         else:
-            splits.save_to_disk(aside)
-        write_documents(aside, metadata, card)
-        with open(aside / SKIPPED_FILE, "w", encoding="utf-8") as file:
+            splits.save_to_disk(temporary)
+        write_documents(temporary, metadata, card)
+        with open(temporary / SKIPPED_FILE, "w", encoding="utf-8") as file:
             file.writelines(json.dumps(row.to_dict(), ensure_ascii=False) + "\n" for row in skipped)
 
 
@@ -133,10 +141,10 @@ def write_documents(folder: Path, metadata: DatasetMetadata, card: str) -> None:
 
 def load_finished(output: Path) -> tuple[DatasetDict, list[SkippedRow]]:
     """
-    The dataset and the skipped rows of a complete preparation, as either engine wrote them.
+    Loads the dataset and the skipped rows of a complete preparation by either engine.
 
     Raises:
-        ValueError: if it was damaged since.
+        ValueError: if the files are damaged.
     """
     try:
         return _load_finished(output)

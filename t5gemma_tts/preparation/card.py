@@ -1,4 +1,4 @@
-"""The dataset card."""
+"""Dataset card of a prepared dataset."""
 
 from huggingface_hub import DatasetCardData
 
@@ -9,17 +9,17 @@ from .metadata import METADATA_FILE, DatasetMetadata
 SIZE_LIMITS = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
 
 COLUMNS = {
-    "id": "name of the row",
+    "id": "unique id of the row",
     "text": "transcript",
-    "codes": "audio codes, from 0 to below the codebook's size, without special tokens",
-    "speaker": "name of the speaker, empty if unknown",
-    "language": "`en`, `ja`, `zh`, or another tag",
+    "codes": "audio codes in [0, codebook size), without special tokens",
+    "speaker": "speaker name, empty if unknown",
+    "language": "language tag such as `en`, `ja`, `zh`",
     "num_frames": "number of codes",
-    "duration_seconds": "length of the clip",
-    "start_seconds": "where the clip starts in its source recording, null if unknown",
-    "neighbors": "ids of rows that can be the reference of this one, as the original folder lists them",
-    "neighbor_distances": "their distances, as the original folder has them",
-    "codes_stretched": "codes of the clip at other speeds, same pitch",
+    "duration_seconds": "duration of the clip in seconds",
+    "start_seconds": "start of the clip in its source recording in seconds, null if unknown",
+    "neighbors": "ids of rows that can be references for this row, from the original folder",
+    "neighbor_distances": "distances of the neighbors, from the original folder",
+    "codes_stretched": "codes of the clip at other speeds with unchanged pitch",
 }
 
 
@@ -37,17 +37,19 @@ def make_card(
     loader: str = "load_from_disk",
 ) -> str:
     """
+    Builds the dataset card.
+
     Args:
-        name (`str`): Of the dataset: Hub name or folder.
+        name (`str`): Hub name or folder of the dataset.
         summary (`Summary`)
         metadata (`DatasetMetadata`)
-        columns (`list[str]`): That the dataset has.
-        settings (`dict`): Of the preparation, for its last section.
-        license (`str`, *optional*): Identifier of the recordings' licence; left out if unset.
-        loader (`str`, *optional*): The function of `datasets` that loads it.
+        columns (`list[str]`): Column names of the dataset.
+        settings (`dict`): Options of the preparation to list in the card.
+        license (`str`, *optional*): Hub identifier of the license of the recordings.
+        loader (`str`, *optional*, defaults to `"load_from_disk"`): Function of `datasets` that loads the dataset.
 
     Returns:
-        `str`: Markdown with the Hub's YAML header.
+        `str`: Markdown with a YAML header.
     """
     known = sorted(tag for tag in summary.languages if 2 <= len(tag) <= 3)
     num_rows = sum(summary.num_rows.values())
@@ -68,7 +70,7 @@ def make_card(
     listen = ""
     if metadata.codec:
         listen = f"""
-Heard again:
+To decode a row to audio:
 
 ```python
 from t5gemma_tts import XCodec2
@@ -86,7 +88,7 @@ waveform = codec.decode(dataset["{next(iter(summary.num_rows))}"][0]["codes"])  
 
 # {name.rsplit("/", 1)[-1]}
 
-Speech as codes of the codec `{metadata.codec or "unknown"}` with transcripts, for training T5Gemma-TTS.
+Speech encoded by the codec `{metadata.codec or "unknown"}`, with transcripts, for training T5Gemma-TTS.
 Codebook of {metadata.codebook_size} entries, {metadata.frame_rate:g} codes per second. The recordings are not included.
 
 | split | rows | hours |
@@ -101,24 +103,24 @@ from datasets import {loader}
 dataset = {loader}("{name}")
 ```
 {listen}
-`training/train.py --datasets {name}` trains on it.
+Use it for training with `training/train.py --datasets {name}`.
 
 ## Columns
 
 {fields}
 
-`{METADATA_FILE}` holds the codec's name, codebook size and frame rate for programs.
+`{METADATA_FILE}` has the codec name, codebook size and frame rate in machine-readable form.
 
-## How it was made
+## Preparation
 
-By `training/prepare_dataset.py`. Rows left out: {skipped}.
+Created by `training/prepare_dataset.py`. Skipped rows: {skipped}.
 
 {options}
 
-## Licence
+## License
 
-{license or "None was stated: the terms of the recordings apply"}. Codes turn into sound again, so they are the voices
-of those who spoke: use them as far as these agreed.
+{license or "Not specified: the terms of the recordings apply"}. Codes can be decoded to the voices of the recorded
+speakers: use them only as these speakers agreed.
 """
 
 

@@ -1,4 +1,4 @@
-"""A `datasets` dataset, from the Hub, from a local folder, or as it was saved by `save_to_disk`."""
+"""Source rows from a `datasets` dataset: Hub dataset, local folder, or output of `save_to_disk`."""
 
 from pathlib import Path
 
@@ -13,19 +13,19 @@ from .rows import BadRow, SourceRow
 
 class DatasetsSource:
     """
-    Rows of a dataset with a column of audio and one of texts. Audio columns are not decoded by `datasets`, which would
-    need torchcodec, but handed on as files or bytes. Rows of a dataset from the Hub can only name files in the caches
-    of `datasets` and the Hub.
+    Rows of a dataset with an audio column and a text column. Audio is not decoded by `datasets`, which would need
+    torchcodec, but passed on as files or bytes. Rows of a Hub dataset can only refer to files in the caches of
+    `datasets` and the Hub.
 
     Args:
         name (`str`): Hub repository, or local folder.
         config_name (`str`, *optional*): Configuration of the dataset.
         split (`str`, *optional*, defaults to `"train"`)
-        audio_column, text_column, speaker_column, language_column, start_column, id_column (`str`, *optional*): Names
-            of columns where they are not the usual ones. Without a column of ids, the number of the row is its id.
+        audio_column, text_column, speaker_column, language_column, start_column, id_column (`str`, *optional*): Column
+            names (default: detected). Without an id column, ids are made from row indices.
 
     Raises:
-        ValueError: if there is no such split, or a column is missing.
+        ValueError: if the split or a column does not exist.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class DatasetsSource:
         return fingerprint([self.ids, list(texts[self.text_column])])
 
     def file_of(self, index: int) -> str:
-        """What a message about this row names: the file that its audio came from if known, else the dataset."""
+        """Returns the name to show in messages about a row: its audio file if known, else the dataset."""
         audio = self.dataset.select_columns([self.audio_column])[index][self.audio_column]
         path = audio.get("path") if isinstance(audio, dict) else audio if isinstance(audio, str) else None
         return str(path) if path else f"{self.name}[{self.split}]"
@@ -76,7 +76,7 @@ class DatasetsSource:
     def __getitem__(self, index: int) -> SourceRow:
         """
         Raises:
-            BadRow: if the row has no audio, or its start is not a number.
+            BadRow: if the row has no audio, or its start time is not a number.
         """
         cells = self.dataset[index]
         try:

@@ -1,4 +1,4 @@
-"""From a row of a source to a row of the dataset."""
+"""Converts source rows to dataset rows."""
 
 import io
 import logging
@@ -20,12 +20,12 @@ logger = logging.getLogger(__name__)
 
 class TextPreparation:
     """
-    The text and language of a row.
+    Determines the text and language of a row.
 
     Args:
         filters (`RowFilters`)
-        normalize (`bool`): Normalise as the processor does before it speaks.
-        default_language (`str`, *optional*): Where the source says none; detected if unset.
+        normalize (`bool`): Normalize texts like the processor.
+        default_language (`str`, *optional*): Language of rows without one (default: detected).
     """
 
     def __init__(self, filters: RowFilters, normalize: bool, default_language: str | None = None):
@@ -38,7 +38,7 @@ class TextPreparation:
             `(text, language)`
 
         Raises:
-            BadRow: for an empty text, and by the filters.
+            BadRow: if the text is empty or a filter rejects it.
         """
         if row.text is None or not row.text.strip():
             raise BadRow("empty_text", "the transcript is empty.")
@@ -54,7 +54,7 @@ class TextPreparation:
 
 class ClipEncoder:
     """
-    Encodes recordings. `load` may run in many threads at once, `encode` not.
+    Encodes recordings. `load` is thread-safe, `encode` is not.
 
     Args:
         codec (`XCodec2`)
@@ -79,11 +79,11 @@ class ClipEncoder:
     def load(self, row_id: str, row: SourceRow) -> tuple[np.ndarray, dict]:
         """
         Returns:
-            `(waveform, columns)`: float32 of shape (num_samples,) at the codec's input rate, and all columns but those
-            of codes.
+            `(waveform, columns)`: float32 of shape (num_samples,) at the input rate of the codec, and all columns
+            except codes.
 
         Raises:
-            BadRow: if the row cannot be read, or a filter refuses it.
+            BadRow: if the row cannot be read, or a filter rejects it.
         """
         text, language = self.prepare_text(row)
         waveform, sampling_rate = self._read(row)
@@ -106,9 +106,9 @@ class ClipEncoder:
             else:
                 waveform, sampling_rate = load_audio(io.BytesIO(row.audio_bytes) if row.audio_bytes else row.file)
             return check_waveform(waveform, sampling_rate), sampling_rate
-        except ImportError:  # a missing decoder is not the clip's fault
+        except ImportError:  # a missing decoder affects all clips
             raise
-        except Exception as error:  # whatever a decoder trips over, the other clips can still be used
+        except Exception as error:  # decoders raise arbitrary errors for damaged files
             raise BadRow("audio", f"cannot read the audio: {error}") from error
 
     def encode(self, loaded: tuple[np.ndarray, dict]) -> dict:
@@ -117,7 +117,7 @@ class ClipEncoder:
             `dict`: all columns.
 
         Raises:
-            BadRow: if the codec refuses the clip, or it is too long for the memory.
+            BadRow: if the codec rejects the clip, or it does not fit into memory.
         """
         waveform, columns = loaded
         codes = self._codes(waveform)
@@ -143,11 +143,11 @@ class ClipEncoder:
 
 class CodesImporter:
     """
-    Takes over rows of the original project, codes and texts unchanged. Has the methods of `ClipEncoder`.
+    Imports rows of the original project with unchanged codes and texts. Has the same methods as `ClipEncoder`.
 
     Args:
         filters (`RowFilters`)
-        codebook_size (`int`): Codes must be below.
+        codebook_size (`int`): Codes must be below this.
         frame_rate (`float`): Codes per second.
         normalize (`bool`, *optional*, defaults to `False`): See `TextPreparation`.
         default_language (`str`, *optional*)
@@ -179,7 +179,7 @@ class CodesImporter:
         self.filters.check_duration(seconds, text)
         if row.manifest_num_frames != len(codes):
             logger.warning(
-                "%s (%s) has %d codes, its manifest says %d: taken as it is.",
+                "%s (%s) has %d codes, its manifest says %d; using all codes.",
                 row_id,
                 row.codes_file,
                 len(codes),
@@ -200,5 +200,5 @@ class CodesImporter:
         }
 
     def encode(self, loaded: dict) -> dict:
-        """Nothing is left to do."""
+        """Returns the row unchanged, because `load` already did everything."""
         return loaded

@@ -1,4 +1,4 @@
-"""Which rows are good enough to train on."""
+"""Filters for rows that are unsuitable for training."""
 
 import dataclasses
 import re
@@ -14,10 +14,10 @@ _NOT_SPOKEN = re.compile(r"[\W_]+")
 
 def longest_repetition(text: str) -> tuple[str, int]:
     """
-    The unit that a text repeats most often in a row, as speech recognition does when it gets stuck.
+    Finds the unit that a text repeats most often in a row, a typical error of speech recognition.
 
-    Letter case, blanks and punctuation are ignored. A unit has up to 80 characters, and all its repetitions together
-    at least 20, so that "1 000 000" or "no, no, no" do not count.
+    Ignores case, whitespace and punctuation. A unit has up to 80 characters, and all its repetitions together at least
+    20, so that "1 000 000" or "no, no, no" do not count.
 
     Returns:
         `(unit, count)`; `("", 0)` if nothing is repeated.
@@ -37,8 +37,8 @@ def longest_repetition(text: str) -> tuple[str, int]:
 @dataclass(frozen=True)
 class RowFilters:
     """
-    Limits on a row, both ends included; None for no limit. `max_repetitions` is of `longest_repetition`; `languages`
-    are compared by their canonical names.
+    Inclusive limits on rows; None for no limit. `max_repetitions` limits the count of `longest_repetition`; `languages`
+    are converted to canonical tags.
     """
 
     min_seconds: float | None = None
@@ -63,8 +63,10 @@ class RowFilters:
 
     def check_text(self, text: str, language: str) -> None:
         """
+        Checks the text and language of a row.
+
         Raises:
-            BadRow: "language", "characters" or "repetition".
+            BadRow: with reason "language", "characters" or "repetition".
         """
         if self.languages is not None and language not in self.languages:
             raise BadRow("language", f"the language is {language!r}; wanted: {', '.join(self.languages)}.")
@@ -79,8 +81,10 @@ class RowFilters:
 
     def check_duration(self, seconds: float, text: str) -> None:
         """
+        Checks the duration and speaking rate of a row.
+
         Raises:
-            BadRow: "seconds" or "characters_per_second".
+            BadRow: with reason "seconds" or "characters_per_second".
         """
         self._check_range("seconds", seconds, "the clip has {:.3f} seconds")
         self._check_range("characters_per_second", len(text) / seconds, "the speech has {:.1f} characters per second")
@@ -93,7 +97,7 @@ class RowFilters:
             raise BadRow(name, f"{what.format(value)}, more than `max_{name}` = {high}.")
 
 
-# for audio; imports have been filtered when they were made
+# for audio; imported datasets were filtered when they were created
 DEFAULT_FILTERS = RowFilters(
     min_seconds=0.5,
     max_seconds=30.0,

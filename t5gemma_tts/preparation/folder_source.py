@@ -21,17 +21,17 @@ _SPLIT_NAME = re.compile(r"\w+", re.ASCII)
 
 class FolderSource:
     """
-    Rows of a folder, in the order of its metadata file or of the names of its files.
+    Rows of a folder, ordered by its metadata file or by file name.
 
-    - `metadata.csv` in the manner of LJSpeech, `id|text` or `id|text|normalised text`, audio in `wavs/` or beside it;
-    - `metadata.csv` with a header, or `metadata.jsonl`: a column of files, in the folder, and one of texts,
-      optionally `id`, speaker, language, start in the source recording, and split;
-    - pairs of files with equal names, in sub-folders too: `a/b.wav` (or .flac, .ogg, .mp3, .opus) and `a/b.txt`.
+    - `metadata.csv` in LJSpeech format, `id|text` or `id|text|normalized text`, with audio in `wavs/` or the folder;
+    - `metadata.csv` with a header, or `metadata.jsonl`: columns with file names relative to the folder and texts, and
+      optionally id, speaker, language, start in the source recording, and split;
+    - pairs of files with equal names, also in subfolders: `a/b.wav` (or .flac, .ogg, .mp3, .opus) and `a/b.txt`.
 
     Args:
         folder (`str` or `os.PathLike`)
         audio_column, text_column, speaker_column, language_column, start_column, id_column, split_column (`str`,
-            *optional*): Names of columns where they are not the usual ones.
+            *optional*): Column names (default: detected).
 
     Raises:
         ValueError: if the folder has none of these, its metadata cannot be read, or a column is missing.
@@ -47,7 +47,7 @@ class FolderSource:
         if unknown := set(wanted) - set(usual):
             raise TypeError(f"{sorted(unknown)[0]!r} is no argument; there are {', '.join(usual)}.")
         self._wanted = {name.removesuffix("_column"): (wanted.get(name), names) for name, names in usual.items()}
-        # of each row, what `_read_row` makes a SourceRow of: cells by their role, or the error of its line
+        # cells by role per row, or the error for an unreadable line; converted to SourceRow on access
         self._rows: list[dict | BadRow] = []
         self.ids: list[str] = []
         self.metadata_file = next(
@@ -70,7 +70,7 @@ class FolderSource:
 
     @property
     def has_splits(self) -> bool:
-        """Whether rows say which split they belong to."""
+        """Whether any row has a split."""
         return any(not isinstance(row, BadRow) and optional_string(row.get("split")) for row in self._rows)
 
     @property
@@ -78,14 +78,14 @@ class FolderSource:
         return fingerprint([str(row) if isinstance(row, BadRow) else row for row in self._rows])
 
     def file_of(self, index: int) -> str:
-        """What a message about this row names: its audio, or the metadata file if that line cannot be read."""
+        """Returns the file to name in messages about a row: its audio, or the metadata file if its line is invalid."""
         row = self._rows[index]
         return str(self.metadata_file if isinstance(row, BadRow) else self.folder / row["audio"])
 
     def __getitem__(self, index: int) -> SourceRow:
         """
         Raises:
-            BadRow: if the row's line cannot be read, or its text file not, or it names a file out of the folder.
+            BadRow: if its line or text file cannot be read, or its audio file is outside the folder.
         """
         row = self._rows[index]
         if isinstance(row, BadRow):
@@ -108,7 +108,7 @@ class FolderSource:
             raise BadRow("metadata", str(error)) from error
         split = optional_string(row.get("split"))
         if split is not None and not _SPLIT_NAME.fullmatch(split):
-            raise BadRow("metadata", f"a split is named by letters, digits and underscores, got {split!r}.")
+            raise BadRow("metadata", f"the name of a split may have letters, digits and underscores, got {split!r}.")
         return SourceRow(
             text=text,
             file=file,
@@ -163,7 +163,9 @@ class FolderSource:
         candidates = [name] if name.lower().endswith(AUDIO_SUFFIXES) else [name + suffix for suffix in AUDIO_SUFFIXES]
         for parent in (Path(LJSPEECH_FOLDER), Path()):
             for candidate in candidates:
-                if os.path.isfile(self.folder / parent / candidate):  # unlike `Path.is_file`, for names of any length
+                if os.path.isfile(
+                    self.folder / parent / candidate
+                ):  # `Path.is_file` raises an error for very long names
                     return (parent / candidate).as_posix()
         return f"{LJSPEECH_FOLDER}/{candidates[0]}"
 
@@ -183,7 +185,7 @@ class FolderSource:
                 continue
             if names is None:
                 names = self._column_names(list(cells))
-            # a key that only some lines have
+            # optional keys may be missing in the first line
             for role, (wanted, usual) in self._wanted.items():
                 names[role] = names[role] or next((key for key in (wanted, *usual) if key in cells), None)
             self._add_cells(names, cells, where)
@@ -205,5 +207,5 @@ class FolderSource:
             return
         text = row.get("text")
         row["audio"], row["text"] = audio, text.strip() if isinstance(text, str) else optional_string(text)
-        # not `Path.with_suffix`, which refuses "." and "/"
+        # `Path.with_suffix` raises an error for "." and "/"
         self._add(row_id or os.path.splitext(Path(audio).as_posix())[0], row)

@@ -1,4 +1,4 @@
-"""What a prepared dataset says about itself, so that training can refuse a model whose codebook is another."""
+"""Metadata of a prepared dataset, which lets training check that dataset and model use the same codebook."""
 
 import dataclasses
 import json
@@ -15,12 +15,15 @@ LARGEST_CODEBOOK = 1 << 16  # codes are stored as uint16
 @dataclass
 class DatasetMetadata:
     """
+    Metadata of a prepared dataset.
+
     Args:
-        codec (`str`): Name of the codec that made the codes; "" if unknown.
+        codec (`str`): Name of the codec; "" if unknown.
         codebook_size (`int`): Codes are in [0, `codebook_size`).
         frame_rate (`float`): Codes per second.
-        speed_factors (`list[float]`): Of `codes_stretched`, in its order; above 1 is faster than recorded.
-        format_version (`int`)
+        speed_factors (`list[float]`, *optional*): Speed factors of `codes_stretched`, in the same order; above 1 is
+            faster.
+        format_version (`int`, *optional*, defaults to 1)
     """
 
     codec: str
@@ -45,7 +48,7 @@ class DatasetMetadata:
     def from_json(cls, text: str, origin: str) -> "DatasetMetadata":
         """
         Raises:
-            ValueError: if `text` is not what `to_json` writes; names `origin`.
+            ValueError: if `text` is not output of `to_json`; the message names `origin`.
         """
         try:
             return cls(**json.loads(text))
@@ -58,11 +61,11 @@ class DatasetMetadata:
         Reads the metadata of a prepared dataset.
 
         Args:
-            name (`str` or `os.PathLike`): Its folder, or its name on the Hub.
-            revision (`str`, *optional*): Of the Hub repository.
+            name (`str` or `os.PathLike`): Folder or Hub name of the dataset.
+            revision (`str`, *optional*): Revision of the Hub repository.
 
         Raises:
-            FileNotFoundError: if the folder was not made by `prepare_dataset.py`.
+            FileNotFoundError: if the folder was not created by `prepare_dataset.py`.
             ValueError: if the file is damaged.
         """
         folder = Path(name)
@@ -74,20 +77,22 @@ class DatasetMetadata:
             path = folder / METADATA_FILE
         if not path.is_file():
             raise FileNotFoundError(
-                f"no {METADATA_FILE} in {str(folder)!r}: it is not a dataset made by training/prepare_dataset.py, or "
+                f"no {METADATA_FILE} in {str(folder)!r}: it was not created by training/prepare_dataset.py, or "
                 "its preparation has not finished."
             )
         return cls.from_json(path.read_text(encoding="utf-8"), repr(str(path)))
 
     @classmethod
     def from_dataset(cls, dataset) -> "DatasetMetadata":
-        """Reads it from the description of a `datasets.Dataset` that was loaded with `load_from_disk`."""
+        """Reads the metadata from the description of a `datasets.Dataset` loaded with `load_from_disk`."""
         return cls.from_json(dataset.info.description or "", "the description of the dataset")
 
     def check_codebook(self, codebook_size: int, name: str = "the dataset") -> None:
         """
+        Checks the codebook size of a model or codec.
+
         Raises:
-            ValueError: if a model or codec with `codebook_size` codes cannot use these codes.
+            ValueError: if `codebook_size` differs from that of the dataset.
         """
         if codebook_size != self.codebook_size:
             raise ValueError(

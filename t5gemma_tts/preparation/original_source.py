@@ -1,11 +1,11 @@
-"""A folder of the original project: a text file and a file of codes per utterance, manifests and neighbours.
+"""Source rows from a dataset folder of the original project.
 
-    text/<id>.txt                   the transcript
-    xcodec2_1cb/<id>.txt            the codes, separated by blanks, on one line
-    manifest_final/<split>.txt      lines `<id> TAB <number of codes>`, split one of train, valid, test
-    neighbors/<id>.txt              lines `<id>.txt TAB <distance> TAB <seconds>`; none if the row has no neighbours
+    text/<id>.txt                   transcript
+    xcodec2_1cb/<id>.txt            codes, separated by spaces, on one line
+    manifest_final/<split>.txt      lines `<id> TAB <number of codes>`; split is train, valid or test
+    neighbors/<id>.txt              lines `<id>.txt TAB <distance> TAB <seconds>`; optional
 
-An id may have folders in it (`3f/utterance`). A manifest may be in pieces, `train_<key>=<value>.txt`.
+Ids may contain folders (`3f/utterance`). A manifest may be split into several files, `train_<key>=<value>.txt`.
 """
 
 from pathlib import Path
@@ -28,10 +28,10 @@ class OriginalSource:
 
     Args:
         folder (`str` or `os.PathLike`)
-        text_folder, codes_folder, manifest_folder, neighbors_folder (`str`, *optional*): Names of the sub-folders.
+        text_folder, codes_folder, manifest_folder, neighbors_folder (`str`, *optional*): Names of the subfolders.
 
     Raises:
-        ValueError: if there is no manifest, or a line of one cannot be read.
+        ValueError: if there is no manifest, or a manifest has an invalid line.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class OriginalSource:
         return fingerprint([self.ids, self._splits, self._num_frames])
 
     def file_of(self, index: int) -> str:
-        """What a message about this row names: its file of codes."""
+        """Returns the file to name in messages about a row: its codes."""
         return str(self.codes_folder / f"{self.ids[index]}.txt")
 
     def __getitem__(self, index: int) -> SourceRow:
         """
         Raises:
-            BadRow: if the transcript cannot be read, or the id leads out of the folder.
+            BadRow: if the transcript cannot be read, or the id points outside the folder.
         """
         name = f"{self.ids[index]}.txt"
         try:
@@ -92,7 +92,7 @@ class OriginalSource:
             raise BadRow("metadata", str(error)) from error
         try:
             text = path.read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:  # also of names that none can have
+        except (OSError, ValueError) as error:  # ValueError also for invalid file names
             raise BadRow("transcript", f"cannot read the transcript {str(path)!r}: {error}") from error
         return SourceRow(
             text=text,
@@ -111,14 +111,14 @@ def read_codes(path, codebook_size: int) -> np.ndarray:
         `np.ndarray` of uint16, shape (num_frames,).
 
     Raises:
-        BadRow: if the file is missing, empty or damaged, has several codebooks, or a code out of range.
+        BadRow: if the file is missing, empty or damaged, has several codebooks, or codes out of range.
     """
     path = Path(path)
     try:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         if len(lines) > 1:
             raise BadRow("codes", f"{str(path)!r} has {len(lines)} lines; one codebook, on one line, is supported.")
-        # int64 first: a negative or huge number must not wrap around
+        # parse as int64, because uint16 would wrap around out-of-range codes
         codes = np.array([int(code) for line in lines for code in line.split()], dtype=np.int64)
     except BadRow:
         raise
@@ -138,11 +138,11 @@ def read_codes(path, codebook_size: int) -> np.ndarray:
 
 def read_neighbors(path) -> tuple[list[str], list[float | None]]:
     """
-    Reads the neighbours of one utterance.
+    Reads the neighbors of one utterance.
 
     Returns:
-        `(ids, distances)`: in the order of the file, both empty if there is none. The distance is None where the line
-        says none. Its unit is that of whoever made the folder.
+        `(ids, distances)`: in file order, empty if there is no file. A distance is None if its line has none; its unit
+        depends on the source.
 
     Raises:
         BadRow: if the file is damaged.
@@ -153,7 +153,7 @@ def read_neighbors(path) -> tuple[list[str], list[float | None]]:
     except FileNotFoundError:
         return [], []
     except (OSError, UnicodeDecodeError) as error:
-        raise BadRow("neighbors", f"cannot read the neighbours {str(path)!r}: {error}") from error
+        raise BadRow("neighbors", f"cannot read the neighbors {str(path)!r}: {error}") from error
     ids, distances = [], []
     for number, line in enumerate(lines, start=1):
         if not line.strip():

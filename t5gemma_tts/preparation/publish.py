@@ -1,4 +1,4 @@
-"""A prepared dataset on the Hub."""
+"""Uploads a prepared dataset to the Hub."""
 
 import tempfile
 from pathlib import Path
@@ -14,16 +14,15 @@ def push_dataset(
     splits: DatasetDict, repo_id: str, metadata: DatasetMetadata, card: str, output: Path, private: bool = False
 ) -> None:
     """
-    Uploads Parquet files, card and metadata in one commit to the dataset repository `repo_id`, which is made if it
-    does not exist.
+    Uploads Parquet files, card and metadata in one commit to a dataset repository, and creates it if necessary.
 
     Args:
         splits (`datasets.DatasetDict`)
-        repo_id (`str`)
+        repo_id (`str`): Name of the dataset repository.
         metadata (`DatasetMetadata`)
-        card (`str`)
-        output (`Path`): Folder where the Parquet files are made; they are removed after the upload.
-        private (`bool`, *optional*, defaults to `False`): Of a new repository.
+        card (`str`): Dataset card.
+        output (`Path`): Folder for temporary Parquet files.
+        private (`bool`, *optional*, defaults to `False`): Whether a new repository is private.
     """
     with tempfile.TemporaryDirectory(prefix="upload-", dir=output) as folder:
         write_parquet(splits, Path(folder))
@@ -34,7 +33,7 @@ def push_dataset(
             repo_id=repo_id,
             repo_type="dataset",
             folder_path=folder,
-            # of an earlier, larger upload
+            # files of an earlier upload with more shards
             delete_patterns=["data/*.parquet"],
             commit_message="Prepared dataset",
         )

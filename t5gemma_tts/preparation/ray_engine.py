@@ -1,4 +1,4 @@
-"""Shards encoded by Ray Data, on one machine or a cluster."""
+"""Encodes shards with Ray Data on one machine or a cluster."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,24 +7,28 @@ from ..sharded.ray_pool import absolute, work_with_ray
 from .arguments import PrepareDatasetArguments
 
 
-def open_work(options: PrepareDatasetArguments) -> Callable[[int], object]:
-    """Source, codec and output of a worker."""
-    from .shard_work import Work
+def open_shard_encoder(options: PrepareDatasetArguments) -> Callable[[int], object]:
+    """Creates the function that encodes a shard in a Ray worker."""
+    from .shard_encoder import ShardEncoder
 
-    work = Work(options)
-    return lambda shard: work.store.is_complete(shard) or work.encode_shard(shard)
+    shard_encoder = ShardEncoder(options)
+    return lambda shard: shard_encoder.store.is_complete(shard) or shard_encoder.encode_shard(shard)
 
 
 def encode_with_ray(arguments: PrepareDatasetArguments, shards: list[int]) -> None:
     """
-    Encodes `shards` as `work_with_ray` does it. All machines must see source and output at the same paths; the shards
-    on disk are those of the local engine, and as safe to resume.
+    Encodes `shards` in Ray workers.
+
+    All machines must have source and output at the same paths. Shards have the same format as those of the local
+    engine, so that an interrupted run can resume.
 
     Raises:
         ImportError: if Ray Data is missing.
-        OSError: if shards could not be encoded or written; the others are kept.
+        OSError: if shards cannot be encoded or written; completed shards are kept.
     """
-    places = {name: absolute(getattr(arguments, name)) for name in ("source", "output", "codec")}
-    options = dataclasses.replace(arguments, **places)
-    for _ in work_with_ray(open_work, options, shards, arguments.ray_workers, use_gpus=arguments.device != "cpu"):
+    paths = {name: absolute(getattr(arguments, name)) for name in ("source", "output", "codec")}
+    options = dataclasses.replace(arguments, **paths)
+    for _ in work_with_ray(
+        open_shard_encoder, options, shards, arguments.ray_workers, use_gpus=arguments.device != "cpu"
+    ):
         pass

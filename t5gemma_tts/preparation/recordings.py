@@ -1,4 +1,4 @@
-"""Recordings as a source lists them, before they are read: to train or evaluate a codec, or to evaluate a model."""
+"""Lists and reads recordings for codec training, codec evaluation and speech evaluation."""
 
 import io
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from ..model.audio import check_waveform, load_audio, to_mono
 from ..sharded.fingerprint import fingerprint
 from .arguments import PrepareDatasetArguments
 from .rows import BadRow, SourceRow
-from .shard_work import open_source, source_format
+from .shard_encoder import open_source, source_format
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A clip that has not been read yet: its source, its place there, and what it is for."""
+    """Reference to a clip: its source, its index there, its id and its split."""
 
     source: object
     index: int
@@ -28,19 +28,21 @@ class Recording:
 
     def row(self) -> SourceRow:
         """
+        Returns the source row.
+
         Raises:
-            BadRow: if the source cannot make sense of it.
+            BadRow: if the row is invalid.
         """
         return self.source[self.index]
 
 
 def open_recordings(name: str):
     """
-    The source called `name`, as dataset preparation opens it.
+    Opens a source of recordings: a folder, or a `datasets` dataset.
 
     Raises:
-        FileNotFoundError: for a path that is not there.
-        ValueError: if it holds codes, or nothing that can be read.
+        FileNotFoundError: if the folder does not exist.
+        ValueError: if it has codes instead of recordings, or no readable rows.
     """
     if (name.startswith((".", "/", "~")) or name.count("/") != 1) and not Path(name).is_dir():
         raise FileNotFoundError(f"there is no folder of recordings {name!r}.")
@@ -52,10 +54,10 @@ def open_recordings(name: str):
 
 def select_recordings(names: list[str], split: str, limit: int | None = None) -> list[Recording]:
     """
-    Rows of `split`, or without one; at most `limit`, spread evenly.
+    Selects rows of `split` and rows without a split; at most `limit`, evenly spaced.
 
     Raises:
-        FileNotFoundError, ValueError: as `open_recordings`; if no row is of that split.
+        FileNotFoundError, ValueError: as `open_recordings`; if there are no such rows.
     """
     recordings = []
     for name in names:
@@ -72,12 +74,12 @@ def select_recordings(names: list[str], split: str, limit: int | None = None) ->
 
 
 def split_of(source, index: int) -> str | None:
-    """What the metadata of a folder say; of datasets, one split is open."""
+    """Returns the split in the metadata of a folder; None for datasets, which are opened by split."""
     if not getattr(source, "has_splits", False):
         return None
     try:
         return source[index].split
-    except BadRow:  # said when its audio is read
+    except BadRow:  # `read_audio` reports the error
         return None
 
 
@@ -89,7 +91,7 @@ def read_audio(recording: Recording) -> tuple[np.ndarray, float]:
         `(waveform, sampling_rate)`: float32 of shape (num_samples,), and Hz.
 
     Raises:
-        ValueError: if it cannot be read, or has NaN or infinite samples; names the file.
+        ValueError: if it cannot be read, or has NaN or infinite samples; the message names the file.
     """
     try:
         row = recording.row()
@@ -103,7 +105,7 @@ def read_audio(recording: Recording) -> tuple[np.ndarray, float]:
 
 
 def recordings_fingerprint(recordings: list[Recording]) -> str:
-    """Changes when rows, their splits, or the audio files behind them do."""
+    """Returns a hash of rows, splits, and sizes and modification times of the audio files."""
     sources = {id(recording.source): recording.source for recording in recordings}
     files = []
     for recording in recordings:

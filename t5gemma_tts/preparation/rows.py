@@ -1,4 +1,4 @@
-"""A row of a source, and a row that has to be left out."""
+"""Source rows and skipped rows."""
 
 import os
 from dataclasses import asdict, dataclass, field
@@ -8,11 +8,11 @@ import numpy as np
 
 class BadRow(ValueError):
     """
-    A row that cannot or shall not be used.
+    Error for a row that is invalid or rejected by a filter.
 
     Args:
-        reason (`str`): One word for counting, such as "duration" or "audio".
-        message (`str`): What is wrong, with the value and what would be accepted.
+        reason (`str`): Category for statistics, such as "seconds" or "audio".
+        message (`str`): Error message with the value and the accepted values.
     """
 
     def __init__(self, reason: str, message: str):
@@ -22,7 +22,7 @@ class BadRow(ValueError):
 
 @dataclass
 class SourceRow:
-    """One clip before encoding. Audio comes as a file, as the bytes of one, or as samples with their rate."""
+    """One clip before encoding, with audio as a file, as file bytes, or as samples with a sampling rate."""
 
     text: str | None
     file: str | os.PathLike | None = None
@@ -32,7 +32,7 @@ class SourceRow:
     speaker: str = ""
     language: str | None = None
     start_seconds: float | None = None
-    # of imported rows
+    # imported rows only
     codes_file: str | os.PathLike | None = None
     neighbors_file: str | os.PathLike | None = None
     manifest_num_frames: int | None = None
@@ -41,7 +41,7 @@ class SourceRow:
 
 @dataclass(frozen=True)
 class SkippedRow:
-    """A line of `skipped.jsonl`. `row` counts the rows of the source from 0."""
+    """A line of `skipped.jsonl`; `row` is the index in the source."""
 
     row: int
     id: str

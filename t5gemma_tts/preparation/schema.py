@@ -1,21 +1,21 @@
-"""The columns of a prepared dataset."""
+"""Features of prepared datasets."""
 
 from datasets import Features, List, Value
 
 
-# of the shards only: which split an imported row had
+# only in shards: split of the source row
 SPLIT_COLUMN = "split"
 
 
 def prepared_features(with_neighbors: bool = False, with_stretched: bool = False) -> Features:
     """
-    The features of a prepared dataset.
+    Returns the features of a prepared dataset.
 
     Args:
-        with_neighbors (`bool`, *optional*, defaults to `False`): For imports: `neighbors`, the ids of rows that may be
-            the reference of this one, and `neighbor_distances`, in the unit of the source, null where it says none.
-        with_stretched (`bool`, *optional*, defaults to `False`): `codes_stretched`, one list of codes for each of
-            `speed_factors`.
+        with_neighbors (`bool`, *optional*, defaults to `False`): Add the columns of imports: `neighbors`, ids of
+            possible reference rows, and `neighbor_distances`, null if unknown.
+        with_stretched (`bool`, *optional*, defaults to `False`): Add `codes_stretched`, one list of codes per speed
+            factor.
     """
     features = {
         "id": Value("string"),
@@ -36,4 +36,5 @@ def prepared_features(with_neighbors: bool = False, with_stretched: bool = False
 
 
 def shard_features(features: Features) -> Features:
+    """Returns the features of shards: those of the dataset and the split."""
     return Features({**features, SPLIT_COLUMN: Value("string")})

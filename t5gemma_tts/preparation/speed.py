@@ -1,4 +1,4 @@
-"""Speaking faster or slower at the same pitch."""
+"""Changes the speed of speech without changing the pitch."""
 
 from fractions import Fraction
 
@@ -10,8 +10,10 @@ MIN_SPEED, MAX_SPEED = 0.5, 2.0
 
 def check_speed_factors(factors: list[float]) -> list[float]:
     """
+    Validates speed factors and returns them as a list.
+
     Raises:
-        ValueError: for a factor outside [0.5, 2], the original speed itself, or one given twice.
+        ValueError: if a factor is outside [0.5, 2], is 1, or occurs twice.
     """
     for factor in factors:
         if not MIN_SPEED <= factor <= MAX_SPEED or factor == 1:
@@ -25,25 +27,26 @@ def check_speed_factors(factors: list[float]) -> list[float]:
 
 def import_av():
     """
+    Imports PyAV.
+
     Raises:
         ImportError: if PyAV is missing.
     """
     try:
         import av
     except ImportError as error:
-        raise ImportError("speed variants need `pip install av` (PyAV, which brings FFmpeg along).") from error
+        raise ImportError("speed variants need `pip install av` (PyAV, which includes FFmpeg).") from error
     return av
 
 
 def change_speed(waveform: np.ndarray, sampling_rate: int, factor: float) -> np.ndarray:
     """
-    Changes the speed without the pitch, by FFmpeg's `atempo` (waveform similarity overlap-add), the filter that the
-    original stretches with.
+    Changes the speed with FFmpeg's `atempo` filter (WSOLA), which the original project also uses.
 
     Args:
         waveform (`np.ndarray`): float32 of shape (num_samples,).
         sampling_rate (`int`): Hz.
-        factor (`float`): 0.5 to 2; 1.1 speaks 10 % faster.
+        factor (`float`): 0.5 to 2; 1.1 is 10 % faster.
 
     Returns:
         `np.ndarray` of float32, shape (about num_samples / factor,).

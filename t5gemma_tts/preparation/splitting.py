@@ -1,4 +1,4 @@
-"""Train or validation, decided by the id of a row alone."""
+"""Splits rows into train and validation by a hash of their ids."""
 
 import hashlib
 
@@ -7,24 +7,27 @@ TRAIN, VALIDATION = "train", "validation"
 
 
 def id_hash(row_id: str) -> int:
-    """64 bits that depend on the id only: the same on every machine, in every run and order."""
+    """Returns a 64-bit hash of the id that is the same on all machines and in all runs."""
     return int.from_bytes(hashlib.sha256(row_id.encode("utf-8")).digest()[:8], "big")
 
 
 def split_by_id(ids: list[str], share: float = 0.0, count: int | None = None) -> list[str]:
     """
-    The split of every row.
+    Assigns each row to the train or validation split.
 
-    With a share, a row stays where it is whatever rows come and go. With a count, the rows of lowest hash validate: new
-    rows can only take places, one for one.
+    With `share`, the split of a row does not depend on other rows. With `count`, the rows with the lowest hashes are
+    used for validation, so that each added row changes the split of at most one other row.
 
     Args:
         ids (`list[str]`)
-        share (`float`, *optional*, defaults to 0.0): Expected share of validation rows, in [0, 1).
+        share (`float`, *optional*, defaults to 0.0): Expected fraction of validation rows, in [0, 1).
         count (`int`, *optional*): Number of validation rows, instead of `share`.
 
+    Returns:
+        `list[str]`: "train" or "validation" per row.
+
     Raises:
-        ValueError: for a share or count out of range.
+        ValueError: if `share` or `count` is out of range.
     """
     if count is not None:
         if not 0 <= count < max(len(ids), 1):

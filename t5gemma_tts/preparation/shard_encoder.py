@@ -1,4 +1,4 @@
-"""What a process needs to encode shards, made from the options alone: the same here, under accelerate and in Ray."""
+"""Encodes shards; used by single processes, accelerate and Ray workers."""
 
 from collections import deque
 from collections.abc import Callable
@@ -25,16 +25,16 @@ from .schema import prepared_features, shard_features
 from .speed import import_av
 
 
-# a filter's verdict is no defect of the data
+# reasons that do not stop a strict run
 FILTER_REASONS = {"language", "characters", "repetition", "seconds", "characters_per_second"}
 
 
 def source_format(arguments: PrepareDatasetArguments) -> str:
     """
-    The format of the source, found out if it is "auto".
+    Returns the source format, detected if it is "auto".
 
     Raises:
-        FileNotFoundError: if a folder is asked for and not there.
+        FileNotFoundError: if the format needs a folder that does not exist.
     """
     folder = Path(arguments.source)
     if arguments.source_format in ("folder", "original") and not folder.is_dir():
@@ -55,17 +55,17 @@ def source_format(arguments: PrepareDatasetArguments) -> str:
 
 def open_source(arguments: PrepareDatasetArguments):
     """
-    The source: has a length, `ids`, `fingerprint`, rows by index, and `file_of` a row.
+    Opens the source, a sequence of `SourceRow` with `ids`, `fingerprint` and `file_of(index)`.
 
     Raises:
-        FileNotFoundError: if it is not there.
-        ValueError: if it cannot be understood, or options do not belong to its format.
+        FileNotFoundError: if the source does not exist.
+        ValueError: if the source is invalid, or options do not apply to its format.
     """
     kind = source_format(arguments)
     columns = {name: getattr(arguments, name) for name in USUAL}
     if kind == "original":
-        of_audio = ("split_column", "config_name", "speed_factors", "validation_count")
-        _refuse(arguments, "an import of codes", *USUAL, *of_audio)
+        audio_options = ("split_column", "config_name", "speed_factors", "validation_count")
+        _reject_options(arguments, "an import of codes", *USUAL, *audio_options)
         return OriginalSource(
             arguments.source,
             arguments.text_folder,
@@ -73,31 +73,31 @@ def open_source(arguments: PrepareDatasetArguments):
             arguments.manifest_folder,
             arguments.neighbors_folder,
         )
-    _refuse(arguments, "audio, whose codec says it", "codebook_size", "frame_rate")
+    _reject_options(arguments, "audio, because the codec defines them", "codebook_size", "frame_rate")
     if arguments.codec is None:
         raise ValueError("`codec` is needed to encode audio: Hub name or folder of an XCodec2 or a checkpoint.")
     if kind == "folder":
-        _refuse(arguments, "a folder of recordings", "config_name")
+        _reject_options(arguments, "a folder of recordings", "config_name")
         source = FolderSource(arguments.source, **columns, split_column=arguments.split_column)
         if source.has_splits:
-            _refuse(arguments, "a folder whose rows say their splits", "validation_count")
+            _reject_options(arguments, "a folder whose rows have splits", "validation_count")
         return source
-    _refuse(arguments, "a dataset, whose split is chosen by `split`", "split_column")
+    _reject_options(arguments, "a dataset, whose split is chosen by `split`", "split_column")
     return DatasetsSource(arguments.source, arguments.config_name, arguments.split, **columns)
 
 
-def _refuse(arguments: PrepareDatasetArguments, source: str, *names: str) -> None:
+def _reject_options(arguments: PrepareDatasetArguments, source: str, *names: str) -> None:
     if given := [name for name in names if getattr(arguments, name) not in (None, [])]:
         raise ValueError(f"{', '.join(f'`{name}`' for name in given)} cannot be used with {source}.")
 
 
-class Work:
+class ShardEncoder:
     """
-    The source, the encoder and the shards of a preparation.
+    Encodes the shards of a preparation.
 
     Args:
         arguments (`PrepareDatasetArguments`)
-        device (`str`, *optional*): Of the codec, instead of the one in `arguments`.
+        device (`str`, *optional*): Device of the codec (default: `arguments.device`).
     """
 
     def __init__(self, arguments: PrepareDatasetArguments, device: str | None = None):
@@ -119,8 +119,10 @@ class Work:
     @cached_property
     def metadata(self) -> DatasetMetadata:
         """
+        Metadata of the prepared dataset.
+
         Raises:
-            ValueError: if the codes would not fit into the 16 bits they are stored in.
+            ValueError: if codes do not fit into 16 bits.
         """
         arguments = self.arguments
         if self.is_import:
@@ -155,7 +157,7 @@ class Work:
         return first
 
     def settings(self) -> dict:
-        """What the output depends on: options, source and codec."""
+        """Returns everything that affects the output: options, source and codec."""
         metadata = self.metadata
         return {
             **self.arguments.settings(),
@@ -173,27 +175,27 @@ class Work:
 
         Args:
             shard (`int`)
-            on_row (callable, *optional*): Called after every row.
-            on_skip (callable, *optional*): Called with every row that is left out.
+            on_row (callable, *optional*): Called after each row.
+            on_skip (callable, *optional*): Called with each skipped row.
 
         Returns:
             `(num_kept, num_skipped)`
 
         Raises:
             OSError: if the shard cannot be written.
-            ValueError: with `strict`, for a row that cannot be read.
+            ValueError: if `strict` is set and a row cannot be read.
         """
         rows, skipped = [], []
         with ThreadPoolExecutor(self.arguments.num_workers) as pool:
-            waiting, indices = deque(), iter(self.store.rows(shard))
+            pending, indices = deque(), iter(self.store.rows(shard))
             try:
                 while True:
-                    # a few clips are read ahead, not all: a shard of long ones would fill the memory
-                    while len(waiting) <= self.arguments.num_workers and (index := next(indices, None)) is not None:
-                        waiting.append((index, pool.submit(self._load, index)))
-                    if not waiting:
+                    # prefetch only a few clips: a shard of long clips does not fit into memory
+                    while len(pending) <= self.arguments.num_workers and (index := next(indices, None)) is not None:
+                        pending.append((index, pool.submit(self._load, index)))
+                    if not pending:
                         break
-                    index, future = waiting.popleft()
+                    index, future = pending.popleft()
                     try:
                         rows.append(self.encoder.encode(future.result()))
                     except BadRow as error:
@@ -211,7 +213,7 @@ class Work:
         row_id = self.source.ids[index]
         first = self.first_rows[row_id]
         if first != index:
-            raise BadRow("duplicate_id", f"the id {row_id!r} is that of row {first} already.")
+            raise BadRow("duplicate_id", f"the id {row_id!r} is already used by row {first}.")
         return self.encoder.load(row_id, self.source[index])
 
     def _skip(self, index: int, error: BadRow) -> SkippedRow:
