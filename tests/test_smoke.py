@@ -87,4 +87,4 @@ def test_what_is_not_there_fails(tmp_path, capsys):
     assert "no audio file" in capsys.readouterr().err
     soundfile.write(tmp_path / "said.wav", [], 16000)
     assert check_run.main([str(tmp_path), str(tmp_path / "said.wav")]) == 1
-    assert "Nothing was said" in capsys.readouterr().err
+    assert "The audio is empty" in capsys.readouterr().err

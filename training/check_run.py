@@ -63,7 +63,7 @@ def check_run(run: Path, speech: Path, highest_ratio: float = HIGHEST_RATIO) -> 
     if not losses[-1] < highest_ratio * losses[0]:  # `not <` also catches NaN
         raise ValueError(f"{report}. The last loss must be below {highest_ratio:g} of the first.")
     if not seconds > 0:
-        raise ValueError(f"{report}. Nothing was said.")
+        raise ValueError(f"{report}. The audio is empty.")
     return report
 
 

@@ -64,8 +64,8 @@ class CodebookSpreadLoss(nn.Module):
         """Input before bounding and rounding, (batch_size, num_frames, num_dimensions) -> scalar."""
         values = (projected.float().flatten(0, 1) - self.mean) / self.deviation
         mean = values.mean(0)
-        centred = values - mean
-        covariance = centred.T @ centred / len(values)
+        centered = values - mean
+        covariance = centered.T @ centered / len(values)
         off = covariance - torch.eye(len(mean), device=mean.device)
         return mean.square().mean() + off.square().sum(1).mean()
 

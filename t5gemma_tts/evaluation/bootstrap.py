@@ -56,9 +56,9 @@ def confidence_interval(values: np.ndarray) -> tuple[float, float]:
 def wilson_interval(hits: float, count: int) -> tuple[float, float]:
     """Returns the Wilson score interval of a proportion; a bootstrap interval has no width at 0 % and 100 %."""
     z = 1.959964
-    centre = (hits + z * z / 2) / (count + z * z)
+    center = (hits + z * z / 2) / (count + z * z)
     half = z * math.sqrt(hits * (count - hits) / count + z * z / 4) / (count + z * z)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, center - half), min(1.0, center + half)
 
 
 __all__ = [

@@ -11,7 +11,7 @@ SHORTEST_LOOP_SECONDS = 1.5
 FAILURES = {"empty": "no speech", "endless": "no end token", "loop": "repetition"}
 
 
-def find_failures(codes: list[int], ended: bool, frame_rate: float, text: str, heard: str | None, language: str):
+def find_failures(codes: list[int], ended: bool, frame_rate: float, text: str, transcript: str | None, language: str):
     """
     Detects failures of one utterance.
 
@@ -20,14 +20,14 @@ def find_failures(codes: list[int], ended: bool, frame_rate: float, text: str, h
         ended (`bool`): whether the model generated an end token.
         frame_rate (`float`): codes per second.
         text (`str`): text that was synthesized.
-        heard (`str`, *optional*): transcript of the speech.
+        transcript (`str`, *optional*): transcript of the speech.
         language (`str`): language of the text.
 
     Returns:
         `list[str]`: keys of [`FAILURES`].
     """
     looping = has_repeated_codes(codes, frame_rate) or (
-        heard is not None and has_repeated_phrase(text, heard, language)
+        transcript is not None and has_repeated_phrase(text, transcript, language)
     )
     found = {"empty": not codes, "endless": not ended, "loop": looping}
     return [name for name, failed in found.items() if failed]
@@ -49,19 +49,21 @@ def longest_run(flags: np.ndarray) -> int:
     return int((edges[1::2] - edges[::2]).max(initial=0))
 
 
-def has_repeated_phrase(text: str, heard: str, language: str) -> bool:
+def has_repeated_phrase(text: str, transcript: str, language: str) -> bool:
     """Returns whether the transcript repeats a phrase 3 times in a row, or a word 4 times, and the text does not."""
 
     def units(words: str) -> np.ndarray:
         words = comparable(words, language)
         return np.array(list(words) if counts_characters(language) else words.split())
 
-    text_units, heard_units = units(text), units(heard)
+    text_units, transcript_units = units(text), units(transcript)
     for length in range(1, LONGEST_PHRASE + 1):
         times = 3 if length > 1 else 4
         enough = (times - 1) * length
-        runs = [longest_run(one[length:] == one[:-length]) for one in (text_units, heard_units) if len(one) > length]
-        if len(heard_units) > length and runs[-1] >= enough and not (len(runs) == 2 and runs[0] >= runs[1]):
+        runs = [
+            longest_run(one[length:] == one[:-length]) for one in (text_units, transcript_units) if len(one) > length
+        ]
+        if len(transcript_units) > length and runs[-1] >= enough and not (len(runs) == 2 and runs[0] >= runs[1]):
             return True
     return False
 

@@ -23,7 +23,7 @@ class GeneratedSpeech:
         planned_frames (`int`): requested or estimated number of audio tokens.
         ended (`bool`): whether the model generated an end token.
         asked_seconds (`float`): requested or estimated duration.
-        seconds_taken (`float`): share of the generation time of its batch, in proportion to its duration.
+        generation_seconds (`float`): share of the generation time of its batch, in proportion to its duration.
     """
 
     waveform: np.ndarray
@@ -31,7 +31,7 @@ class GeneratedSpeech:
     planned_frames: int
     ended: bool
     asked_seconds: float
-    seconds_taken: float = 0.0
+    generation_seconds: float = 0.0
 
     @property
     def num_frames(self) -> int:
@@ -80,7 +80,7 @@ class SpeechGenerator:
         total = sum(len(one.waveform) for one in spoken.values())
         results = [spoken[request] for request in requests]
         for item, one in zip(items, results, strict=True):
-            one.seconds_taken = taken * (len(one.waveform) / total if total else 1 / len(items))
+            one.generation_seconds = taken * (len(one.waveform) / total if total else 1 / len(items))
             if item.duration_seconds is not None:
                 one.asked_seconds = item.duration_seconds / self.speed
         return results

@@ -71,18 +71,18 @@ class ItemMetrics:
             "speaker": item.speaker,
             "asked_seconds": spoken.asked_seconds,
             "seconds": seconds,
-            "taken_seconds": spoken.seconds_taken,
+            "taken_seconds": spoken.generation_seconds,
         }
         target = item.recording if item.reference_audio is None else item.reference_audio
-        wanted = None if self.embed is None or target is None else self.embed(*self._read(target))
+        reference_embedding = None if self.embed is None or target is None else self.embed(*self._read(target))
         row |= self._transcribe_and_rate(item, spoken.waveform, rate)
-        if len(spoken.waveform) and (wanted is not None or self.speaker_centroids):
-            voice = self.embed(spoken.waveform, rate)
-            if wanted is not None:
-                row["similarity"] = cosine(voice, wanted)
+        if len(spoken.waveform) and (reference_embedding is not None or self.speaker_centroids):
+            embedding = self.embed(spoken.waveform, rate)
+            if reference_embedding is not None:
+                row["similarity"] = cosine(embedding, reference_embedding)
             if self.speaker_centroids:
                 row["nearest_speaker"] = max(
-                    self.speaker_centroids, key=lambda speaker: cosine(voice, self.speaker_centroids[speaker])
+                    self.speaker_centroids, key=lambda speaker: cosine(embedding, self.speaker_centroids[speaker])
                 )
         row["failures"] = find_failures(
             spoken.codes, spoken.ended, self.processor.frame_rate, item.text, row.get("heard"), item.language
@@ -93,8 +93,8 @@ class ItemMetrics:
                 "seconds": len(recording[0]) / recording[1],
                 **self._transcribe_and_rate(item, *recording),
             }
-            if wanted is not None and item.reference_audio is not None:
-                row["recording"]["similarity"] = cosine(self.embed(*recording), wanted)
+            if reference_embedding is not None and item.reference_audio is not None:
+                row["recording"]["similarity"] = cosine(self.embed(*recording), reference_embedding)
         return row
 
     def _transcribe_and_rate(self, item: TestItem, waveform: np.ndarray, rate: float) -> dict:

@@ -200,14 +200,14 @@ def _breakdown(groups: list[dict], label: str) -> list[str]:
         for name in ("wer", "cer", "within_5_percent", "similarity", "dnsmos_overall")
         if any(name in group["figures"] for group in groups)
     ]
-    heard = [name for name in ("wer", "cer") if any(name in group["recordings"] for group in groups)]
+    rates = [name for name in ("wer", "cer") if any(name in group["recordings"] for group in groups)]
     head = [label, "texts", *(METRICS_BY_NAME[name].title for name in names)]
-    head += [f"{METRICS_BY_NAME[name].title}, recordings" for name in heard]
+    head += [f"{METRICS_BY_NAME[name].title}, recordings" for name in rates]
     body = []
     for group in groups:
         title = f"{group['length']} {group['unit']}" if label == "length" else group["language"]
         cells = [format_with_interval(name, group["figures"].get(name)) for name in names]
-        cells += [format_with_interval(name, group["recordings"].get(name)) for name in heard]
+        cells += [format_with_interval(name, group["recordings"].get(name)) for name in rates]
         body.append([title, str(group["items"]), *cells])
     return [f"### By {label}", "", *markdown_table(head, body)]
 

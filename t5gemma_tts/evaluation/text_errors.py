@@ -31,13 +31,13 @@ def comparable(text: str, language: str) -> str:
     return ("" if counts_characters(language) else " ").join(words)
 
 
-def count_errors(text: str, heard: str, language: str) -> Counts:
+def count_errors(text: str, transcript: str, language: str) -> Counts:
     """
     Counts the errors of a transcript.
 
     Args:
         text (`str`): reference text.
-        heard (`str`): transcript of the speech.
+        transcript (`str`): transcript of the speech.
         language (`str`): language tag such as "en".
 
     Returns:
@@ -47,10 +47,14 @@ def count_errors(text: str, heard: str, language: str) -> Counts:
     """
     import jiwer
 
-    truth, said = comparable(text, language), comparable(heard, language)
-    found = {"characters": (len(said), 0) if not truth else _count(jiwer.process_characters(truth, said))}
+    reference, hypothesis = comparable(text, language), comparable(transcript, language)
+    found = {
+        "characters": (len(hypothesis), 0) if not reference else _count(jiwer.process_characters(reference, hypothesis))
+    }
     if not counts_characters(language):
-        found["words"] = (len(said.split()), 0) if not truth else _count(jiwer.process_words(truth, said))
+        found["words"] = (
+            (len(hypothesis.split()), 0) if not reference else _count(jiwer.process_words(reference, hypothesis))
+        )
     return found
 
 
@@ -78,9 +82,11 @@ def error_rate(counts: Iterable[Counts], unit: str = "words") -> float:
     return sum(errors for errors, _ in pairs) / length
 
 
-def word_error_rate(texts: list[str], heard: list[str], language: str) -> float:
+def word_error_rate(texts: list[str], transcripts: list[str], language: str) -> float:
     """Returns the word error rate over all texts, or the character error rate in languages without spaces."""
-    return error_rate(count_errors(text, said, language) for text, said in zip(texts, heard, strict=True))
+    return error_rate(
+        count_errors(text, hypothesis, language) for text, hypothesis in zip(texts, transcripts, strict=True)
+    )
 
 
 __all__ = ["comparable", "count_errors", "counts_characters", "error_rate", "word_error_rate"]

@@ -67,9 +67,9 @@ def make_card(
     fields = "\n".join(f"- `{column}`: {COLUMNS[column]}" for column in columns)
     if metadata.speed_factors:
         fields += f" ({', '.join(map(str, metadata.speed_factors))} times the recorded speed, in this order)"
-    listen = ""
+    decode_example = ""
     if metadata.codec:
-        listen = f"""
+        decode_example = f"""
 To decode a row to audio:
 
 ```python
@@ -102,7 +102,7 @@ from datasets import {loader}
 
 dataset = {loader}("{name}")
 ```
-{listen}
+{decode_example}
 Use it for training with `training/train.py --datasets {name}`.
 
 ## Columns

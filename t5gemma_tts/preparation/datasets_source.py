@@ -33,9 +33,9 @@ class DatasetsSource:
         name: str,
         config_name: str | None = None,
         split: str = "train",
-        **wanted: str | None,
+        **column_names: str | None,
     ):
-        if unknown := set(wanted) - set(columns.USUAL):
+        if unknown := set(column_names) - set(columns.USUAL):
             raise TypeError(f"{sorted(unknown)[0]!r} is no argument; there are {', '.join(columns.USUAL)}.")
         self.name, self.split = name, split
         dataset = open_split(name, config_name, split)
@@ -43,7 +43,7 @@ class DatasetsSource:
 
         def pick(argument: str, first: tuple[str, ...] = (), required: bool = False) -> str | None:
             return pick_column(
-                found, wanted.get(argument), first + columns.USUAL[argument], argument, repr(name), required
+                found, column_names.get(argument), first + columns.USUAL[argument], argument, repr(name), required
             )
 
         of_audio = tuple(key for key, feature in dataset.features.items() if isinstance(feature, Audio))

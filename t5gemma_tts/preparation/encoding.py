@@ -47,7 +47,7 @@ class TextPreparation:
             language = detect_language(row.text)
         text = normalize_text(row.text, language) if self.normalize else row.text
         if not text.strip():
-            raise BadRow("empty_text", f"nothing is left of the transcript {row.text[:80]!r} after normalisation.")
+            raise BadRow("empty_text", f"nothing is left of the transcript {row.text[:80]!r} after normalization.")
         self.filters.check_text(text, language)
         return text, language
 

@@ -69,7 +69,7 @@ class RowFilters:
             BadRow: with reason "language", "characters" or "repetition".
         """
         if self.languages is not None and language not in self.languages:
-            raise BadRow("language", f"the language is {language!r}; wanted: {', '.join(self.languages)}.")
+            raise BadRow("language", f"the language is {language!r}; accepted: {', '.join(self.languages)}.")
         self._check_range("characters", len(text), "the text has {} characters")
         if self.max_repetitions is not None:
             unit, count = longest_repetition(text)

@@ -40,13 +40,15 @@ class FolderSource:
     def __init__(
         self,
         folder: str | os.PathLike,
-        **wanted: str | None,
+        **column_names: str | None,
     ):
         self.folder = Path(folder)
         usual = columns.USUAL | {"split_column": columns.SPLIT}
-        if unknown := set(wanted) - set(usual):
+        if unknown := set(column_names) - set(usual):
             raise TypeError(f"{sorted(unknown)[0]!r} is no argument; there are {', '.join(usual)}.")
-        self._wanted = {name.removesuffix("_column"): (wanted.get(name), names) for name, names in usual.items()}
+        self._column_options = {
+            name.removesuffix("_column"): (column_names.get(name), names) for name, names in usual.items()
+        }
         # cells by role per row, or the error for an unreadable line; converted to SourceRow on access
         self._rows: list[dict | BadRow] = []
         self.ids: list[str] = []
@@ -136,7 +138,10 @@ class FolderSource:
         lines = text.splitlines()
         try:
             header = next(csv.reader(lines[:1]), [])
-            if "|" in (lines[0] if lines else "") and not set(header) & {*columns.AUDIO, self._wanted["audio"][0]}:
+            if "|" in (lines[0] if lines else "") and not set(header) & {
+                *columns.AUDIO,
+                self._column_options["audio"][0],
+            }:
                 self._read_ljspeech(lines)
                 return
             reader = csv.DictReader(io.StringIO(text, newline=""))
@@ -186,16 +191,21 @@ class FolderSource:
             if names is None:
                 names = self._column_names(list(cells))
             # optional keys may be missing in the first line
-            for role, (wanted, usual) in self._wanted.items():
-                names[role] = names[role] or next((key for key in (wanted, *usual) if key in cells), None)
+            for role, (column_name, usual) in self._column_options.items():
+                names[role] = names[role] or next((key for key in (column_name, *usual) if key in cells), None)
             self._add_cells(names, cells, where)
 
     def _column_names(self, found: list[str]) -> dict[str, str | None]:
         return {
             role: pick_column(
-                found, wanted, usual, f"{role}_column", str(self.metadata_file), required=role in ("audio", "text")
+                found,
+                column_name,
+                usual,
+                f"{role}_column",
+                str(self.metadata_file),
+                required=role in ("audio", "text"),
             )
-            for role, (wanted, usual) in self._wanted.items()
+            for role, (column_name, usual) in self._column_options.items()
         }
 
     def _add_cells(self, names: dict[str, str | None], cells: dict, where: str) -> None:

@@ -1,1 +1,1 @@
-"""Training of T5Gemma-TTS: the trainer, its arguments, optimiser, datasets and collator."""
+"""Training of T5Gemma-TTS: trainer, arguments, optimizer, datasets and collator."""

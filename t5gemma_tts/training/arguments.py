@@ -121,11 +121,11 @@ class T5GemmaTTSTrainingArguments(Seq2SeqTrainingArguments):
     )
 
     def __post_init__(self):
-        wanted = self.optim
-        if wanted == SCALED_ADAM:
+        optim = self.optim
+        if optim == SCALED_ADAM:
             self.optim = "adamw_torch"  # the parent class rejects unknown names
         super().__post_init__()
-        if wanted == SCALED_ADAM:
+        if optim == SCALED_ADAM:
             self.optim = SCALED_ADAM
             self.max_grad_norm = 0.0  # ScaledAdam clips gradients itself
         if self.selective_checkpointing and self.activation_checkpointing:

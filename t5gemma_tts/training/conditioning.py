@@ -59,8 +59,8 @@ def attention_offsets(maps: torch.Tensor) -> torch.Tensor:
         `torch.FloatTensor` of shape `(num_layers, num_heads)`.
     """
     num_targets, text_length = maps.shape[2:]
-    centres = maps @ torch.linspace(0, 1, text_length)  # (layers, heads, audio)
-    return (centres - torch.linspace(0, 1, num_targets)).abs().mean(-1)
+    centers = maps @ torch.linspace(0, 1, text_length)  # (layers, heads, audio)
+    return (centers - torch.linspace(0, 1, num_targets)).abs().mean(-1)
 
 
 def attention_picture(maps: torch.Tensor, cell: int = 4) -> np.ndarray:

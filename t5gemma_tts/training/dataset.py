@@ -289,9 +289,7 @@ def load_prepared(name: str, split: str) -> Dataset:
         try:
             loaded = load_from_disk(name)
         except (ArrowException, LookupError, OSError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"dataset {str(name)!r} is damaged: {error}. Prepare it anew, or copy it again."
-            ) from error
+            raise ValueError(f"dataset {str(name)!r} is damaged: {error}. Prepare or copy it again.") from error
         if isinstance(loaded, Dataset):
             loaded = DatasetDict({"train": loaded})
     else:
@@ -301,7 +299,7 @@ def load_prepared(name: str, split: str) -> Dataset:
     try:  # a damaged list or string offset would read beyond the memory-mapped file
         loaded[split].select_columns([c for c in COLUMNS if c in loaded[split].column_names]).data.validate(full=True)
     except ArrowException as error:
-        raise ValueError(f"dataset {str(name)!r} is damaged: {error}. Prepare it anew, or copy it again.") from error
+        raise ValueError(f"dataset {str(name)!r} is damaged: {error}. Prepare or copy it again.") from error
     return loaded[split]
 
 

@@ -119,14 +119,14 @@ class PromptSampler:
             `np.ndarray` of int64, shape `(n,)`; -1 for no prompt. The same generator state gives the same prompts.
         """
         prompts = np.full(len(rows), -1, dtype=np.int64)
-        wanted = generator.random(len(rows)) < self.probabilities[rows]
+        needs_prompt = generator.random(len(rows)) < self.probabilities[rows]
         if self.neighbors is not None:
-            for position in np.flatnonzero(wanted):
+            for position in np.flatnonzero(needs_prompt):
                 candidates = self.neighbors[rows[position]]
                 if candidates is not None:
                     prompts[position] = self._draw_neighbor(rows[position], candidates, generator)
-                    wanted[position] = False
-        open_positions = np.flatnonzero(wanted & (self.speakers[rows] >= 0))
+                    needs_prompt[position] = False
+        open_positions = np.flatnonzero(needs_prompt & (self.speakers[rows] >= 0))
         for _ in range(DRAWS_PER_ROW):
             if not len(open_positions):
                 break

@@ -152,16 +152,16 @@ def last_checkpoint(arguments: T5GemmaTTSTrainingArguments) -> str | None:
         ValueError: if the output folder has checkpoints and `resume_from_checkpoint` is not set.
     """
     found = get_last_checkpoint(arguments.output_dir) if os.path.isdir(arguments.output_dir) else None
-    wanted = arguments.resume_from_checkpoint
-    if wanted is None:
+    resume_from = arguments.resume_from_checkpoint
+    if resume_from is None:
         if found:
             raise ValueError(
                 f"{arguments.output_dir!r} already has {Path(found).name}; pass `resume_from_checkpoint true` to "
                 "resume it, or choose another `output_dir`."
             )
         return None
-    if str(wanted).lower() != "true":
-        return wanted
+    if str(resume_from).lower() != "true":
+        return resume_from
     if found is None:
         logger.warning("%s has no checkpoint yet: training starts from the beginning.", arguments.output_dir)
     return found

@@ -19,6 +19,8 @@ class DurationError(evaluate.Metric):
     def _compute(self, predictions, references):
         if any(seconds <= 0 for seconds in references):
             raise ValueError(f"`references` must be durations above 0, got {min(references)}.")
-        rows = [{"seconds": said, "asked_seconds": asked} for said, asked in zip(predictions, references, strict=True)]
+        rows = [
+            {"seconds": seconds, "asked_seconds": asked} for seconds, asked in zip(predictions, references, strict=True)
+        ]
         found = summarize(rows, [METRICS_BY_NAME[name] for name in NAMES])
         return {name: one["value"] for name, one in found.items()}

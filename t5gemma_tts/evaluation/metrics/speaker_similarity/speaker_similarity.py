@@ -19,8 +19,8 @@ class SpeakerSimilarity(evaluate.Metric):
 
     def _compute(self, predictions, references, sampling_rate=16000, encoder="resemblyzer"):
         embed = load_speaker_encoder(encoder)
-        said, wanted = (
+        predicted, expected = (
             [embed(np.asarray(one, np.float32), sampling_rate) for one in side] for side in (predictions, references)
         )
-        scores = [cosine(*pair) for pair in zip(said, wanted, strict=True)]
+        scores = [cosine(*pair) for pair in zip(predicted, expected, strict=True)]
         return {"similarity": float(np.mean(scores)), "similarities": scores}
