@@ -9,12 +9,14 @@ ADVERSARIAL_LOSSES = ("least_squares", "hinge")
 
 
 def option(default, help: str, **metadata):
+    """Returns a dataclass field with a help text for `HfArgumentParser`."""
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata={"help": help, **metadata})
     return field(default=default, metadata={"help": help, **metadata})
 
 
 def require_positive(arguments, *names: str) -> None:
+    """Raises a ValueError if one of the named options is not above 0."""
     for name in names:
         if getattr(arguments, name) <= 0:
             raise ValueError(f"`{name}` must be above 0, got {getattr(arguments, name)}.")

@@ -15,6 +15,7 @@ SLOPE = 0.1
 
 
 def convolution(*args, **kwargs) -> nn.Module:
+    """Returns a weight-normalized 2-d convolution."""
     return weight_norm(nn.Conv2d(*args, **kwargs))
 
 

@@ -72,6 +72,7 @@ def compare(first: str | os.PathLike, second: str | os.PathLike) -> dict:
 
 
 def as_markdown(comparison: dict) -> str:
+    """Formats the result of [`compare`] as Markdown."""
     body = []
     for metric in METRICS:
         if found := comparison["figures"].get(metric.name):
@@ -97,6 +98,7 @@ def as_markdown(comparison: dict) -> str:
 
 
 def draw(comparison: dict, picture: Path) -> None:
+    """Plots the differences with their intervals to a PNG file."""
     shown = [metric for metric in METRICS if metric.name in comparison["figures"] and metric.percent]
     figure = new_figure(8, 0.8 + 0.35 * len(shown))
     panel = figure.subplots()

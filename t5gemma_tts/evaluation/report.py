@@ -144,6 +144,7 @@ def escape_cell(text: str) -> str:
 
 
 def markdown_table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Returns the lines of a Markdown table, followed by an empty line."""
     lines = [head, ["---"] * len(head), *rows]
     return ["| " + " | ".join(line) + " |" for line in lines] + [""]
 

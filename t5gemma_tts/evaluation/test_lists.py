@@ -174,6 +174,7 @@ def assign_references(items: list[TestItem], reference_seconds: tuple[float, flo
 
 
 def read_seed_tts(path: Path) -> list[dict]:
+    """Reads a test list in the format of Seed-TTS-eval."""
     rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
@@ -194,11 +195,13 @@ def read_seed_tts(path: Path) -> list[dict]:
 
 
 def read_lines(path: Path) -> list[dict]:
+    """Reads a text file with one text per line."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return [{"text": line} for line in lines if line.strip()]
 
 
 def read_recordings(folder: str, split: str) -> list[dict]:
+    """Reads a folder of recordings with transcripts."""
     rows = []
     for recording in select_recordings([folder], split):
         row = recording.row()
@@ -208,6 +211,7 @@ def read_recordings(folder: str, split: str) -> list[dict]:
 
 
 def read_dataset(name: str, split: str) -> list[dict]:
+    """Reads one split of a `datasets` dataset, from a folder or from the Hub."""
     if Path(name).is_dir():
         dataset = load_from_disk(name)
         if isinstance(dataset, DatasetDict):

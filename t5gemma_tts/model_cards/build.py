@@ -51,6 +51,7 @@ SHOWN_OPTIONS = [
 
 
 def read_json(path: Path) -> dict:
+    """Reads a JSON file; {} if it does not exist."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
@@ -105,6 +106,7 @@ def codec_figures(figures: dict) -> dict:
 
 
 def training_table(recipe: dict, base: str | None) -> dict:
+    """Returns the rows of the training table: base model, data, number of rows and options that were set."""
     options = recipe.get("options", {})
     if not options:
         return {}

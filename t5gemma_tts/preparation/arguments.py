@@ -24,6 +24,7 @@ _NOT_SETTINGS = {
 
 
 def option(default, help: str, **metadata):
+    """Returns a dataclass field with a help text for `HfArgumentParser`."""
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata={"help": help, **metadata})
     return field(default=default, metadata={"help": help, **metadata})

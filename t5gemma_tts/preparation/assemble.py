@@ -85,6 +85,7 @@ def _reasons(skipped: list[SkippedRow]) -> str:
 
 
 def summarize(splits: DatasetDict, skipped: list[SkippedRow]) -> Summary:
+    """Counts rows, hours, speakers, languages and skipped rows."""
     languages, speakers = Counter(), Counter()
     for rows in splits.values():
         languages.update(rows["language"])
@@ -135,6 +136,7 @@ def write_dataset(
 
 
 def write_documents(folder: Path, metadata: DatasetMetadata, card: str) -> None:
+    """Writes the metadata file and the dataset card."""
     (folder / METADATA_FILE).write_text(metadata.to_json() + "\n", encoding="utf-8")
     (folder / "README.md").write_text(card, encoding="utf-8")
 

@@ -24,6 +24,7 @@ COLUMNS = {
 
 
 def size_category(num_rows: int) -> str:
+    """Returns the size category of the Hub for a number of rows."""
     return next((name for limit, name in SIZE_LIMITS if num_rows < limit), "n>1M")
 
 
