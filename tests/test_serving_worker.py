@@ -144,7 +144,7 @@ def test_what_cannot_even_be_planned_fails_alone(speaker, monkeypatch, caplog):
 
 
 def test_a_failure_of_the_model_is_survived(speaker, monkeypatch, caplog):
-    def fail(engine, soonest_first):
+    def fail(engine, shortest_first):
         monkeypatch.undo()
         raise RuntimeError("out of memory")
 

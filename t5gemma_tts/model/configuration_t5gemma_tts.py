@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoConfig, T5GemmaConfig, T5GemmaModuleConfig, Xcodec2Config
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 
-from .configuration_checks import check_configuration, output_sampling_rate, readable
+from .configuration_checks import check_configuration, explain_config_errors, output_sampling_rate
 
 
 AUTO_MAP = {
@@ -24,10 +24,10 @@ AUTO_MAP = {
 }
 
 
-LARGEST_CODEBOOK_SIZE = 2**31
+MAX_CODEBOOK_SIZE = 2**31
 
 
-class _ReadableConfig(PreTrainedConfig):
+class _CheckedConfig(PreTrainedConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """
@@ -36,11 +36,11 @@ class _ReadableConfig(PreTrainedConfig):
         Raises:
             ValueError, huggingface_hub.errors.StrictDataclassError: for values that no configuration can have.
         """
-        with readable("the configuration"):
+        with explain_config_errors("the configuration"):
             return super().from_dict(config_dict, **kwargs)
 
 
-class T5GemmaTTSCodecConfig(_ReadableConfig, Xcodec2Config):
+class T5GemmaTTSCodecConfig(_CheckedConfig, Xcodec2Config):
     r"""
     `Xcodec2Config` with an optional upsampler before the decoder's head (the 44.1 kHz community variant).
 
@@ -68,11 +68,11 @@ class T5GemmaTTSCodecConfig(_ReadableConfig, Xcodec2Config):
         acoustic_hidden_size: int | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        with readable("the codec's configuration"):
+        with explain_config_errors("the codec's configuration"):
             super().__post_init__(**kwargs)
-            self._complete()
+            self._fill_defaults()
 
-    def _complete(self) -> None:
+    def _fill_defaults(self) -> None:
         if self.acoustic_hidden_size is None:
             self.acoustic_hidden_size = self.hidden_size
         if self.output_sampling_rate is None:
@@ -110,7 +110,7 @@ def _derived_token_id(name: str, offset: int, doc: str) -> property:
     return property(get, refuse_others, doc=doc)
 
 
-class T5GemmaTTSConfig(_ReadableConfig):
+class T5GemmaTTSConfig(_CheckedConfig):
     r"""
     Configuration of [`T5GemmaTTSForConditionalGeneration`].
 
@@ -175,7 +175,7 @@ class T5GemmaTTSConfig(_ReadableConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         if type(self.codebook_size) is not int or self.codebook_size < 2:  # first: other fields follow from it
             raise ValueError(f"`codebook_size` must be an integer of at least 2, got {self.codebook_size!r}.")
-        if self.codebook_size > LARGEST_CODEBOOK_SIZE:
+        if self.codebook_size > MAX_CODEBOOK_SIZE:
             raise ValueError(f"`codebook_size` must be at most 2 ** 31, got {self.codebook_size!r:.40}.")
         for name in ("backbone", "codec_config"):
             if not isinstance(value := getattr(self, name), PreTrainedConfig | dict | None):
@@ -185,7 +185,7 @@ class T5GemmaTTSConfig(_ReadableConfig):
                 encoder=T5GemmaModuleConfig(attn_logit_softcapping=None),
                 decoder=T5GemmaModuleConfig(attn_logit_softcapping=None),
             )
-        with readable("the configuration, its `backbone` or its `codec_config`"):
+        with explain_config_errors("the configuration, its `backbone` or its `codec_config`"):
             super().__post_init__(**kwargs)
             if hasattr(self, "auto_map"):  # of a checkpoint with code: always our classes
                 self.auto_map = dict(AUTO_MAP)
@@ -246,7 +246,7 @@ class T5GemmaTTSConfig(_ReadableConfig):
             OSError: if there is no `config.json`.
             ValueError: if it is that of another kind of model.
         """
-        with readable(f"the config.json of {str(pretrained_model_name_or_path)!r}"):
+        with explain_config_errors(f"the config.json of {str(pretrained_model_name_or_path)!r}"):
             config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         if not isinstance(config_dict, dict):
             raise ValueError(f"the config.json of {str(pretrained_model_name_or_path)!r} must be a JSON object.")
@@ -278,7 +278,7 @@ class T5GemmaTTSConfig(_ReadableConfig):
             ValueError: if it describes what this model cannot do (several codebooks, tied embeddings, special ids in
                 another order, no backbone).
         """
-        with readable("the original configuration"):
+        with explain_config_errors("the original configuration"):
             return cls._from_original(original, backbone)
 
     @classmethod

@@ -30,7 +30,7 @@ from .logits_process import (
 from .pm_rope import decoder_positions
 
 
-LARGEST_FIRST_CAPACITY = 4096  # tokens of a cache at its start; who speaks longer than 80 seconds waits for its growth
+MAX_INITIAL_CAPACITY = 4096  # tokens of a cache at its start; who speaks longer than 80 seconds waits for its growth
 
 
 TEXT_LENGTH_MULTIPLE, CACHE_LENGTH_MULTIPLE = 64, 512  # of what compiled steps read
@@ -105,7 +105,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         static = self._generation_option("cache_implementation", kwargs) == "static"
         if static:
             self._pad_text(kwargs)
-        budget = self._plan_speech(prompt_mask, num_frames, kwargs)
+        budget = self._plan_generation(prompt_mask, num_frames, kwargs)
         prompt_length = prompt_mask.shape[1]
         kwargs.pop("max_new_tokens", None)
         kwargs["max_length"] = budget.positions.shape[1]
@@ -147,9 +147,9 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         for request in requests:
             engine.submit(request)
         while engine.busy:
-            served = engine.step()
+            stepped = engine.step()
             yield torch.tensor(
-                [request.token_ids[-1] if request in served else self.config.pad_token_id for request in requests]
+                [request.token_ids[-1] if request in stepped else self.config.pad_token_id for request in requests]
             )
 
     def compile_decoder(self, **kwargs: Any) -> None:
@@ -207,7 +207,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
             )
         return mask
 
-    def _plan_speech(
+    def _plan_generation(
         self,
         prompt_mask: torch.Tensor,
         num_frames: torch.Tensor | list[int] | None,
@@ -219,20 +219,20 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         max_length, max_new_tokens = (
             self._generation_option(name, kwargs) for name in ("max_length", "max_new_tokens")
         )
-        longest_ever = config.get_text_config(decoder=True).max_position_embeddings
-        ceiling = longest_ever if max_length is None else max_length
-        room = ceiling - prompt_length
+        max_positions = config.get_text_config(decoder=True).max_position_embeddings
+        length_limit = max_positions if max_length is None else max_length
+        available = length_limit - prompt_length
         if max_new_tokens is not None:
-            room = min(room, max_new_tokens)
-        if room < 1:
+            available = min(available, max_new_tokens)
+        if available < 1:
             raise ValueError(
-                f"the prompt of {prompt_length} tokens leaves no room to speak: `max_length` is {ceiling} and "
+                f"the prompt of {prompt_length} tokens leaves no room to speak: `max_length` is {length_limit} and "
                 f"`max_new_tokens` is {max_new_tokens}."
             )
-        whole_rate = int(config.frame_rate)  # the original rounds the rate down in its rules
+        integer_rate = int(config.frame_rate)  # the original rounds the rate down in its rules
         if num_frames is None:
-            target_length = prompt_tokens + int(whole_rate * config.progress_lookahead_seconds)
-            max_frames = torch.full((batch_size,), room)
+            target_length = prompt_tokens + int(integer_rate * config.progress_lookahead_seconds)
+            max_frames = torch.full((batch_size,), available)
         else:
             num_frames = torch.as_tensor(num_frames, dtype=torch.long, device="cpu")
             if num_frames.shape != (batch_size,):
@@ -243,19 +243,19 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
                 raise ValueError(f"`num_frames` must not be negative, got {num_frames.tolist()}.")
             target_length = prompt_tokens + num_frames
             # original: the end comes at the first token t (from 0) with t > frames - 1 + cutoff
-            cutoff = whole_rate * config.extra_cutoff_seconds
+            cutoff = integer_rate * config.extra_cutoff_seconds
             max_frames = torch.tensor([max(0, math.floor(n - 1 + cutoff) + 1) for n in num_frames.tolist()])
             longest = int(max_frames.max()) + 1
-            if max_new_tokens is None and longest > room:
+            if max_new_tokens is None and longest > available:
                 raise ValueError(
                     f"`num_frames` asks for up to {longest} tokens after a prompt of {prompt_length}, beyond "
-                    f"`max_length` = {ceiling}; shorten the text or its duration."
+                    f"`max_length` = {length_limit}; shorten the text or its duration."
                 )
         if config.text_guard_frames_per_token > 0:
             text_tokens = kwargs["attention_mask"].sum(-1).cpu()
             guard = torch.floor(text_tokens * config.text_guard_frames_per_token).long() + 1
             max_frames = torch.minimum(max_frames, guard)
-        num_steps = min(room, int(max_frames.max()) + 1)
+        num_steps = min(available, int(max_frames.max()) + 1)
         positions = decoder_positions(
             prompt_mask, target_length, num_steps, float(config.progress_scale), config.use_pm_rope
         )
@@ -338,7 +338,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
             recorded = generation_config.output_attentions or generation_config.output_hidden_states
             model_kwargs["past_key_values"] = SpeechCache(
                 num_layers=self.config.get_text_config(decoder=True).num_hidden_layers,
-                capacity=min(max_cache_length, LARGEST_FIRST_CAPACITY),
+                capacity=min(max_cache_length, MAX_INITIAL_CAPACITY),
                 fast_step=None if recorded else self.decode_step(),
             )
             return

@@ -40,17 +40,17 @@ class SilencePenaltyLogitsProcessor(LogitsProcessor):
         last = new[:, -1:]
         count = (new == last).flip(-1).cumprod(-1).sum(-1, keepdim=True)
         count = torch.where(torch.isin(last, self.silence_token_ids.to(last.device)), count, 0)
-        return self.penalise(scores, last, count, self.max_run)
+        return self.penalize(scores, last, count, self.max_run)
 
     @staticmethod
-    def penalise(
+    def penalize(
         scores: torch.Tensor, last: torch.Tensor, count: torch.Tensor, max_run: int | torch.Tensor
     ) -> torch.Tensor:
         """`last` token of each row, `(batch_size, 1)`, and how often it has just been said, 0 if it is no silence."""
         factor = (count - (max_run - 1)).clamp(min=1).to(scores.dtype)
         logit = scores.gather(1, last)
-        penalised = torch.where(logit < 0, logit * factor, logit / factor)
-        return scores.scatter(1, last, torch.where(count > max_run, penalised, logit))
+        penalized = torch.where(logit < 0, logit * factor, logit / factor)
+        return scores.scatter(1, last, torch.where(count > max_run, penalized, logit))
 
 
 class ForcedEndLogitsProcessor(LogitsProcessor):

@@ -71,10 +71,13 @@ class T5GemmaTTSForConditionalGeneration(T5GemmaTTSWeightsMixin, T5GemmaTTSPreTr
     def decode_step(self) -> DecodeStep | None:
         """Decoder and head as one fast step, made anew when weights have changed; None if something hangs on them."""
         parts = self.get_decoder(), self.audio_head
-        if not DecodeStep.fits(*parts):
+        if not DecodeStep.is_supported(*parts):
             return None
         made = self._decode_step
-        if made is None or (made.pack_weights, made.version) != (self.pack_weights, DecodeStep.version_of(*parts)):
+        if made is None or (made.pack_weights, made.version) != (
+            self.pack_weights,
+            DecodeStep.weights_version(*parts),
+        ):
             made = self._decode_step = None  # its memory goes before the new one's comes
             with torch.inference_mode(False):  # parameters may become views of what is fused
                 self._decode_step = DecodeStep(*parts, self.pack_weights)
@@ -128,7 +131,7 @@ class T5GemmaTTSForConditionalGeneration(T5GemmaTTSWeightsMixin, T5GemmaTTSPreTr
         Returns:
             [`T5GemmaTTSOutput`] with float logits `(batch_size, length, codebook_size + 5)`.
         """
-        if isinstance(past_key_values, SpeechCache) and past_key_values.takes(decoder_input_ids):
+        if isinstance(past_key_values, SpeechCache) and past_key_values.can_fast_step(decoder_input_ids):
             # `generate` gives mask and positions with a cache that has a step
             mask: Any = decoder_attention_mask
             positions: Any = decoder_position_ids

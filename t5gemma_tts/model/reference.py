@@ -66,15 +66,15 @@ def load_transcriber(asr: str | Transcriber, device: str | torch.device | None =
     from transformers import pipeline
 
     try:
-        recognise: Any = pipeline("automatic-speech-recognition", model=asr, device=device)
+        recognize: Any = pipeline("automatic-speech-recognition", model=asr, device=device)
     except (OSError, ValueError) as error:
         raise OSError(f"no speech recognition model can be loaded from `asr` {asr!r}: {error}") from error
-    model_rate = recognise.feature_extractor.sampling_rate
+    model_rate = recognize.feature_extractor.sampling_rate
 
     def transcribe(waveform: Waveform, sampling_rate: int) -> str:
         # resampled here: the pipeline would want torchaudio for it
         mono = resample(to_mono(waveform), sampling_rate, model_rate)
-        return recognise({"raw": mono, "sampling_rate": model_rate})["text"].strip()
+        return recognize({"raw": mono, "sampling_rate": model_rate})["text"].strip()
 
     return transcribe
 

@@ -68,9 +68,9 @@ class StreamDecoder:
         self.codec, self.windows = codec, windows or StreamWindows()
         self.codes: list[int] = []  # from `start` on
         self.start = 0  # frame that `codes` begin with
-        self.done = 0  # frames whose sound has been handed over, but for the fade
-        self.size = self.windows.first_frames
-        self.tail = np.zeros(0, dtype=np.float32)  # sound after `done`, to fade into the next window's
+        self.emitted_frames = 0  # frames whose sound has been handed over, but for the fade
+        self.window_frames = self.windows.first_frames
+        self.fade_tail = np.zeros(0, dtype=np.float32)  # sound after `done`, to fade into the next window's
 
     def push(self, codes: Iterable[int]) -> np.ndarray:
         """
@@ -81,17 +81,17 @@ class StreamDecoder:
         """
         self.codes.extend(codes)
         pieces = []
-        while self.start + len(self.codes) >= self.done + self.size + self.windows.right_context:
-            pieces.append(self._window(self.done + self.size))
-            self.size = min(int(self.size * self.windows.growth), self.windows.max_frames)
+        while self.start + len(self.codes) >= self.emitted_frames + self.window_frames + self.windows.right_context:
+            pieces.append(self._decode_window(self.emitted_frames + self.window_frames))
+            self.window_frames = min(int(self.window_frames * self.windows.growth), self.windows.max_frames)
         return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32)
 
     def finish(self) -> np.ndarray:
         """The rest of the sound, as `push` returns it; the decoder is done then."""
         end = self.start + len(self.codes)
-        return self._window(end, last=True) if end > self.done else np.zeros(0, dtype=np.float32)
+        return self._decode_window(end, last=True) if end > self.emitted_frames else np.zeros(0, dtype=np.float32)
 
-    def _window(self, end: int, last: bool = False) -> np.ndarray:
+    def _decode_window(self, end: int, last: bool = False) -> np.ndarray:
         windows = self.windows
         samples_per_frame = self.codec.sampling_rate / self.codec.frame_rate
         stop = end if last else end + windows.right_context
@@ -100,17 +100,17 @@ class StreamDecoder:
         def sample(frame: float) -> int:
             return round((frame - self.start) * samples_per_frame)
 
-        fade = len(self.tail)
-        piece = sound[sample(self.done) : len(sound) if last else sample(end)].copy()
+        fade = len(self.fade_tail)
+        piece = sound[sample(self.emitted_frames) : len(sound) if last else sample(end)].copy()
         if fade:
             rise = (np.arange(fade, dtype=np.float32) + 0.5) / fade
-            piece[:fade] = rise * piece[:fade] + (1 - rise) * self.tail[: len(piece)]
-        self.tail = sound[sample(end) : sample(end + windows.fade_frames)].copy()
-        self.done = end
-        forgotten = max(0, end - windows.left_context) - self.start
-        if forgotten > 0:
-            del self.codes[:forgotten]
-            self.start += forgotten
+            piece[:fade] = rise * piece[:fade] + (1 - rise) * self.fade_tail[: len(piece)]
+        self.fade_tail = sound[sample(end) : sample(end + windows.fade_frames)].copy()
+        self.emitted_frames = end
+        num_dropped = max(0, end - windows.left_context) - self.start
+        if num_dropped > 0:
+            del self.codes[:num_dropped]
+            self.start += num_dropped
         return piece
 
 

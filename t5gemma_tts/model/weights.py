@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import torch
 from transformers import GenerationConfig, T5GemmaConfig
 
-from .configuration_checks import readable_weights
+from .configuration_checks import explain_weight_errors
 from .configuration_t5gemma_tts import T5GemmaTTSConfig
 from .quantization import quantization_config
 
@@ -67,7 +67,7 @@ class T5GemmaTTSWeightsMixin:
             kwargs["quantization_config"] = quantization_config(quantization)
         kwargs.setdefault("key_mapping", ORIGINAL_KEY_MAPPING)
         lenient = kwargs.get("ignore_mismatched_sizes", False)
-        with readable_weights(pretrained_model_name_or_path):
+        with explain_weight_errors(pretrained_model_name_or_path):
             model, info = super().from_pretrained(  # type: ignore[misc]  # of the model that this is mixed into
                 pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
             )
