@@ -128,7 +128,7 @@ def test_nobody_speaks_on_when_nobody_listens():
     assert not engine.busy
     requests = speech_requests(model, **batch)
     requests[2].num_frames = 10**6
-    with pytest.raises(ValueError, match="`num_frames` asks for"):
+    with pytest.raises(ValueError, match="`num_frames` requires"):
         next(engine.run(requests))
     assert not engine.busy
 
@@ -246,7 +246,7 @@ def test_bad_requests_are_refused():
         SpeechRequest(torch.tensor([]), prompt)
     with pytest.raises(ValueError, match="`max_batch_size` must be at least 1, got 0"):
         SpeechEngine(model, 0)
-    with pytest.raises(ValueError, match="`num_frames` asks for up to"):
+    with pytest.raises(ValueError, match="`num_frames` requires up to"):
         SpeechEngine(model).submit(SpeechRequest(text, prompt, num_frames=10**6))
     with pytest.raises(ValueError, match="`num_frames` must not be negative"):
         SpeechEngine(model).submit(SpeechRequest(text, prompt, num_frames=-1))

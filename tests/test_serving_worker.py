@@ -129,7 +129,7 @@ def test_what_does_not_fit_fails_alone(speaker):
     requests = requests_for(speaker, 2)
     requests[0].num_frames = 10**6
     bad, good = [speaker.submit(request) for request in requests]
-    with pytest.raises(BadRequest, match="`num_frames` asks for"):
+    with pytest.raises(BadRequest, match="`num_frames` requires"):
         bad.reached().result(PATIENCE_SECONDS)
     assert good.reached().result(PATIENCE_SECONDS) > 0
 

@@ -1,4 +1,4 @@
-"""What a configuration may say: every field is checked when one is made, so that nothing fails later for its sake."""
+"""Validation of configuration fields, run when a configuration is created so that errors surface early."""
 
 import contextlib
 import math
@@ -29,7 +29,7 @@ BACKBONE_SIZES = (
 
 @contextlib.contextmanager
 def explain_config_errors(what: str) -> Iterator[None]:
-    """Turns what Python and transformers trip over in values of wrong types into a `ValueError` about `what`."""
+    """Re-raises errors caused by values of wrong types as a `ValueError` about `what`."""
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError) as error:
@@ -38,7 +38,7 @@ def explain_config_errors(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def explain_weight_errors(name_or_path: object) -> Iterator[None]:
-    """Turns what safetensors says of a damaged file into a `ValueError` that names the checkpoint."""
+    """Re-raises a `SafetensorError` as a `ValueError` that names the checkpoint."""
     try:
         yield
     except SafetensorError as error:
@@ -47,8 +47,10 @@ def explain_weight_errors(name_or_path: object) -> Iterator[None]:
 
 def check_configuration(config: Any) -> None:
     """
+    Checks all fields of a `T5GemmaTTSConfig`.
+
     Raises:
-        ValueError: for a field that is out of range, or that does not fit the others.
+        ValueError: if a field is out of range or inconsistent with another field.
     """
     _check_own_fields(config)
     encoder, decoder = config.get_text_config(encoder=True), config.get_text_config(decoder=True)
@@ -70,7 +72,7 @@ def check_configuration(config: Any) -> None:
 
 
 def output_sampling_rate(codec: Any) -> int:
-    """Hz of what a codec of this configuration decodes to."""
+    """Sampling rate in Hz of the waveforms that a codec with this configuration decodes."""
     return getattr(codec, "output_sampling_rate", None) or codec.sampling_rate
 
 
@@ -149,7 +151,7 @@ def _check_codec(config: Any, codec: Any) -> None:
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    """Whether it is a number that JSON keeps as it is."""
+    """Whether `value` is a finite int or float, which JSON stores exactly."""
     return isinstance(value, int | float) and is_finite_number(value)
 
 
