@@ -84,7 +84,7 @@ def delay(model, short: int, count: int) -> dict:
         for request in requests:
             engine.submit(request)
         while waiting:
-            waiting -= {request for request in engine.step(soonest_first=True) if request.finished}
+            waiting -= {request for request in engine.step(shortest_first=True) if request.finished}
         return time.perf_counter() - start
 
     alone = last_of_the_short([short] * count)
@@ -117,7 +117,7 @@ def place_after(model, num_frames: int, room: int):
         cache.self_attention_cache.update(torch.randn(said), torch.randn(said), index)
     slots = SpeechSlots(config.num_hidden_layers)
     slots.add([(torch.randn(text), torch.randn(text))] * config.num_hidden_layers, cache, num_frames + room + 2)
-    slots.show(1)
+    slots.activate(1)
     return slots
 
 

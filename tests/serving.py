@@ -121,14 +121,14 @@ class Steps:
         self.sizes: list[int] = []  # of the batch at every step
         step = SpeechEngine.step
 
-        def gated(engine, soonest_first=False):
+        def gated(engine, shortest_first=False):
             if not self.open.is_set():
                 self.held.set()
                 assert self.open.wait(PATIENCE_SECONDS)
             if self._failing:
                 self._failing = False
                 raise RuntimeError("told to")
-            served = step(engine, soonest_first)
+            served = step(engine, shortest_first)
             self.sizes.append(len(served))
             return served
 

@@ -7,9 +7,9 @@ from test_generation import collate, mixed_samples
 from tiny import tiny_config, tiny_model
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration
-from t5gemma_tts.model.cache import LONG_SPEECH, PreallocatedLayer, SpeechCache
+from t5gemma_tts.model.cache import HUGE_PAGES_MIN_TOKENS, PreallocatedLayer, SpeechCache
 from t5gemma_tts.model.decode_step import DecodeStep
-from t5gemma_tts.model.fused_linear import fuse_linears, halves_work, packing_works
+from t5gemma_tts.model.fused_linear import fuse_linears, supports_fp16_packing, supports_packing
 from t5gemma_tts.model.quantization import FusedInt8Linear, Int8Linear
 
 
@@ -177,19 +177,19 @@ def test_cache_grows():
 
 
 def test_cache_of_long_speech():
-    layer = PreallocatedLayer(capacity=LONG_SPEECH)
-    states = torch.randn(2, 3, LONG_SPEECH + 1, 4)
+    layer = PreallocatedLayer(capacity=HUGE_PAGES_MIN_TOKENS)
+    states = torch.randn(2, 3, HUGE_PAGES_MIN_TOKENS + 1, 4)
     keys, values = layer.update(states, -states)
-    assert layer.key_buffer.shape[2] == 2 * LONG_SPEECH
+    assert layer.key_buffer.shape[2] == 2 * HUGE_PAGES_MIN_TOKENS
     assert torch.equal(keys, states) and torch.equal(values, -states)
-    assert not layer.key_buffer[:, :, LONG_SPEECH + 1 :].any()
+    assert not layer.key_buffer[:, :, HUGE_PAGES_MIN_TOKENS + 1 :].any()
 
 
 def test_cache_that_is_too_small_grows_while_speaking(monkeypatch):
     model = tiny_model()
     batch = collate(mixed_samples(model.config), model.config)
     expected = model.generate(**batch, do_sample=False)
-    monkeypatch.setattr("t5gemma_tts.model.generation_t5gemma_tts.LARGEST_FIRST_CAPACITY", 3)
+    monkeypatch.setattr("t5gemma_tts.model.generation_t5gemma_tts.MAX_INITIAL_CAPACITY", 3)
     output = model.generate(**batch, do_sample=False, return_dict_in_generate=True)
     assert isinstance(output.past_key_values, SpeechCache)
     assert output.sequences.tolist() == expected.tolist()
@@ -208,9 +208,9 @@ def test_fused_linears(pack_weights, bias, num_rows, first_width, stored):
     with torch.no_grad():
         torch.testing.assert_close(fused(states), expected.detach())
         torch.testing.assert_close(layers[1](states), expected[:, first_width:].detach())
-    assert packing_works() and halves_work()  # with the torch that tests run on
+    assert supports_packing() and supports_fp16_packing()  # with the torch that tests run on
     if pack_weights:
-        assert (fused.halves is not None) == (stored != torch.float32)
+        assert (fused.fp16_weights is not None) == (stored != torch.float32)
 
 
 @pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16])
@@ -220,7 +220,7 @@ def test_weights_of_half_checkpoints_lose_nothing_in_sixteen_bits(stored):
     with torch.no_grad():
         layer.weight.copy_((torch.randint(-255, 256, (40, 64)) * torch.logspace(-20, 0, 64, base=2)).to(stored))
     packed = fuse_linears([layer])
-    assert packed.halves is not None
+    assert packed.fp16_weights is not None
     assert torch.equal(packed(torch.eye(64)), layer.weight.t())
     states = torch.randn(17, 64)
     assert torch.equal(packed(states), torch.cat([packed(row) for row in states.split(1)]))
@@ -243,7 +243,7 @@ def test_weights_that_sixteen_bits_cannot_hold(weight, fits):
     with torch.no_grad():
         layer.weight.copy_(weight)
     packed = fuse_linears([layer])
-    assert (packed.halves is not None) == fits
+    assert (packed.fp16_weights is not None) == fits
     for num_rows in (1, 5):
         states = torch.rand(num_rows, 16)
         torch.testing.assert_close(packed(states), layer(states).detach(), equal_nan=True)
@@ -252,10 +252,10 @@ def test_weights_that_sixteen_bits_cannot_hold(weight, fits):
 def test_trained_weights_are_packed_anew():
     model = tiny_model()
     model.to(torch.bfloat16).float()
-    assert model.decode_step().out_proj.halves is not None
+    assert model.decode_step().out_proj.fp16_weights is not None
     with torch.no_grad():
         model.audio_head.out_proj.weight.add_(1e-5)
-    assert model.decode_step().out_proj.halves is None
+    assert model.decode_step().out_proj.fp16_weights is None
 
 
 @pytest.mark.parametrize("biases", [(True, True), (True, False), (False, False)])

@@ -8,7 +8,14 @@ from tiny import tiny_config, tiny_model
 from t5gemma_tts.model.engine import SpeechEngine, SpeechRequest, speech_requests
 from t5gemma_tts.model.logits_process import SpeechSamplingWarper
 from t5gemma_tts.model.quantization import quantize_linears
-from t5gemma_tts.model.sampling import FEW, CandidateFilter, RowSampler, SamplingOptions, best_of, shares_of
+from t5gemma_tts.model.sampling import (
+    MAX_LIST_CANDIDATES,
+    RowSampler,
+    SamplingOptions,
+    TensorSampler,
+    candidate_weights,
+    top_candidates,
+)
 
 
 def spoken(model, batch, max_batch_size=16, **kwargs) -> list[list[int]]:
@@ -121,7 +128,7 @@ def test_nobody_speaks_on_when_nobody_listens():
     assert not engine.busy
     requests = speech_requests(model, **batch)
     requests[2].num_frames = 10**6
-    with pytest.raises(ValueError, match="`num_frames` asks for"):
+    with pytest.raises(ValueError, match="`num_frames` requires"):
         next(engine.run(requests))
     assert not engine.busy
 
@@ -157,7 +164,7 @@ def test_distribution_is_that_of_the_filter(options):
     expected = SpeechSamplingWarper(**options)(None, scores / 0.7).softmax(-1)
     # beside rows of other options
     rows = [SamplingOptions(temperature=0.7, **options)] * 6 + [SamplingOptions(top_k=3), SamplingOptions(top_k=11)]
-    probabilities, candidates = CandidateFilter(rows, scores.device).distribution(torch.cat([scores, scores[:2]]))
+    probabilities, candidates = TensorSampler(rows, scores.device).distribution(torch.cat([scores, scores[:2]]))
     found = torch.zeros(8, 40).scatter(1, candidates, probabilities)
     torch.testing.assert_close(found[:6], expected)
     torch.testing.assert_close(
@@ -169,7 +176,7 @@ def test_distribution_is_that_of_the_filter(options):
             ]
         ),
     )
-    if rows[0].takes_few:
+    if rows[0].samples_from_list:
         assert not options.get("min_p")
         torch.testing.assert_close(torch.stack([shares_in(row, rows[0]) for row in scores]), expected)
 
@@ -177,15 +184,17 @@ def test_distribution_is_that_of_the_filter(options):
 def shares_in(scores: torch.Tensor, options: SamplingOptions) -> torch.Tensor:
     """Probabilities as they are drawn from among few candidates, of all tokens."""
     found = scores.topk(min(options.width + 1, len(scores)))
-    candidates = best_of(scores.unsqueeze(0), 0, found.values.tolist(), found.indices.tolist(), options.width)
+    candidates = top_candidates(scores.unsqueeze(0), 0, found.values.tolist(), found.indices.tolist(), options.width)
     shares = torch.zeros(len(scores))
-    for share, (value, index) in zip(shares_of(candidates, options), candidates, strict=False):
+    for share, (value, index) in zip(candidate_weights(candidates, options), candidates, strict=False):
         assert value == scores[index]
         shares[index] = share
     return shares / shares.sum()
 
 
-@pytest.mark.parametrize("options", [{"top_k": 3}, {"top_k": FEW + 1}, {"top_k": 0}, {"top_k": 0, "top_p": 0.9}])
+@pytest.mark.parametrize(
+    "options", [{"top_k": 3}, {"top_k": MAX_LIST_CANDIDATES + 1}, {"top_k": 0}, {"top_k": 0, "top_p": 0.9}]
+)
 def test_noise_draws_by_probability(options):
     scores = torch.tensor([[0.0, 1.0, 2.0, -1.0, -torch.inf]]).log_softmax(-1)
     noise = ((torch.arange(1000, dtype=torch.float64) + 0.5) / 1000).tolist()
@@ -225,7 +234,7 @@ def test_bad_requests_are_refused():
     text, prompt = torch.tensor([4]), torch.tensor([model.config.decoder_start_token_id])
     with pytest.raises(ValueError, match="`seed` must have one entry per text, 2, got 3"):
         speech_requests(model, **batch, seed=[1, 2, 3])
-    with pytest.raises(TypeError, match="'num_beams' is no argument"):
+    with pytest.raises(TypeError, match="unknown argument 'num_beams'"):
         speech_requests(model, **batch, num_beams=2)
     with pytest.raises(ValueError, match="`temperature` must be above 0, got 0"):
         speech_requests(model, **batch, temperature=0)
@@ -237,7 +246,7 @@ def test_bad_requests_are_refused():
         SpeechRequest(torch.tensor([]), prompt)
     with pytest.raises(ValueError, match="`max_batch_size` must be at least 1, got 0"):
         SpeechEngine(model, 0)
-    with pytest.raises(ValueError, match="`num_frames` asks for up to"):
+    with pytest.raises(ValueError, match="`num_frames` requires up to"):
         SpeechEngine(model).submit(SpeechRequest(text, prompt, num_frames=10**6))
     with pytest.raises(ValueError, match="`num_frames` must not be negative"):
         SpeechEngine(model).submit(SpeechRequest(text, prompt, num_frames=-1))
@@ -251,7 +260,7 @@ def test_bad_requests_are_refused():
 
 
 @pytest.mark.parametrize("quantization", [None, "int8"])
-def test_soonest_first_says_the_same_and_ends_short_ones_sooner(quantization):
+def test_shortest_first_gives_the_same_tokens_and_ends_short_requests_sooner(quantization):
     config = tiny_config(extra_cutoff_seconds=0.0)
     model = tiny_model(config)
     if quantization:
@@ -262,20 +271,20 @@ def test_soonest_first_says_the_same_and_ends_short_ones_sooner(quantization):
         sample["num_frames"] = num_frames
     batch = collate(samples, config)
     ends = {}
-    for soonest_first in (False, True):
+    for shortest_first in (False, True):
         requests = speech_requests(model, **batch, seed=5, temperature=1.5)
         engine = SpeechEngine(model, max_batch_size=5)
         for request in requests:
             engine.submit(request)
         rows = 0
         while engine.busy:
-            served = engine.step(soonest_first)
+            served = engine.step(shortest_first)
             rows += len(served)
             for request in served:
                 if request.finished:
-                    ends[requests.index(request), soonest_first] = rows
+                    ends[requests.index(request), shortest_first] = rows
         assert rows == sum(len(request.token_ids) for request in requests)
-        ends[soonest_first] = [request.token_ids for request in requests]
+        ends[shortest_first] = [request.token_ids for request in requests]
     assert ends[True] == ends[False] == spoken(model, batch, seed=5, temperature=1.5)
     short = [number for number, length in enumerate(lengths) if length < 20]
     assert all(ends[number, True] < ends[number, False] for number in short)

@@ -163,7 +163,7 @@ def test_rules_act_row_by_row():
     [
         ({"num_frames": [3, 4]}, "`num_frames` must have one entry per text"),
         ({"num_frames": [-1]}, "`num_frames` must not be negative"),
-        ({"num_frames": [100_000]}, "beyond `max_length`"),
+        ({"num_frames": [100_000]}, "more than `max_length`"),
         ({"num_beams": 2, "num_frames": [3]}, "only supports"),
         ({"decoder_input_ids": torch.tensor([[1, 2]]), "num_frames": [3]}, "must begin with the start token"),
         ({"decoder_input_ids": torch.tensor([[64], [64]]), "num_frames": [3]}, "must be of shape"),

@@ -56,7 +56,7 @@ def test_flex_attention_applies_soft_capping():
 
 def test_a_decoder_without_a_text_says_so():
     config = tiny_config()
-    with pytest.raises(ValueError, match="`encoder_hidden_states` are needed"):
+    with pytest.raises(ValueError, match="`encoder_hidden_states` are required"):
         tiny_model(config).get_decoder()(input_ids=torch.tensor([[config.bos_token_id]]))
 
 

@@ -86,7 +86,7 @@ def test_no_more_is_held_than_a_few_pieces(model, processor, requests, monkeypat
 
     def counting(self, request):
         submit(self, request)
-        ahead.append(len(self.waiting) + len(self.speaking))
+        ahead.append(len(self.waiting) + len(self.active))
 
     monkeypatch.setattr(narration.SpeechEngine, "submit", counting)
     stream = narrate(model, processor, "One dog runs. " * 12, language="en", chunk_seconds=1.0, batch_size=2, seed=0)

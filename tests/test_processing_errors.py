@@ -63,7 +63,11 @@ def _as_list(text) -> list:
         bad("integers", "must hold floats .* got int16", **WAVE | {"reference_audio": np.zeros(99, np.int16)}),
         bad("three axes", r"must have shape .* got \(9, 9, 9\)", **WAVE | {"reference_audio": np.zeros((9, 9, 9))}),
         bad("channels first", "more channels than samples", **WAVE | {"reference_audio": np.zeros((2, 99))}),
-        bad("no sampling rate", "`sampling_rate` is needed with a `reference_audio`", **WAVE | {"sampling_rate": None}),
+        bad(
+            "no sampling rate",
+            "`sampling_rate` in Hz is required with a `reference_audio`",
+            **WAVE | {"sampling_rate": None},
+        ),
         bad("sampling rate 0", "`sampling_rate` must be above 0 Hz, got 0", **WAVE | {"sampling_rate": 0}),
         bad("sampling rate in words", "`sampling_rate` must be a number of Hz", **WAVE | {"sampling_rate": "16k"}),
         bad("dict without array", r"lacks \['array'\]", **WAVE | {"reference_audio": {"sampling_rate": 16000}}),

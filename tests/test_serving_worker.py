@@ -129,7 +129,7 @@ def test_what_does_not_fit_fails_alone(speaker):
     requests = requests_for(speaker, 2)
     requests[0].num_frames = 10**6
     bad, good = [speaker.submit(request) for request in requests]
-    with pytest.raises(BadRequest, match="`num_frames` asks for"):
+    with pytest.raises(BadRequest, match="`num_frames` requires"):
         bad.reached().result(PATIENCE_SECONDS)
     assert good.reached().result(PATIENCE_SECONDS) > 0
 
@@ -144,7 +144,7 @@ def test_what_cannot_even_be_planned_fails_alone(speaker, monkeypatch, caplog):
 
 
 def test_a_failure_of_the_model_is_survived(speaker, monkeypatch, caplog):
-    def fail(engine, soonest_first):
+    def fail(engine, shortest_first):
         monkeypatch.undo()
         raise RuntimeError("out of memory")
 

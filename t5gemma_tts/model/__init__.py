@@ -1,1 +1,1 @@
-"""The code that travels with a checkpoint. It lies flat: a file imports only its siblings and installed packages."""
+"""Code saved with every checkpoint. Modules import only siblings and installed packages, as remote code requires."""

@@ -1,7 +1,7 @@
-"""Audio files and waveforms: reading, checking, mixing down, resampling, writing.
+"""Audio files and waveforms: reading, checking, downmixing, resampling, writing.
 
-A waveform is a floating point array in [-1, 1] of shape (num_samples,) or (num_samples, num_channels), as soundfile
-has it. soundfile and soxr are imported when first used, so that the model alone loads without them.
+A waveform is a float array in [-1, 1] of shape (num_samples,) or (num_samples, num_channels), as in soundfile.
+soundfile and soxr are imported at first use, so that the model loads without them.
 """
 
 import io
@@ -29,24 +29,24 @@ WRITE_BLOCK_SAMPLES = 1 << 16
 
 def load_audio(path: str | os.PathLike[str] | BinaryIO) -> tuple[Waveform, int]:
     """
-    Reads an audio file with soundfile (wav, flac, ogg, mp3 and others that libsndfile knows).
+    Reads an audio file with soundfile (wav, flac, ogg, mp3 and the other formats of libsndfile).
 
     Args:
-        path (`str`, `os.PathLike` or binary file object): The file, or an open one such as `io.BytesIO`.
+        path (`str`, `os.PathLike` or binary file object): Path, or an open file such as `io.BytesIO`.
 
     Returns:
         `(waveform, sampling_rate)`: float32 of shape (num_samples,) or (num_samples, num_channels), and Hz.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be decoded or holds no samples.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file cannot be decoded or has no samples.
     """
     soundfile = _soundfile()
     if not isinstance(path, (str, os.PathLike)):
         name = "the audio data"
     else:
         name = repr(str(path))
-        if not os.path.isfile(path):  # unlike `Path.is_file`, for names of any length
+        if not os.path.isfile(path):  # `Path.is_file` raises for overlong names
             raise FileNotFoundError(f"no audio file at {name}.")
     try:
         waveform, sampling_rate = soundfile.read(path, dtype="float32")
@@ -68,14 +68,14 @@ def save_audio(
 
     Args:
         audio (`np.ndarray` or `torch.Tensor`): Floats of shape (num_samples,) or (num_samples, num_channels).
-        path (`str` or `os.PathLike`): The suffix says the format.
+        path (`str` or `os.PathLike`): The suffix selects the format.
         sampling_rate (`int`): Hz.
-        overwrite (`bool`, *optional*, defaults to `False`): Replace an existing file instead of refusing to.
+        overwrite (`bool`, *optional*, defaults to `False`): Replace an existing file instead of raising an error.
 
     Raises:
         FileExistsError: if `path` exists and `overwrite` is false.
-        FileNotFoundError: if its folder does not exist.
-        OSError: if it cannot be written; a file that was there stays as it was.
+        FileNotFoundError: if the folder of `path` does not exist.
+        OSError: if writing fails; an existing file is left unchanged.
         ValueError: for an unknown suffix, NaN or infinite samples, an empty array, or a bad sampling rate.
     """
     path = Path(path)
@@ -94,18 +94,18 @@ def save_audio(
         waveform = waveform.clip(-1, 1)
     file_format, subtype = WRITABLE_FORMATS[path.suffix.lower()]
     num_channels = 1 if waveform.ndim == 1 else waveform.shape[1]
-    content = io.BytesIO()  # libsndfile does not say when a disk is full
+    content = io.BytesIO()  # in memory first: libsndfile does not report a full disk
     with _soundfile().SoundFile(
         content, "w", samplerate=int(sampling_rate), channels=num_channels, format=file_format, subtype=subtype
     ) as file:
-        # in blocks: libsndfile's Vorbis encoder overflows its stack on minutes of audio at once
+        # in blocks: libsndfile's Vorbis encoder overflows its stack when given minutes of audio in one call
         for start in range(0, len(waveform), WRITE_BLOCK_SAMPLES):
             file.write(waveform[start : start + WRITE_BLOCK_SAMPLES])
     _write_whole(path, content.getbuffer())
 
 
 def _write_whole(path: Path, content: memoryview) -> None:
-    """Writes a file beside and renames it, so that it is there whole or as it was before."""
+    """Writes a temporary file and renames it, so that `path` is never partially written."""
     partial = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         partial.write_bytes(content)
@@ -125,22 +125,22 @@ def check_waveform(
     Args:
         waveform (`np.ndarray`, `torch.Tensor` or `list[float]`): Shape (num_samples,) or (num_samples, num_channels).
         sampling_rate (`float`): Hz, above 0.
-        name (`str`, *optional*, defaults to `"waveform"`): What errors call it.
-        min_samples (`int`, *optional*, defaults to 2): Shorter waveforms are refused.
+        name (`str`, *optional*, defaults to `"waveform"`): Argument name used in error messages.
+        min_samples (`int`, *optional*, defaults to 2): Minimum length.
 
     Returns:
-        `np.ndarray`: the same samples in float32.
+        `np.ndarray`: the samples as float32, same shape.
 
     Raises:
-        ValueError: if the array is empty, too short, not of floats, of another shape, or has NaN or infinite samples;
-            if `sampling_rate` is not a number above 0.
+        ValueError: if the array is empty, too short, not floating point, of another shape, or has NaN or infinite
+            samples; if `sampling_rate` is not a number above 0.
     """
     if isinstance(sampling_rate, bool) or not isinstance(sampling_rate, numbers.Real):
         raise ValueError(f"`sampling_rate` must be a number of Hz, got {sampling_rate!r}.")
     if not is_finite_number(sampling_rate) or sampling_rate <= 0:
         raise ValueError(f"`sampling_rate` must be above 0 Hz, got {sampling_rate!r}.")
     if isinstance(waveform, torch.Tensor):
-        # numpy has no bfloat16
+        # numpy does not support bfloat16
         waveform = waveform.detach().cpu()
         waveform = (waveform.float() if waveform.is_floating_point() else waveform).numpy()
     waveform = np.asarray(waveform)
@@ -169,7 +169,7 @@ def check_waveform(
 
 
 def to_mono(waveform: Waveform) -> Waveform:
-    """Averages the channels of (num_samples, num_channels); (num_samples,) passes unchanged."""
+    """Averages the channels: (num_samples, num_channels) -> (num_samples,). Mono input is returned unchanged."""
     return waveform if waveform.ndim == 1 else waveform.mean(axis=1)
 
 
@@ -189,7 +189,7 @@ def resample(waveform: Waveform, sampling_rate: float, target_sampling_rate: flo
 def _soundfile() -> ModuleType:
     try:
         import soundfile
-    except (ImportError, OSError) as error:  # OSError: the package without its libsndfile
+    except (ImportError, OSError) as error:  # OSError: libsndfile is missing
         raise ImportError("reading and writing audio files needs `pip install soundfile`.") from error
     return soundfile
 

@@ -1,8 +1,8 @@
-"""The stacks of T5Gemma-TTS: transformers' T5Gemma encoder and decoder at progress positions.
+"""Encoder and decoder of T5Gemma-TTS: transformers' T5Gemma with progress positions.
 
-RoPE turns queries and keys by progress (`progress_positions`), here also those of cross-attention: queries by the
-decoder's progress, keys by the encoder's. Everything else is inherited, so caches, attention kernels, output recording
-and gradient checkpointing are those of transformers.
+RoPE rotates queries and keys by their progress (`progress_positions`), also in cross-attention: queries by the
+decoder's progress, keys by the encoder's. Everything else (caches, attention kernels, output recording, gradient
+checkpointing) is inherited from transformers.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ from .pm_rope import T5GemmaTTSRotaryEmbedding, apply_rotation, progress_positio
 
 
 class T5GemmaTTSCrossAttention(T5GemmaCrossAttention):
-    """Cross-attention whose queries and keys are rotated by progress; rotated keys are what the cache holds."""
+    """Cross-attention with queries and keys rotated by progress. The cache holds the rotated keys."""
 
     def _split_heads(self, states: torch.Tensor) -> torch.Tensor:
         return states.view(*states.shape[:-1], -1, self.head_dim).transpose(1, 2)
@@ -44,13 +44,13 @@ class T5GemmaTTSCrossAttention(T5GemmaCrossAttention):
         encoder_hidden_states: torch.Tensor,
         key_position_embeddings: tuple[torch.Tensor, torch.Tensor] | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rotated keys, and values, of a text: `(batch_size, num_key_heads, text_length, head_dim)` each."""
+        """Rotated keys and values of a text: `(batch_size, num_key_heads, text_length, head_dim)` each."""
         key_states = self._split_heads(self.k_proj(encoder_hidden_states))
         if key_position_embeddings is not None:
             key_states = apply_rotation(key_states, key_position_embeddings)
         return key_states, self._split_heads(self.v_proj(encoder_hidden_states))
 
-    def forward(  # type: ignore[override]  # it is called by layers that hand the rotations on
+    def forward(  # type: ignore[override]  # the layers pass the rotations as keyword arguments
         self,
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None,
@@ -115,7 +115,7 @@ class T5GemmaTTSPreTrainedModel(T5GemmaPreTrainedModel):
                 )
         return super()._sdpa_can_dispatch(is_init_check)
 
-    if TYPE_CHECKING:  # transformers wraps it in a way that type checkers take for a function of the model
+    if TYPE_CHECKING:  # type checkers misread transformers' wrapper of this method
 
         def to(self: AnyModel, *args: Any, **kwargs: Any) -> AnyModel: ...  # type: ignore[override]
 
@@ -130,7 +130,7 @@ class T5GemmaTTSAudioHead(nn.Module):
         self.out_proj = nn.Linear(hidden_size, vocab_size)
 
     def features(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """What the last layer sees."""
+        """Input of the last layer: `(..., hidden_size)` -> `(..., hidden_size)`."""
         return self.act_fn(self.dense(hidden_states))
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -138,13 +138,13 @@ class T5GemmaTTSAudioHead(nn.Module):
 
 
 class T5GemmaTTSEncoder(T5GemmaTTSPreTrainedModel, T5GemmaEncoder):
-    """T5Gemma's encoder at progress positions. `config` is a `T5GemmaTTSConfig`; the module keeps its encoder part."""
+    """T5Gemma's encoder with progress positions. Takes a `T5GemmaTTSConfig` and stores its encoder config."""
 
-    if TYPE_CHECKING:  # an annotation that is there when it runs would change `config_class`
+    if TYPE_CHECKING:  # a runtime annotation would change `config_class`
         config: T5GemmaModuleConfig  # type: ignore[assignment]
 
     def __init__(self, config: T5GemmaTTSConfig):
-        part: Any = config.get_text_config(encoder=True)  # transformers' annotations name the whole configuration
+        part: Any = config.get_text_config(encoder=True)  # Any: transformers annotates the full configuration here
         super().__init__(part)
         self.progress_scale = config.progress_scale
         self.use_pm_rope = config.use_pm_rope
@@ -173,7 +173,7 @@ class T5GemmaTTSEncoder(T5GemmaTTSPreTrainedModel, T5GemmaEncoder):
         layer_types: Any = self.config.layer_types
         window: Any = self.config.sliding_window
         if "sliding_attention" in layer_types and inputs_embeds.shape[1] > window:
-            # transformers' own window includes distance `window`, the original's (and flash attention's) does not
+            # transformers' window includes distance `window`; the original and flash attention exclude it
             sliding_mask = create_bidirectional_mask(
                 **mask_kwargs, and_mask_function=lambda batch, head, query, key: abs(query - key) < window
             )
@@ -181,16 +181,16 @@ class T5GemmaTTSEncoder(T5GemmaTTSPreTrainedModel, T5GemmaEncoder):
             inputs_embeds=inputs_embeds,
             attention_mask={"full_attention": full_mask, "sliding_attention": sliding_mask},
             position_ids=position_ids,
-            **{**kwargs, "use_cache": False},  # the configuration's default, for decoders, would warn when training
+            **{**kwargs, "use_cache": False},  # the config's default of True would log a warning in training
         )
 
 
 class T5GemmaTTSDecoder(T5GemmaTTSPreTrainedModel, T5GemmaDecoder):
-    """T5Gemma's decoder over audio tokens. Rotations of queries and keys are computed once for all layers."""
+    """T5Gemma's decoder over audio tokens. Computes the rotations of queries and keys once for all layers."""
 
     if TYPE_CHECKING:
         config: T5GemmaModuleConfig  # type: ignore[assignment]
-        layers: Any  # `T5GemmaDecoderLayer`s with a `T5GemmaTTSCrossAttention`; a ModuleList knows no more than modules
+        layers: Any  # ModuleList of `T5GemmaDecoderLayer`s with a `T5GemmaTTSCrossAttention`
 
     def __init__(self, config: T5GemmaTTSConfig):
         part: Any = config.get_text_config(decoder=True)
@@ -205,7 +205,10 @@ class T5GemmaTTSDecoder(T5GemmaTTSPreTrainedModel, T5GemmaDecoder):
     def text_rotation(
         self, encoder_hidden_states: torch.Tensor, encoder_attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """How the keys of a text are rotated in cross-attention, `(batch_size, text_length, head_dim)` each."""
+        """
+        (cos, sin) of the text keys in cross-attention, `(batch_size, text_length, head_dim)` each; None without
+        PM-RoPE.
+        """
         if not self.use_pm_rope:
             return None
         if encoder_attention_mask is None:
@@ -229,28 +232,31 @@ class T5GemmaTTSDecoder(T5GemmaTTSPreTrainedModel, T5GemmaDecoder):
     ) -> tuple[Any, ...] | BaseModelOutputWithPastAndCrossAttentions:
         """
         Args:
-            position_ids (`torch.FloatTensor` of shape `(batch_size, length)`, *optional*): progress, float32; taken
-                from `attention_mask` as for complete sequences if not given.
-            full_self_attention (`bool`): no sliding window in self-attention (the original's training).
+            position_ids (`torch.FloatTensor` of shape `(batch_size, length)`, *optional*): float32 progress positions.
+                By default, computed from `attention_mask` as if the sequences were complete.
+            full_self_attention (`bool`): disable the sliding window of self-attention, as in the original's training.
+
+        Raises:
+            ValueError: if `encoder_hidden_states` are missing, or a mask or positions that cannot be derived.
         """
         if encoder_hidden_states is None:
-            raise ValueError("`encoder_hidden_states` are needed: the decoder speaks a text.")
+            raise ValueError("`encoder_hidden_states` are required: the decoder attends to an encoded text.")
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
         length = inputs_embeds.shape[1]
         if use_cache and past_key_values is None and not self.training:
-            # no config for the cross-attention cache: it never has a window
+            # cross-attention never has a sliding window, so its cache gets no config
             past_key_values = EncoderDecoderCache(DynamicCache(config=self.config), DynamicCache())
         if attention_mask is None:
             if past_key_values is not None and past_key_values.get_seq_length():
-                raise ValueError("`decoder_attention_mask` over all tokens so far is needed to go on from a cache.")
+                raise ValueError("`decoder_attention_mask` over all previous tokens is required with a filled cache.")
             attention_mask = make_default_2d_attention_mask(input_ids, inputs_embeds, self.config.pad_token_id)
         if position_ids is None:
             if isinstance(attention_mask, dict) or attention_mask.ndim != 2:
-                raise ValueError("`position_ids` are needed with a prepared attention mask.")
+                raise ValueError("`position_ids` are required with a prepared attention mask.")
             position_ids = progress_positions(attention_mask, self.progress_scale, self.use_pm_rope)[:, -length:]
         if not isinstance(attention_mask, dict):
-            # positions are not passed on: masks would take real numbers for packed sequences
+            # no position_ids: mask creation would interpret non-integer positions as packed sequences
             mask_kwargs: dict[str, Any] = {
                 "config": self.config,
                 "inputs_embeds": inputs_embeds,

@@ -1,8 +1,8 @@
 """Configuration of T5Gemma-TTS.
 
-One number, `codebook_size`, defines the decoder's vocabulary: the codec's entries come first, five special tokens
-follow. The text backbone is an ordinary `T5GemmaConfig`; its decoder is made to fit that vocabulary here, so that a
-configuration cannot say two different things about it.
+`codebook_size` defines the decoder's vocabulary: the codec's entries, then five special tokens. The text backbone is an
+ordinary `T5GemmaConfig`; the vocabulary size and special ids of its decoder are overwritten here, so that they cannot
+contradict `codebook_size`.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoConfig, T5GemmaConfig, T5GemmaModuleConfig, Xcodec2Config
 from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
 
-from .configuration_checks import check_configuration, output_sampling_rate, readable
+from .configuration_checks import check_configuration, explain_config_errors, output_sampling_rate
 
 
 AUTO_MAP = {
@@ -24,23 +24,23 @@ AUTO_MAP = {
 }
 
 
-LARGEST_CODEBOOK_SIZE = 2**31
+MAX_CODEBOOK_SIZE = 2**31
 
 
-class _ReadableConfig(PreTrainedConfig):
+class _CheckedConfig(PreTrainedConfig):
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """
         As in transformers.
 
         Raises:
-            ValueError, huggingface_hub.errors.StrictDataclassError: for values that no configuration can have.
+            ValueError, huggingface_hub.errors.StrictDataclassError: for invalid values.
         """
-        with readable("the configuration"):
+        with explain_config_errors("the configuration"):
             return super().from_dict(config_dict, **kwargs)
 
 
-class T5GemmaTTSCodecConfig(_ReadableConfig, Xcodec2Config):
+class T5GemmaTTSCodecConfig(_CheckedConfig, Xcodec2Config):
     r"""
     `Xcodec2Config` with an optional upsampler before the decoder's head (the 44.1 kHz community variant).
 
@@ -58,7 +58,7 @@ class T5GemmaTTSCodecConfig(_ReadableConfig, Xcodec2Config):
 
     upsample_factors: list[int] | tuple[int, ...] = ()
     upsample_kernel_sizes: list[int] | tuple[int, ...] = ()
-    if TYPE_CHECKING:  # what they are once None has been filled in
+    if TYPE_CHECKING:  # types after `__post_init__`
         output_sampling_rate: int = 0
         decoder_hop_length: int = 0
         acoustic_hidden_size: int = 0
@@ -68,11 +68,11 @@ class T5GemmaTTSCodecConfig(_ReadableConfig, Xcodec2Config):
         acoustic_hidden_size: int | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        with readable("the codec's configuration"):
+        with explain_config_errors("the codec's configuration"):
             super().__post_init__(**kwargs)
-            self._complete()
+            self._fill_defaults()
 
-    def _complete(self) -> None:
+    def _fill_defaults(self) -> None:
         if self.acoustic_hidden_size is None:
             self.acoustic_hidden_size = self.hidden_size
         if self.output_sampling_rate is None:
@@ -98,7 +98,7 @@ class T5GemmaTTSCodecConfig(_ReadableConfig, Xcodec2Config):
 
 
 def _derived_token_id(name: str, offset: int, doc: str) -> property:
-    """A token id that follows from `codebook_size`; it can be set to that value only."""
+    """A property for a token id derived from `codebook_size`; setting any other value raises `ValueError`."""
 
     def get(self: "T5GemmaTTSConfig") -> int:
         return self.codebook_size + offset
@@ -110,20 +110,21 @@ def _derived_token_id(name: str, offset: int, doc: str) -> property:
     return property(get, refuse_others, doc=doc)
 
 
-class T5GemmaTTSConfig(_ReadableConfig):
+class T5GemmaTTSConfig(_CheckedConfig):
     r"""
     Configuration of [`T5GemmaTTSForConditionalGeneration`].
 
     Args:
         backbone (`T5GemmaConfig` or `dict`, *optional*):
-            The encoder-decoder. Its decoder's `vocab_size` and special ids are set from `codebook_size`, and
-            `attn_logit_softcapping` stays as given: None (no soft-capping) is what published weights expect.
+            The encoder-decoder. Its decoder's `vocab_size` and special ids are set from `codebook_size`.
+            `attn_logit_softcapping` is kept as given; published weights expect None (no soft-capping).
         codec_config (`Xcodec2Config`, `T5GemmaTTSCodecConfig` or `dict`, *optional*):
             The codec's architecture, if known; it must agree with `codebook_size`, `frame_rate` and `sampling_rate`.
         codec_name_or_path (`str`, *optional*): Hub name or folder of the codec; None means the checkpoint's `codec/`.
         codebook_size (`int`, *optional*, defaults to 65536): Number of codec entries V; specials are V … V+4.
         frame_rate (`float`, *optional*, defaults to 50.0): Audio tokens per second.
-        sampling_rate (`int`, *optional*): Hz of the waveform that the codec decodes to; the codec's, or 16 000.
+        sampling_rate (`int`, *optional*):
+            Hz of the decoded waveform. Defaults to that of `codec_config`, or 16 000 without one.
         use_pm_rope (`bool`, *optional*, defaults to `True`):
             Progress-Monitoring RoPE (positions are progress through the utterance, also in cross-attention). `False`
             gives integer positions and no rotation in cross-attention.
@@ -132,13 +133,13 @@ class T5GemmaTTSConfig(_ReadableConfig):
             Length assumed by generation when no duration is given.
         no_loss_on_prefix (`bool`, *optional*, defaults to `True`): Leave the reference part out of the loss.
         eos_loss_weight (`float`, *optional*, defaults to 1.0): Class weight of the end token in the loss.
-        text_separator_token_id (`int`, *optional*, defaults to 255999): Stands between reference and target text.
-        text_bos_token_id, text_eos_token_id (`int`, *optional*): Put before / after the text ids; None for none.
-        extra_cutoff_seconds (`float`, *optional*, defaults to 5.0): Generation is stopped this long past the target.
+        text_separator_token_id (`int`, *optional*, defaults to 255999): Separates reference text and target text.
+        text_bos_token_id, text_eos_token_id (`int`, *optional*): Added before / after the text ids if not None.
+        extra_cutoff_seconds (`float`, *optional*, defaults to 5.0): Generation stops this long after the target length.
         text_guard_frames_per_token (`float`, *optional*, defaults to 0.0):
-            Generation is stopped after this many frames per text token; 0 is off.
-        max_duration_seconds (`float`, *optional*, defaults to 120.0): Longest target a caller may ask for.
-        eos_token_id (`int`, *optional*): The end token; V+3, or V+1 in models trained without a separate one.
+            Generation stops after this many frames per text token; 0 disables the limit.
+        max_duration_seconds (`float`, *optional*, defaults to 120.0): Longest target duration a caller may request.
+        eos_token_id (`int`, *optional*): The end token; V+3, or V+1 in models trained without a separate end token.
     """
 
     model_type = "t5gemma_tts"
@@ -163,7 +164,7 @@ class T5GemmaTTSConfig(_ReadableConfig):
     extra_cutoff_seconds: float | int = 5.0
     text_guard_frames_per_token: float | int = 0.0
     max_duration_seconds: float | int = 120.0
-    if TYPE_CHECKING:  # what they are once None has been filled in
+    if TYPE_CHECKING:  # types after `__post_init__`
         sampling_rate: int = 0
         eos_token_id: int = 0
     else:
@@ -175,7 +176,7 @@ class T5GemmaTTSConfig(_ReadableConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         if type(self.codebook_size) is not int or self.codebook_size < 2:  # first: other fields follow from it
             raise ValueError(f"`codebook_size` must be an integer of at least 2, got {self.codebook_size!r}.")
-        if self.codebook_size > LARGEST_CODEBOOK_SIZE:
+        if self.codebook_size > MAX_CODEBOOK_SIZE:
             raise ValueError(f"`codebook_size` must be at most 2 ** 31, got {self.codebook_size!r:.40}.")
         for name in ("backbone", "codec_config"):
             if not isinstance(value := getattr(self, name), PreTrainedConfig | dict | None):
@@ -185,9 +186,9 @@ class T5GemmaTTSConfig(_ReadableConfig):
                 encoder=T5GemmaModuleConfig(attn_logit_softcapping=None),
                 decoder=T5GemmaModuleConfig(attn_logit_softcapping=None),
             )
-        with readable("the configuration, its `backbone` or its `codec_config`"):
+        with explain_config_errors("the configuration, its `backbone` or its `codec_config`"):
             super().__post_init__(**kwargs)
-            if hasattr(self, "auto_map"):  # of a checkpoint with code: always our classes
+            if hasattr(self, "auto_map"):  # a checkpoint with remote code must name this project's classes
                 self.auto_map = dict(AUTO_MAP)
             if self.eos_token_id is None:
                 self.eos_token_id = self.codebook_size + 3
@@ -197,7 +198,7 @@ class T5GemmaTTSConfig(_ReadableConfig):
             check_configuration(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """As in transformers; `auto_map` always names our classes, since their code is saved beside the weights."""
+        """As in transformers, with `auto_map` set, because checkpoints include the code of these classes."""
         return super().to_dict() | {"auto_map": dict(AUTO_MAP)}
 
     def _fit_backbone_to_audio(self) -> None:
@@ -231,8 +232,8 @@ class T5GemmaTTSConfig(_ReadableConfig):
         return self.get_text_config(decoder=True).initializer_range
 
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> T5GemmaModuleConfig:
-        """The decoder's module config (what caches and masks of `generate` are built from), or the encoder's."""
-        backbone: Any = self.backbone  # a `T5GemmaConfig` by now, and its parts are configurations
+        """The decoder's module config, which `generate` uses for caches and masks, or the encoder's."""
+        backbone: Any = self.backbone  # a `T5GemmaConfig` after `__post_init__`
         return backbone.encoder if encoder and not decoder else backbone.decoder
 
     @classmethod
@@ -240,13 +241,13 @@ class T5GemmaTTSConfig(_ReadableConfig):
         cls, pretrained_model_name_or_path: str | os.PathLike[str], **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """
-        As in transformers; a `config.json` of the original project is read as `from_original` does.
+        As in transformers. Converts a `config.json` of the original project with `from_original`.
 
         Raises:
             OSError: if there is no `config.json`.
-            ValueError: if it is that of another kind of model.
+            ValueError: if the `model_type` is another one.
         """
-        with readable(f"the config.json of {str(pretrained_model_name_or_path)!r}"):
+        with explain_config_errors(f"the config.json of {str(pretrained_model_name_or_path)!r}"):
             config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         if not isinstance(config_dict, dict):
             raise ValueError(f"the config.json of {str(pretrained_model_name_or_path)!r} must be a JSON object.")
@@ -272,13 +273,13 @@ class T5GemmaTTSConfig(_ReadableConfig):
             original (`dict`): Its `config.json`, or the arguments stored in a training bundle.
             backbone (`T5GemmaConfig` or `dict`, *optional*): Used when `original` has no `t5_config_dict`.
 
-        Soft-capping is dropped: the original trained and ran through sdpa, which ignored it.
+        Soft-capping is dropped: the original project trained and ran with sdpa, which ignored it.
 
         Raises:
-            ValueError: if it describes what this model cannot do (several codebooks, tied embeddings, special ids in
-                another order, no backbone).
+            ValueError: for an unsupported configuration (several codebooks, tied embeddings, special ids in another
+                order, no backbone).
         """
-        with readable("the original configuration"):
+        with explain_config_errors("the original configuration"):
             return cls._from_original(original, backbone)
 
     @classmethod
@@ -338,7 +339,7 @@ class T5GemmaTTSConfig(_ReadableConfig):
 
 
 def _backbone_from_original(backbone: T5GemmaConfig | dict[str, Any]) -> T5GemmaConfig:
-    """A clean `T5GemmaConfig` without soft-capping: stored ones carry dozens of generation fields of old versions."""
+    """A `T5GemmaConfig` without soft-capping and the obsolete generation fields of old transformers versions."""
     if isinstance(backbone, T5GemmaConfig):
         backbone = backbone.to_dict()
     known = {field.name for field in dataclasses.fields(T5GemmaModuleConfig)} | {"rope_theta", "rope_scaling"}

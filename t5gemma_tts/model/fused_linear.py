@@ -1,10 +1,10 @@
 """Fused linear layers: projections of the same input run as one matrix product.
 
-On the CPU, float32 weights are also laid out once instead of at every call. Those of a checkpoint in half precision, as
-the original's export writes it, fit into 16 bits without loss: products in float32 then read half the bytes, in one
-layout for any number of rows. Others have a layout for one row and another one for more. Each is a copy of the weights,
-made when it is first needed; `pack_weights=False` saves that memory. Elsewhere the weights of the given layers become
-views of the fused ones, so that nothing is held twice and saving sees the same tensors as before.
+On the CPU, float32 weights are also packed once instead of at every call. Weights from a half-precision checkpoint,
+such as the original project's export, are stored as float16 without loss: products in float32 then read half the
+bytes, and one layout serves any number of rows. Other weights get one layout for a single row and one for several. Each
+layout is a copy of the weights, created at first use; `pack_weights=False` saves that memory. On other devices and
+dtypes, the layers' weights become views of the fused weight, which duplicates no memory and keeps saving unchanged.
 """
 
 import math
@@ -15,30 +15,30 @@ from typing import Any
 import torch
 from torch import nn
 
-from .huge_pages import untouched_zeros
-from .quantization import FusedInt8Linear, Int8Linear, direct
+from .huge_pages import lazy_zeros
+from .quantization import FusedInt8Linear, Int8Linear, unwrap_operator
 
 
-ROWS_AT_A_TIME = 1024  # are looked at, which takes little memory
-HALF_EXPONENT = 15  # the largest powers of two in float16 are 2^15 and, for whole parts of it, 2^-24
+CHECK_CHUNK_ROWS = 1024  # weight rows checked at a time, to bound the memory of temporary tensors
+MAX_FP16_EXPONENT = 15  # the largest power of two in float16 is 2^15
 
 
 def fuse_linears(layers: Sequence[nn.Module], pack_weights: bool = True) -> Callable[[torch.Tensor], torch.Tensor]:
     """
-    A function of what all `layers` compute from one input, concatenated in the last dimension.
+    Returns a function that applies all `layers` to one input and concatenates the outputs in the last dimension.
 
     Args:
-        layers (sequence of `nn.Module`): plain `nn.Linear`s are fused, `Int8Linear`s as well; others (adapters, other
-            quantisers' layers) are called.
-        pack_weights (`bool`, *optional*, defaults to `True`): on the CPU in float32 and int8, keep packed copies.
+        layers (sequence of `nn.Module`): plain `nn.Linear`s or `Int8Linear`s are fused. Others (adapters, layers of
+            other quantizers) are called one by one.
+        pack_weights (`bool`, *optional*, defaults to `True`): on the CPU, keep packed float32 and int8 weights.
     """
     quantized = [layer for layer in layers if type(layer) is Int8Linear]
     if len(quantized) == len(layers):
         return FusedInt8Linear(quantized, pack_weights)
-    # quantisers such as torchao's leave the layer and replace its weight
+    # torchao keeps the `nn.Linear` and replaces its weight by a tensor subclass
     plain = [layer for layer in layers if type(layer) is nn.Linear and type(layer.weight) is nn.Parameter]
     if len(plain) < len(layers) or len({layer.weight.dtype for layer in plain}) > 1:
-        return _SideBySide(layers)
+        return _ConcatenatedLinears(layers)
     weights = [layer.weight for layer in plain]
     biases = [layer.bias for layer in plain]
     bias = None
@@ -47,12 +47,12 @@ def fuse_linears(layers: Sequence[nn.Module], pack_weights: bool = True) -> Call
             [weight.new_zeros(len(weight)) if one is None else one for one, weight in zip(biases, weights, strict=True)]
         ).detach()
     first = weights[0]
-    if pack_weights and first.device.type == "cpu" and first.dtype == torch.float32 and packing_works():
+    if pack_weights and first.device.type == "cpu" and first.dtype == torch.float32 and supports_packing():
         return _PackedLinear(weights, bias)
-    return _SharedLinear(_share(weights), bias)
+    return _SharedLinear(_merge_weights(weights), bias)
 
 
-class _SideBySide:
+class _ConcatenatedLinears:
     def __init__(self, layers: Sequence[nn.Module]):
         self.layers = tuple(layers)
 
@@ -72,34 +72,34 @@ class _SharedLinear:
 
 class _PackedLinear:
     """
-    Weights in 16 bits where that loses nothing; else what `torch.compile` does with those of a frozen model on the CPU,
-    without compiling.
+    Packed float32 weights on the CPU: float16 for fbgemm where that is exact, else oneDNN's layout, which
+    `torch.compile` uses for frozen models.
 
-    One row is not enough work for the latter: its time is that of reading the weights, which goes up to a third faster
-    from columns side by side, unless there are few of them. Each copy is made when it is first needed.
+    A product with one row is bound by reading the weights. A transposed copy is read up to a third faster than oneDNN's
+    layout, unless there are fewer outputs than inputs. Each layout is created at first use.
     """
 
     TYPICAL_ROWS = 16
 
     def __init__(self, weights: Sequence[torch.Tensor], bias: torch.Tensor | None):
         self.weights, self.bias = weights, bias
-        self.by_columns = sum(map(len, weights)) >= weights[0].shape[1]
-        self.least_rows = 6 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 1
+        self.use_transposed = sum(map(len, weights)) >= weights[0].shape[1]
+        self.min_rows = 6 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 1
 
     @cached_property
-    def halves(self) -> tuple[Any, float] | None:
+    def fp16_weights(self) -> tuple[Any, float] | None:
         """
-        The weights for fbgemm, times a power of two that brings the largest to where float16 ends, and what inputs are
-        to be multiplied with for it; None if float16 cannot hold them, or fbgemm is not there.
+        fbgemm's float16 weights, scaled by a power of two to use the full range of float16, and the inverse factor for
+        the inputs. None if float16 cannot represent the weights exactly, or if fbgemm is missing.
         """
-        if not halves_work():
+        if not supports_fp16_packing():
             return None
         weights = [weight.detach() for weight in self.weights]
         largest = max(float(weight.abs().max()) for weight in weights)
         if not math.isfinite(largest):
             return None
-        exponent = torch.tensor(HALF_EXPONENT - math.frexp(largest)[1] if largest else 0)
-        for part in (part for weight in weights for part in weight.split(ROWS_AT_A_TIME)):
+        exponent = torch.tensor(MAX_FP16_EXPONENT - math.frexp(largest)[1] if largest else 0)
+        for part in (part for weight in weights for part in weight.split(CHECK_CHUNK_ROWS)):
             scaled = torch.ldexp(part, exponent)
             if not torch.equal(scaled.half().float(), scaled):
                 return None
@@ -114,33 +114,33 @@ class _PackedLinear:
         return torch.ops.mkldnn._reorder_linear_weight(whole, self.TYPICAL_ROWS)
 
     @cached_property
-    def columns(self) -> torch.Tensor:
+    def transposed(self) -> torch.Tensor:
         """(in_features, out_features)"""
         first = self.weights[0].detach()
-        columns = untouched_zeros((first.shape[1], sum(map(len, self.weights))), first, huge=True)
-        for place, weight in zip(
-            columns.split([len(weight) for weight in self.weights], dim=1), self.weights, strict=True
+        transposed = lazy_zeros((first.shape[1], sum(map(len, self.weights))), first, huge=True)
+        for target, weight in zip(
+            transposed.split([len(weight) for weight in self.weights], dim=1), self.weights, strict=True
         ):
-            place.copy_(weight.detach().t())
-        return columns
+            target.copy_(weight.detach().t())
+        return transposed
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
-        if (halves := self.halves) is not None:
-            packed, factor = halves
-            return direct(torch.ops.quantized.linear_dynamic_fp16)(states * factor, packed)
-        if self.by_columns and len(states) == 1:
-            product = torch.mm(states, self.columns)
+        if (fp16_weights := self.fp16_weights) is not None:
+            packed, factor = fp16_weights
+            return unwrap_operator(torch.ops.quantized.linear_dynamic_fp16)(states * factor, packed)
+        if self.use_transposed and len(states) == 1:
+            product = torch.mm(states, self.transposed)
             return product if self.bias is None else product + self.bias
-        missing = self.least_rows - len(states)
+        missing = self.min_rows - len(states)
         if missing <= 0:
             return torch.ops.mkldnn._linear_pointwise(states, self.packed, self.bias, "none", [], "")
-        # oneDNN's kernel for AVX512 reads the weights a fifth faster for six rows than for one
+        # oneDNN's AVX512 kernel is 20% faster with six rows than with one
         rows = nn.functional.pad(states, (0, 0, 0, missing))
         return torch.ops.mkldnn._linear_pointwise(rows, self.packed, self.bias, "none", [], "")[: len(states)]
 
 
-def _share(weights: Sequence[torch.Tensor]) -> torch.Tensor:
-    """One tensor of all rows; the parameters become views of it, unless they are already."""
+def _merge_weights(weights: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Concatenates the weights and makes the parameters views of the result, so that no memory is duplicated."""
     if len(weights) == 1:
         return weights[0].detach()
     fused = torch.cat(tuple(weights)).detach()
@@ -150,25 +150,25 @@ def _share(weights: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 @cache
-def packing_works() -> bool:
-    """Whether this torch has oneDNN's operators as `_PackedLinear` calls them: they are no public interface."""
+def supports_packing() -> bool:
+    """Whether this torch build has the private oneDNN operators that `_PackedLinear` calls."""
     try:
         packed = torch.ops.mkldnn._reorder_linear_weight(torch.eye(16), 16)
         made = torch.ops.mkldnn._linear_pointwise(torch.ones(2, 16), packed, None, "none", [], "")
         return torch.equal(made, torch.ones(2, 16))
-    except (AttributeError, NotImplementedError, RuntimeError):  # torch without oneDNN, or whose operators changed
+    except (AttributeError, NotImplementedError, RuntimeError):  # torch without oneDNN, or with changed operators
         return False
 
 
 @cache
-def halves_work() -> bool:
-    """Whether this torch has fbgemm's products of float32 inputs and float16 weights."""
+def supports_fp16_packing() -> bool:
+    """Whether this torch build has fbgemm's linear operator for float32 inputs and float16 weights."""
     try:
         packed = torch.ops.quantized.linear_prepack_fp16(torch.eye(16), None)
-        made = direct(torch.ops.quantized.linear_dynamic_fp16)(torch.ones(2, 16), packed)
+        made = unwrap_operator(torch.ops.quantized.linear_dynamic_fp16)(torch.ones(2, 16), packed)
         return torch.equal(made, torch.ones(2, 16))
-    except (AttributeError, NotImplementedError, RuntimeError):  # not an x86 processor, or operators that changed
+    except (AttributeError, NotImplementedError, RuntimeError):  # not x86, or changed operators
         return False
 
 
-__all__ = ["fuse_linears", "halves_work", "packing_works"]
+__all__ = ["fuse_linears", "supports_fp16_packing", "supports_packing"]

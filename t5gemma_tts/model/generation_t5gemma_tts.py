@@ -1,7 +1,7 @@
-"""How T5Gemma-TTS speaks through `generate`: length budget, positions, stopping rules, sampling filter.
+"""`generate` for T5Gemma-TTS: length budget, positions, stopping rules, sampling filter.
 
-The length of the speech is fixed before the first token: every row has a target, its positions say how far along it
-is, and its budget says when to stop. All rules are row by row, so that a sample's tokens do not depend on its batch.
+The target length of each row is fixed before the first token. Positions encode the progress toward that target, and the
+budget limits the number of tokens. All rules are applied per row, so a sample's tokens do not depend on its batch.
 """
 
 import copy
@@ -30,21 +30,21 @@ from .logits_process import (
 from .pm_rope import decoder_positions
 
 
-LARGEST_FIRST_CAPACITY = 4096  # tokens of a cache at its start; who speaks longer than 80 seconds waits for its growth
+MAX_INITIAL_CAPACITY = 4096  # initial cache size in tokens; generations of over 80 seconds grow it
 
 
-TEXT_LENGTH_MULTIPLE, CACHE_LENGTH_MULTIPLE = 64, 512  # of what compiled steps read
+TEXT_LENGTH_MULTIPLE, CACHE_LENGTH_MULTIPLE = 64, 512  # lengths are rounded up, to limit recompilation
 
 
 @dataclass
 class SpeechBudget:
     """
-    What one call may generate.
+    Length limits and positions of one `generate` call.
 
     Attributes:
-        max_frames (`torch.LongTensor` of shape `(batch_size,)`): tokens of each row before its end is forced.
+        max_frames (`torch.LongTensor` of shape `(batch_size,)`): audio tokens of each row before the end is forced.
         positions (`torch.FloatTensor` of shape `(batch_size, prompt_length + max(max_frames) + 1)`): float32 position
-            of every decoder token, prompt included.
+            of every decoder token, including the prompt.
     """
 
     max_frames: torch.Tensor
@@ -54,7 +54,7 @@ class SpeechBudget:
 class T5GemmaTTSGenerationMixin(GenerationMixin):
     """`GenerationMixin` for speech: see [`~T5GemmaTTSGenerationMixin.generate`]."""
 
-    config: T5GemmaTTSConfig  # these are the model's
+    config: T5GemmaTTSConfig  # provided by the model
     generation_config: GenerationConfig
     training: bool
     if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
     _supported_generation_modes = [GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE]
 
     @torch.no_grad()
-    def generate(  # type: ignore[override]  # arguments of transformers' that are not named here are keywords
+    def generate(  # type: ignore[override]  # other arguments of transformers' `generate` are keyword-only here
         self,
         inputs: torch.Tensor | None = None,
         num_frames: torch.Tensor | list[int] | None = None,
@@ -73,24 +73,24 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         **kwargs: Any,
     ) -> GenerateEncoderDecoderOutput | torch.Tensor:
         r"""
-        Speaks a batch of texts, each with its own reference (or none) and its own length.
+        Generates audio tokens for a batch of texts. Each row has its own reference (or none) and target length.
 
         Args:
             inputs (`torch.LongTensor` of shape `(batch_size, text_length)`, *optional*): text ids, as `input_ids`.
             num_frames (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
-                Audio tokens that each row should take, reference not counted. Without it the model assumes
-                `config.progress_lookahead_seconds` and goes on until it ends by itself or at `max_length`.
-            silence_token_ids (`list[int]`, *optional*): codes of silence; runs of one are made ever less likely.
-            max_silence_run (`int`, *optional*, defaults to 3): length of such a run from which that begins.
+                Target length of each row in audio tokens, without the reference. If not given, the model assumes
+                `config.progress_lookahead_seconds` and generates until the end token or `max_length`.
+            silence_token_ids (`list[int]`, *optional*): silence codes; repeating one is penalized increasingly.
+            max_silence_run (`int`, *optional*, defaults to 3): number of repetitions before the penalty applies.
             kwargs:
                 `attention_mask`; `decoder_input_ids` and `decoder_attention_mask` (start token, reference codes,
-                separator; padded on the left); and all that transformers' `generate` takes. `max_new_tokens` can only
+                separator; padded on the left); and the arguments of transformers' `generate`. `max_new_tokens` can only
                 shorten a row's budget. `top_k`, `top_p` and `min_p` act as in [`SpeechSamplingWarper`].
 
         Returns:
-            `torch.LongTensor` of shape `(batch_size * num_return_sequences, length)`: new tokens only, each row ending
-            in the end token and padded; or, with `return_dict_in_generate=True`, a
-            [`~generation.GenerateEncoderDecoderOutput`] whose `sequences` these are.
+            `torch.LongTensor` of shape `(batch_size * num_return_sequences, length)`: new tokens only; each row ends
+            with the end token and is padded on the right. With `return_dict_in_generate=True`, a
+            [`~generation.GenerateEncoderDecoderOutput`] with these `sequences`.
 
         Raises:
             ValueError: if a length is negative, does not fit the batch, or exceeds `max_length`.
@@ -105,11 +105,11 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         static = self._generation_option("cache_implementation", kwargs) == "static"
         if static:
             self._pad_text(kwargs)
-        budget = self._plan_speech(prompt_mask, num_frames, kwargs)
+        budget = self._plan_generation(prompt_mask, num_frames, kwargs)
         prompt_length = prompt_mask.shape[1]
         kwargs.pop("max_new_tokens", None)
         kwargs["max_length"] = budget.positions.shape[1]
-        if static:  # few lengths of caches, too
+        if static:  # round up the cache length, to limit recompilation
             kwargs["max_cache_len"] = -(-budget.positions.shape[1] // CACHE_LENGTH_MULTIPLE) * CACHE_LENGTH_MULTIPLE
         if (config := kwargs.get("generation_config")) is not None:
             config = kwargs["generation_config"] = copy.deepcopy(config)
@@ -117,7 +117,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
             config.max_cache_len = kwargs.pop("max_cache_len", None)
         if silence_token_ids and max_silence_run < 1:
             raise ValueError(f"`max_silence_run` must be at least 1, got {max_silence_run}.")
-        output: Any = super().generate(  # type: ignore[misc]  # as this one, it is mixed into a model
+        output: Any = super().generate(  # type: ignore[misc]  # `GenerationMixin` expects to be mixed into a model
             decoder_positions=budget.positions,
             decoder_max_frames=budget.max_frames,
             decoder_silence_rule=(silence_token_ids, max_silence_run) if silence_token_ids else None,
@@ -131,15 +131,15 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
     @torch.no_grad()
     def stream(self, input_ids: torch.Tensor, **kwargs: Any) -> Iterator[torch.Tensor]:
         """
-        Speaks as `generate` does, and hands over every token as it comes.
+        Generates like `generate`, and yields each token when it is sampled.
 
         Args:
             input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`)
-            kwargs: as in [`speech_requests`]; with a `seed` each row says the same whatever else is in the batch.
+            kwargs: as in [`speech_requests`]. With a `seed`, a row's tokens do not depend on the rest of the batch.
 
         Yields:
-            `torch.LongTensor` of shape `(batch_size,)`: the next token of each row, on the CPU; after the end token
-            of a row its padding.
+            `torch.LongTensor` of shape `(batch_size,)`: the next token of each row, on the CPU; padding after a row's
+            end token.
         """
         model: Any = self
         requests = speech_requests(model, input_ids=input_ids, **kwargs)
@@ -147,28 +147,29 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         for request in requests:
             engine.submit(request)
         while engine.busy:
-            served = engine.step()
+            stepped = engine.step()
             yield torch.tensor(
-                [request.token_ids[-1] if request in served else self.config.pad_token_id for request in requests]
+                [request.token_ids[-1] if request in stepped else self.config.pad_token_id for request in requests]
             )
 
     def compile_decoder(self, **kwargs: Any) -> None:
         """
-        Makes `generate` compile its decode step, with CUDA graphs where there are any: the first calls take minutes.
+        Makes `generate` compile its decode step, with CUDA graphs on CUDA. The first calls take minutes.
 
-        Texts are padded to multiples of 64 tokens then, and caches to 512, since each new length compiles anew.
+        Texts are padded to multiples of 64 tokens and caches to multiples of 512, because each new length triggers a
+        compilation.
 
         Args:
-            kwargs: of `torch.compile`, such as `mode`; defaults as in `CompileConfig`.
+            kwargs: arguments of `torch.compile`, such as `mode`; defaults as in `CompileConfig`.
         """
         compile_config: Any = CompileConfig(**kwargs)
-        compile_config._compile_all_devices = True  # the CPU as well: it was asked for
+        compile_config._compile_all_devices = True  # by default, transformers does not compile on the CPU
         self.generation_config.compile_config = compile_config
         self.generation_config.cache_implementation = "static"
 
     @staticmethod
     def _pad_text(kwargs: dict[str, Any]) -> None:
-        """Pads `input_ids` and their mask on the right, so that few lengths have to be compiled."""
+        """Pads `input_ids` and their mask on the right to a multiple of 64, to limit recompilation."""
         if kwargs.get("input_ids") is None:
             return
         missing = -kwargs["input_ids"].shape[1] % TEXT_LENGTH_MULTIPLE
@@ -207,7 +208,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
             )
         return mask
 
-    def _plan_speech(
+    def _plan_generation(
         self,
         prompt_mask: torch.Tensor,
         num_frames: torch.Tensor | list[int] | None,
@@ -219,20 +220,20 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         max_length, max_new_tokens = (
             self._generation_option(name, kwargs) for name in ("max_length", "max_new_tokens")
         )
-        longest_ever = config.get_text_config(decoder=True).max_position_embeddings
-        ceiling = longest_ever if max_length is None else max_length
-        room = ceiling - prompt_length
+        max_positions = config.get_text_config(decoder=True).max_position_embeddings
+        length_limit = max_positions if max_length is None else max_length
+        available = length_limit - prompt_length
         if max_new_tokens is not None:
-            room = min(room, max_new_tokens)
-        if room < 1:
+            available = min(available, max_new_tokens)
+        if available < 1:
             raise ValueError(
-                f"the prompt of {prompt_length} tokens leaves no room to speak: `max_length` is {ceiling} and "
+                f"the prompt of {prompt_length} tokens leaves no room for speech: `max_length` is {length_limit} and "
                 f"`max_new_tokens` is {max_new_tokens}."
             )
-        whole_rate = int(config.frame_rate)  # the original rounds the rate down in its rules
+        integer_rate = int(config.frame_rate)  # the original's rules round the frame rate down
         if num_frames is None:
-            target_length = prompt_tokens + int(whole_rate * config.progress_lookahead_seconds)
-            max_frames = torch.full((batch_size,), room)
+            target_length = prompt_tokens + int(integer_rate * config.progress_lookahead_seconds)
+            max_frames = torch.full((batch_size,), available)
         else:
             num_frames = torch.as_tensor(num_frames, dtype=torch.long, device="cpu")
             if num_frames.shape != (batch_size,):
@@ -242,20 +243,20 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
             if (num_frames < 0).any():
                 raise ValueError(f"`num_frames` must not be negative, got {num_frames.tolist()}.")
             target_length = prompt_tokens + num_frames
-            # original: the end comes at the first token t (from 0) with t > frames - 1 + cutoff
-            cutoff = whole_rate * config.extra_cutoff_seconds
+            # the original forces the end at the first step t (from 0) with t > num_frames - 1 + cutoff
+            cutoff = integer_rate * config.extra_cutoff_seconds
             max_frames = torch.tensor([max(0, math.floor(n - 1 + cutoff) + 1) for n in num_frames.tolist()])
             longest = int(max_frames.max()) + 1
-            if max_new_tokens is None and longest > room:
+            if max_new_tokens is None and longest > available:
                 raise ValueError(
-                    f"`num_frames` asks for up to {longest} tokens after a prompt of {prompt_length}, beyond "
-                    f"`max_length` = {ceiling}; shorten the text or its duration."
+                    f"`num_frames` requires up to {longest} tokens after a prompt of {prompt_length}, more than "
+                    f"`max_length` = {length_limit}; shorten the text or its duration."
                 )
         if config.text_guard_frames_per_token > 0:
             text_tokens = kwargs["attention_mask"].sum(-1).cpu()
             guard = torch.floor(text_tokens * config.text_guard_frames_per_token).long() + 1
             max_frames = torch.minimum(max_frames, guard)
-        num_steps = min(room, int(max_frames.max()) + 1)
+        num_steps = min(available, int(max_frames.max()) + 1)
         positions = decoder_positions(
             prompt_mask, target_length, num_steps, float(config.progress_scale), config.use_pm_rope
         )
@@ -263,7 +264,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         return SpeechBudget(max_frames=max_frames.to(device), positions=positions.to(device))
 
     def _generation_option(self, name: str, kwargs: dict[str, Any]) -> Any:
-        """A generation option from the call, else from its `generation_config`, else from the model's."""
+        """A generation option: from the call, else its `generation_config`, else the model's `generation_config`."""
         sources = (kwargs.get(name), getattr(kwargs.get("generation_config"), name, None))
         return next((value for value in sources if value is not None), getattr(self.generation_config, name))
 
@@ -280,7 +281,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
             length = input_ids.shape[1]
             taken = length if next_sequence_length is None else next_sequence_length
             positions = decoder_positions[:, length - taken : length].to(input_ids.device)
-            kwargs["decoder_position_ids"] = positions.contiguous()  # strides of other lengths would compile anew
+            kwargs["decoder_position_ids"] = positions.contiguous()  # new strides would trigger a compilation
         return super().prepare_inputs_for_generation(  # type: ignore[misc]
             input_ids, next_sequence_length=next_sequence_length, **kwargs
         )
@@ -297,7 +298,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         eos = self.config.eos_token_id
         rules = LogitsProcessorList(logits_processor or [])
         if (max_frames := model_kwargs.get("decoder_max_frames")) is not None:
-            # t <= rate // 5 may not end, so a fifth of a second and one token
+            # the original forbids the end token at steps t <= rate // 5
             min_frames = int(self.config.frame_rate // 5) + 1
             rules.append(MinimumFramesLogitsProcessor(eos, input_ids_seq_length, min_frames))
             if (silence_rule := model_kwargs.get("decoder_silence_rule")) is not None:
@@ -306,7 +307,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
             rules.append(ForcedEndLogitsProcessor(eos, input_ids_seq_length, max_frames))
         filter_names = ("top_k", "top_p", "min_p")
         sampling_filter = {name: getattr(generation_config, name) for name in filter_names}
-        for name in filter_names:  # ours takes their place
+        for name in filter_names:  # replaced by `SpeechSamplingWarper` below
             setattr(generation_config, name, None)
         processors = super()._get_logits_processor(  # type: ignore[misc]
             generation_config=generation_config,
@@ -321,7 +322,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
             processors.append(SpeechSamplingWarper(**sampling_filter))
         return processors
 
-    def _prepare_cache_for_generation(  # type: ignore[override]  # transformers' returns nothing either
+    def _prepare_cache_for_generation(  # type: ignore[override]
         self,
         generation_config: GenerationConfig,
         model_kwargs: dict[str, Any],
@@ -329,7 +330,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         batch_size: int,
         max_cache_length: int,
     ) -> None:
-        """Ours unless another is asked for; in transformers' own, cross-attention gets no sliding window."""
+        """Uses a `SpeechCache` by default. In other caches, removes the sliding window from cross-attention."""
         if (
             model_kwargs.get("past_key_values") is None
             and generation_config.use_cache is not False
@@ -338,7 +339,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
             recorded = generation_config.output_attentions or generation_config.output_hidden_states
             model_kwargs["past_key_values"] = SpeechCache(
                 num_layers=self.config.get_text_config(decoder=True).num_hidden_layers,
-                capacity=min(max_cache_length, LARGEST_FIRST_CAPACITY),
+                capacity=min(max_cache_length, MAX_INITIAL_CAPACITY),
                 fast_step=None if recorded else self.decode_step(),
             )
             return
@@ -348,7 +349,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         made = model_kwargs.get("past_key_values")
         if not isinstance(made, EncoderDecoderCache) or made.is_updated.get(0):
             return
-        cache: Any = made  # whose parts transformers declares as dynamic ones
+        cache: Any = made  # Any: transformers annotates both parts as dynamic caches
         if isinstance(cache.cross_attention_cache, StaticCache):
             config = self.config.get_text_config(decoder=True)
             full = type(config)(**{**config.to_dict(), "layer_types": ["full_attention"] * config.num_hidden_layers})

@@ -7,22 +7,27 @@ import mmap
 import torch
 
 
-def untouched_zeros(shape: tuple[int, ...], like: torch.Tensor, huge: bool = False) -> torch.Tensor:
+def lazy_zeros(shape: tuple[int, ...], like: torch.Tensor, huge: bool = False) -> torch.Tensor:
     """
-    Zeros of the kind of `like`; on the CPU, in pages that take memory and time only when they are first used.
+    Zeros with the dtype and device of `like`. On the CPU, each memory page is allocated at first use.
 
     Args:
-        huge (`bool`, *optional*, defaults to `False`): ask for pages of megabytes, in which what is read from end to
-            end again and again is found faster. Linux alone has them, and gives them if it likes.
+        shape (`tuple[int, ...]`)
+        like (`torch.Tensor`)
+        huge (`bool`, *optional*, defaults to `False`): request huge pages, which speed up repeated sequential reads.
+            Linux only; the kernel may decline.
+
+    Returns:
+        `torch.Tensor` of shape `shape`.
     """
     size = math.prod(shape) * like.element_size()
     if like.device.type != "cpu" or not size:
         return like.new_zeros(shape)
     pages = mmap.mmap(-1, size, access=mmap.ACCESS_COPY)
     if huge and hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # a kernel without them
+        with contextlib.suppress(OSError):  # kernel without huge pages
             pages.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(pages, dtype=like.dtype).view(shape)
 
 
-__all__ = ["untouched_zeros"]
+__all__ = ["lazy_zeros"]

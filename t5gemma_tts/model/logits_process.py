@@ -1,11 +1,11 @@
-"""Stopping rules and sampling filter of the original as logits processors, each row on its own."""
+"""The original project's stopping rules and sampling filter as logits processors, applied per row."""
 
 import torch
 from transformers import LogitsProcessor
 
 
 class MinimumFramesLogitsProcessor(LogitsProcessor):
-    """Makes the end token impossible for the first `min_frames` new tokens (original: a fifth of a second, and one)."""
+    """Forbids the end token for the first `min_frames` new tokens (original: a fifth of a second plus one token)."""
 
     def __init__(self, eos_token_id: int, prompt_length: int, min_frames: int):
         self.eos_token_id = eos_token_id
@@ -21,11 +21,11 @@ class MinimumFramesLogitsProcessor(LogitsProcessor):
 
 class SilencePenaltyLogitsProcessor(LogitsProcessor):
     """
-    Makes a run of one silence token ever less likely to go on.
+    Penalizes repetitions of a silence token, increasingly with their number.
 
-    Once the last `count` new tokens are the same silence token and `count > max_run`, its logit is divided by
-    `count - (max_run - 1)` if positive and multiplied by it if negative. The original counts so for a single token;
-    with several its count is reset by the others and nothing ever happens, which is not copied.
+    If the last `count` new tokens are the same silence token and `count > max_run`, its logit is divided by
+    `count - (max_run - 1)` if positive and multiplied by it if negative. The original does the same for one silence
+    token; with several, its counter is always reset, so that it never penalizes. This class fixes that.
     """
 
     def __init__(self, silence_token_ids: list[int], max_run: int, prompt_length: int):
@@ -40,21 +40,29 @@ class SilencePenaltyLogitsProcessor(LogitsProcessor):
         last = new[:, -1:]
         count = (new == last).flip(-1).cumprod(-1).sum(-1, keepdim=True)
         count = torch.where(torch.isin(last, self.silence_token_ids.to(last.device)), count, 0)
-        return self.penalise(scores, last, count, self.max_run)
+        return self.penalize(scores, last, count, self.max_run)
 
     @staticmethod
-    def penalise(
+    def penalize(
         scores: torch.Tensor, last: torch.Tensor, count: torch.Tensor, max_run: int | torch.Tensor
     ) -> torch.Tensor:
-        """`last` token of each row, `(batch_size, 1)`, and how often it has just been said, 0 if it is no silence."""
+        """
+        Applies the penalty.
+
+        Args:
+            scores (`torch.Tensor` of shape `(batch_size, vocab_size)`)
+            last (`torch.LongTensor` of shape `(batch_size, 1)`): last token of each row.
+            count (`torch.LongTensor` of shape `(batch_size, 1)`): its repetitions; 0 if it is not a silence token.
+            max_run (`int` or `torch.Tensor` of shape `(batch_size, 1)`)
+        """
         factor = (count - (max_run - 1)).clamp(min=1).to(scores.dtype)
         logit = scores.gather(1, last)
-        penalised = torch.where(logit < 0, logit * factor, logit / factor)
-        return scores.scatter(1, last, torch.where(count > max_run, penalised, logit))
+        penalized = torch.where(logit < 0, logit * factor, logit / factor)
+        return scores.scatter(1, last, torch.where(count > max_run, penalized, logit))
 
 
 class ForcedEndLogitsProcessor(LogitsProcessor):
-    """Leaves only the end token where it is the arg-max already, or where the row's budget is spent."""
+    """Allows only the end token in rows where it is the argmax, or where `max_frames` tokens have been generated."""
 
     def __init__(self, eos_token_id: int, prompt_length: int, max_frames: torch.Tensor):
         self.eos_token_id = eos_token_id
@@ -71,16 +79,20 @@ class ForcedEndLogitsProcessor(LogitsProcessor):
 
 class SpeechSamplingWarper(LogitsProcessor):
     """
-    The original's sampling filter: `min_p`, or else `top_k` and then `top_p`, row by row.
+    The original's sampling filter: `min_p`, or else `top_k` followed by `top_p`, per row.
 
-    Differs from transformers' warpers in `min_p` (an absolute probability; where it applies, `top_k` and `top_p` do
-    not; a row in which no token reaches it falls back to them, while the original lets one such row decide for its
-    batch) and in ties, which keep their order by index. With `top_k`, only what it leaves is sorted for `top_p`.
+    Differences from transformers' warpers: `min_p` is an absolute probability, and `top_k` and `top_p` apply only to
+    rows in which no token reaches it (the original decides this for the whole batch). Ties are ordered by token id.
+    With `top_k`, only the remaining candidates are sorted for `top_p`.
 
     Args:
-        top_k (`int`, *optional*): keep tokens at least as likely as the k-th best, ties included; 0 or None is off.
-        top_p (`float`, *optional*): keep the best tokens while the mass before them is at most this; 1 or None is off.
+        top_k (`int`, *optional*): keep tokens at least as likely as the k-th best, including ties; 0 or None is off.
+        top_p (`float`, *optional*):
+            keep a token if the total probability of more likely tokens is at most this; 1 or None is off.
         min_p (`float`, *optional*): remove tokens of lower probability; 0 or None is off.
+
+    Raises:
+        ValueError: for a value out of range.
     """
 
     def __init__(self, top_k: int | None = None, top_p: float | None = None, min_p: float | None = None):
@@ -106,7 +118,7 @@ class SpeechSamplingWarper(LogitsProcessor):
 
     def _keep_mass(self, scores: torch.Tensor) -> torch.Tensor:
         width = int((scores > -torch.inf).sum(-1).max())
-        candidates = scores.topk(width).indices.sort(-1).values  # (batch_size, width), by index for the sake of ties
+        candidates = scores.topk(width).indices.sort(-1).values  # (batch_size, width), sorted by id to order ties
         values, order = scores.gather(1, candidates).sort(descending=True, stable=True)
         mass_before = torch.nn.functional.pad(values.softmax(-1).cumsum(-1)[:, :-1], (1, 0))
         return scores.scatter(1, candidates.gather(1, order), values.masked_fill(mass_before > self.top_p, -torch.inf))

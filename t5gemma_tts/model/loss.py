@@ -1,8 +1,8 @@
-"""Training loss: cross-entropy over audio tokens, without the reference and the separator.
+"""Training loss: cross-entropy over audio tokens, excluding the reference and the separator.
 
-With 65 541 classes the logits of a batch take more memory than the model's activations. `chunked_cross_entropy`
-computes them one chunk of tokens at a time and takes the gradients in the forward pass, so nothing is computed twice.
-The cost: backward can run only once.
+With 65 541 classes, the logits of a batch take more memory than the model's activations. `chunked_cross_entropy`
+computes them for one chunk of tokens at a time, and computes the gradients in the forward pass, so that nothing is
+recomputed. As a consequence, backward can run only once.
 """
 
 from typing import Any, NamedTuple
@@ -14,15 +14,17 @@ from .backbone import T5GemmaTTSAudioHead
 
 
 IGNORE_INDEX = -100
-MAX_CHUNK_ELEMENTS = 3 << 22  # of float32 logits at once: 48 MiB
+MAX_CHUNK_ELEMENTS = 3 << 22  # float32 logits per chunk: 48 MiB
 
 
 class SpeechLoss(NamedTuple):
     """
+    Loss and counts for logging.
+
     Attributes:
         loss (`torch.Tensor`): float32 scalar, per target token.
-        num_targets (`torch.LongTensor`): scalar, the tokens that counted.
-        num_top10 (`torch.LongTensor`): scalar, those of them among their 10 largest logits.
+        num_targets (`torch.LongTensor`): scalar, number of target tokens in the loss.
+        num_top10 (`torch.LongTensor`): scalar, number of targets among their 10 largest logits.
     """
 
     loss: torch.Tensor
@@ -60,22 +62,24 @@ def speech_loss(
     """
     Cross-entropy per target token, in float32.
 
-    The original multiplies this mean by its token count and divides by it again in its trainer; its class weight sits
-    on a token that never occurs, ours on the end token.
+    Equals the original project's loss: it multiplies this mean by the token count, and its trainer divides by it again.
+    `eos_loss_weight` differs: the original applies it to a token that never occurs, this function to the end token.
 
     Args:
         hidden_states (`torch.Tensor` of shape `(batch_size, length, hidden_size)`): the decoder's output.
-        head (`T5GemmaTTSAudioHead`): used if there are no logits.
-        labels (`torch.LongTensor` of shape `(batch_size, length)`): -100 is ignored, the separator always is.
-        no_loss_on_prefix (`bool`): ignore everything up to the separator as well.
+        head (`T5GemmaTTSAudioHead`): computes the logits if they are not given.
+        labels (`torch.LongTensor` of shape `(batch_size, length)`): -100 and the separator are ignored.
+        separator_token_id, eos_token_id (`int`)
+        eos_loss_weight (`float`): class weight of the end token.
+        no_loss_on_prefix (`bool`): also ignore everything before the separator.
         num_items_in_batch (`int`, *optional*):
-            Divides the weighted sum (Trainer: target tokens over all accumulated batches). Without it the result is the
-            mean weighted by class.
+            Divisor of the weighted sum (Trainer: target tokens over all accumulated batches). By default, the sum of
+            the class weights of all targets.
         logits (`torch.Tensor` of shape `(batch_size, length, vocab_size)`, *optional*):
-            Taken from here; without them they are made in chunks, of counted tokens only, and never held together.
+            Precomputed logits. If not given, they are computed in chunks, only for target tokens.
 
     Returns:
-        [`SpeechLoss`]; its loss is 0 when no target is left.
+        [`SpeechLoss`]; its loss is 0 if there are no targets.
     """
     ignored = mask_prefix(labels, separator_token_id) if no_loss_on_prefix else labels == separator_token_id
     counted = ~ignored & (labels != IGNORE_INDEX)
@@ -86,7 +90,7 @@ def speech_loss(
     if logits is None and isinstance(head.out_proj, nn.Linear):
         total, num_top10 = chunked_cross_entropy(head.features(hidden_states[counted]), head.out_proj, targets, weights)
     else:
-        # an adapter around the last layer has no plain weight to work on
+        # an adapter wraps the last layer, so the chunked loss cannot use its weight
         logits = head(hidden_states[counted]).float() if logits is None else logits[counted].float()
         losses = nn.functional.cross_entropy(logits, targets, reduction="none")
         total = (losses * weights).sum()
@@ -103,7 +107,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 
     Forward arguments: `hidden_states` `(num_tokens, hidden_size)`, `weight` `(vocab_size, hidden_size)`, `bias`
     `(vocab_size,)`, `targets` `(num_tokens,)` int64, `token_weights` `(num_tokens,)` float32, `chunk_size` in tokens.
-    Returns the float32 sum and the number of targets among their 10 best logits.
+    Returns the float32 sum and the number of targets among their 10 largest logits.
     """
 
     @staticmethod
@@ -127,7 +131,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if needs_bias else None
         total = hidden_states.new_zeros((), dtype=torch.float32)
         num_top10 = torch.zeros((), dtype=torch.long, device=hidden_states.device)
-        # one buffer for all chunks: fresh memory for each would cost more than the arithmetic on it
+        # one buffer for all chunks: allocating one per chunk costs more than the arithmetic
         shape = min(chunk_size, len(targets)), len(weight)
         buffer = torch.empty(shape, dtype=compute_dtype, device=hidden_states.device)
         with torch.autocast(device_type, enabled=False):
@@ -166,9 +170,9 @@ class ChunkedCrossEntropy(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_total: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         if ctx.gradients is None:
-            raise RuntimeError("the chunked loss can be differentiated once; run the forward pass again.")
+            raise RuntimeError("the chunked loss can be differentiated only once; run the forward pass again.")
         gradients, ctx.gradients = ctx.gradients, None
-        # scaled in place: a copy of the head's gradient is as large as the head
+        # in place: a copy of the head's gradient would be as large as the head
         scaled = [None if gradient is None else gradient.mul_(grad_total.to(gradient.dtype)) for gradient in gradients]
         return *scaled, None, None, None
 
@@ -181,14 +185,14 @@ def chunked_cross_entropy(
     chunk_size: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    Sum of weighted cross-entropies, exact to the plain computation in value and gradient.
+    Weighted sum of cross-entropies; value and gradient equal those of the plain computation.
 
     Args:
         hidden_states (`torch.Tensor` of shape `(num_tokens, hidden_size)`): input of `head`.
         head (`nn.Linear`): the last layer, with bias.
-        targets (`torch.LongTensor` of shape `(num_tokens,)`): every one counts.
+        targets (`torch.LongTensor` of shape `(num_tokens,)`): class ids, none ignored.
         token_weights (`torch.FloatTensor` of shape `(num_tokens,)`)
-        chunk_size (`int`, *optional*): tokens at once; chosen for 48 MiB of float32 logits if not given.
+        chunk_size (`int`, *optional*): tokens per chunk; by default, as many as fit in 48 MiB of float32 logits.
 
     Returns:
         `(total, num_top10)`: float32 scalar, and the int64 number of targets among their 10 largest logits.

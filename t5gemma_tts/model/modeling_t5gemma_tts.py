@@ -1,4 +1,4 @@
-"""T5Gemma-TTS: text ids and audio tokens in, logits over audio tokens out; with labels, the training loss."""
+"""T5Gemma-TTS: computes logits over audio tokens from text ids and audio tokens, and the training loss from labels."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,11 +28,11 @@ from .weights import UNUSED_ORIGINAL_KEYS, T5GemmaTTSWeightsMixin, default_gener
 @dataclass
 class T5GemmaTTSOutput(Seq2SeqLMOutput):
     """
-    `Seq2SeqLMOutput` with what training logs.
+    `Seq2SeqLMOutput` with counts for training logs.
 
     Args:
-        num_targets (`torch.LongTensor`, *optional*): scalar, label tokens that the loss counted.
-        num_top10 (`torch.LongTensor`, *optional*): scalar, those of them among their 10 largest logits.
+        num_targets (`torch.LongTensor`, *optional*): scalar, number of target tokens in the loss.
+        num_top10 (`torch.LongTensor`, *optional*): scalar, number of targets among their 10 largest logits.
     """
 
     num_targets: torch.Tensor | None = None
@@ -41,12 +41,11 @@ class T5GemmaTTSOutput(Seq2SeqLMOutput):
 
 class T5GemmaTTSForConditionalGeneration(T5GemmaTTSWeightsMixin, T5GemmaTTSPreTrainedModel, T5GemmaTTSGenerationMixin):
     """
-    Text ids and a prompt of audio tokens in, logits over audio tokens out; `generate` speaks.
+    Predicts audio tokens from text ids and a prompt of audio tokens. `generate` synthesizes speech.
 
     Attributes:
-        pack_weights (`bool`): as in `fuse_linears`: on the CPU, for speed, a copy of the decoder's weights is made when
-            it first speaks one text, and where one layout does not suit both, another one when it first speaks several.
-            False saves their memory.
+        pack_weights (`bool`): on the CPU, keep packed copies of the decoder's weights for speed, as in `fuse_linears`:
+            one copy, or up to two (for one row and for several). False saves that memory.
     """
 
     main_input_name = "input_ids"
@@ -69,23 +68,26 @@ class T5GemmaTTSForConditionalGeneration(T5GemmaTTSWeightsMixin, T5GemmaTTSPreTr
         return self.model.decoder
 
     def decode_step(self) -> DecodeStep | None:
-        """Decoder and head as one fast step, made anew when weights have changed; None if something hangs on them."""
+        """The fast decode step, rebuilt after weights change. None if decoder or audio head have forward hooks."""
         parts = self.get_decoder(), self.audio_head
-        if not DecodeStep.fits(*parts):
+        if not DecodeStep.is_supported(*parts):
             return None
         made = self._decode_step
-        if made is None or (made.pack_weights, made.version) != (self.pack_weights, DecodeStep.version_of(*parts)):
-            made = self._decode_step = None  # its memory goes before the new one's comes
-            with torch.inference_mode(False):  # parameters may become views of what is fused
+        if made is None or (made.pack_weights, made.version) != (
+            self.pack_weights,
+            DecodeStep.weights_version(*parts),
+        ):
+            made = self._decode_step = None  # free the old copies before packing new ones
+            with torch.inference_mode(False):  # parameters may become views of fused weights
                 self._decode_step = DecodeStep(*parts, self.pack_weights)
         return self._decode_step
 
     def get_output_embeddings(self) -> None:
-        """None: resizing the text vocabulary must leave the audio head alone."""
+        """None, so that resizing the text vocabulary does not resize the audio head."""
         return None
 
     def prepare_decoder_input_ids_from_labels(self, labels: torch.Tensor) -> torch.Tensor:
-        """Labels `(batch_size, length)` shifted right behind the start token; ignored labels become padding."""
+        """Shifts labels `(batch_size, length)` right and prepends the start token; ignored labels become padding."""
         shifted = labels.roll(1, dims=-1)
         shifted[:, 0] = self.config.decoder_start_token_id
         return shifted.masked_fill(shifted == IGNORE_INDEX, self.config.pad_token_id)
@@ -114,22 +116,22 @@ class T5GemmaTTSForConditionalGeneration(T5GemmaTTSWeightsMixin, T5GemmaTTSPreTr
             input_ids (`torch.LongTensor` of shape `(batch_size, text_length)`): text ids, padded on the right.
             attention_mask (`torch.Tensor` of shape `(batch_size, text_length)`): 1 for text, 0 for padding.
             decoder_input_ids (`torch.LongTensor` of shape `(batch_size, length)`):
-                start token, reference codes, separator, target codes. Made from `labels` if not given.
+                start token, reference codes, separator, target codes. Derived from `labels` if not given.
             decoder_attention_mask (`torch.Tensor` of shape `(batch_size, length)`): 1 for valid tokens.
             decoder_position_ids (`torch.FloatTensor` of shape `(batch_size, length)`, *optional*):
-                progress of each token, float32. Without it the sequences are taken as complete (training).
+                float32 progress of each token. By default, computed as if the sequences were complete (training).
             labels (`torch.LongTensor` of shape `(batch_size, length)`, *optional*):
-                the decoder's input shifted left and ending in the end token, -100 at padding. With labels,
-                self-attention of the decoder has no window, as in the original's training.
-            num_items_in_batch (`int`, *optional*): what the summed loss is divided by, instead of its own token count.
+                the decoder's input shifted left, ending with the end token, -100 at padding. With labels, the decoder's
+                self-attention has no sliding window, as in the original's training.
+            num_items_in_batch (`int`, *optional*): divisor of the summed loss, in place of the batch's token count.
             skip_logits (`bool`, *optional*, defaults to `False`):
-                With labels: compute the loss in chunks and return no logits, which weigh more than the activations.
+                With labels: compute the loss in chunks and return no logits, to save memory.
 
         Returns:
             [`T5GemmaTTSOutput`] with float logits `(batch_size, length, codebook_size + 5)`.
         """
-        if isinstance(past_key_values, SpeechCache) and past_key_values.takes(decoder_input_ids):
-            # `generate` gives mask and positions with a cache that has a step
+        if isinstance(past_key_values, SpeechCache) and past_key_values.can_fast_step(decoder_input_ids):
+            # `generate` always passes mask and positions with this cache
             mask: Any = decoder_attention_mask
             positions: Any = decoder_position_ids
             step: Any = past_key_values.fast_step

@@ -1,4 +1,4 @@
-"""Progress-Monitoring RoPE: positions that say how far along its sequence a token is, and the rotation by them."""
+"""Progress-Monitoring RoPE: positions are a token's relative progress through its sequence."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from transformers.models.t5gemma.modeling_t5gemma import T5GemmaRotaryEmbedding,
 
 def progress_positions(mask: torch.Tensor, scale: float, use_pm_rope: bool = True) -> torch.Tensor:
     """
-    Position of every token of complete sequences.
+    Positions of all tokens of complete sequences.
 
     Args:
         mask (`torch.Tensor` of shape `(batch_size, length)`): 1 for tokens, 0 for padding on either side.
@@ -30,19 +30,19 @@ def decoder_positions(
     prompt_mask: torch.Tensor, target_length: torch.Tensor, num_steps: int, scale: float, use_pm_rope: bool
 ) -> torch.Tensor:
     """
-    Positions for a whole generation, prompt and new tokens.
+    Positions of the prompt and all new tokens of a generation.
 
     Args:
         prompt_mask (`torch.Tensor` of shape `(batch_size, prompt_length)`): 0 for the padding on the left.
-        target_length (`torch.LongTensor` of shape `(batch_size,)`): decoder tokens expected in all, with
-            the start token.
-        num_steps (`int`): new tokens to make room for.
+        target_length (`torch.LongTensor` of shape `(batch_size,)`): expected number of decoder tokens, including the
+            start token.
+        num_steps (`int`): number of new tokens.
         scale (`float`): position of the last expected token.
-        use_pm_rope (`bool`): False gives plain indices.
+        use_pm_rope (`bool`): False gives token indices instead.
 
     Returns:
-        `torch.FloatTensor` of shape `(batch_size, prompt_length + num_steps)`, float32. The original divides in float32
-        for the prompt and in double precision for new tokens; so does this, bit for bit, on the CPU.
+        `torch.FloatTensor` of shape `(batch_size, prompt_length + num_steps)`, float32. As in the original, the
+        division runs in float32 for the prompt and in float64 for new tokens; results on the CPU are bit-identical.
     """
     prompt_mask = prompt_mask.cpu()
     prompt_index = (prompt_mask.cumsum(-1) - 1).clamp(min=0) * prompt_mask
@@ -57,9 +57,9 @@ def decoder_positions(
 
 class T5GemmaTTSRotaryEmbedding(T5GemmaRotaryEmbedding):
     """
-    RoPE tables whose frequencies stay float32 under `model.to(dtype)`.
+    Rotary embedding whose frequencies stay float32 under `model.to(dtype)`.
 
-    In bfloat16 progress positions would move by up to 4.
+    In bfloat16, progress positions would be off by up to 4.
     """
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> "T5GemmaTTSRotaryEmbedding":

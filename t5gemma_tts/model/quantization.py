@@ -1,8 +1,8 @@
-"""Weights in eight bits on the CPU, as a quantisation method of transformers: `Int8Config()` or `quantization="int8"`.
+"""Int8 quantization for the CPU, as a quantization method of transformers: `Int8Config()` or `quantization="int8"`.
 
-Weights have one scale per output, fixed at loading; what goes in has one scale per token, found at every call, so that
-a row's result does not depend on its batch, to the bit. Products are fbgemm's, which take integers up to 128 from the
-left (255 could overflow where the processor adds pairs in 16 bits). Less than half of float32's time per token.
+Weights have one static scale per output channel. Activations have one dynamic scale per token, so a row's result is
+bit-identical in any batch. The products are fbgemm's, with activations limited to [0, 128]: larger values could
+overflow the processor's 16-bit accumulation of pairs. A token takes less than half the time of float32.
 """
 
 import math
@@ -18,21 +18,22 @@ from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import BitsAndBytesConfig, QuantizationConfigMixin, TorchAoConfig
 
 
-METHOD = "t5gemma_tts_int8"
-LARGEST_WEIGHT = 127
-SMALLEST = torch.finfo(torch.float32).tiny
-# 0 to 128 of an unsigned byte: 128 * 127 twice is below 2^15; a power of two leaves bits as they are
-LARGEST_INPUT, INPUT_ZERO_POINT = 64, 64
-BLOCK, MOST_FOLDS = 512, 4  # inputs in a block of fbgemm's weights, the last of which is padded
+QUANT_METHOD = "t5gemma_tts_int8"
+MAX_INT8_WEIGHT = 127
+TINY = torch.finfo(torch.float32).tiny
+# activations use [0, 128] of uint8: 2 * 128 * 127 < 2^15, and scaling by a power of two is exact
+MAX_INT8_INPUT, INPUT_ZERO_POINT = 64, 64
+FBGEMM_BLOCK, MAX_FOLDS = 512, 4  # fbgemm pads the input dimension of weights to multiples of 512
 
 
 class Int8Linear(nn.Module):
     """
-    A linear layer of int8 weights for float32 inputs on the CPU.
+    A linear layer with int8 weights for float inputs on the CPU.
 
     Args:
         in_features, out_features (`int`)
         bias (`bool`)
+        device (`str` or `torch.device`, *optional*): device of the parameters.
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool, device: str | torch.device | None = None):
@@ -42,14 +43,14 @@ class Int8Linear(nn.Module):
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.weight_scale = nn.Parameter(torch.ones(out_features, device=device), requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(out_features, device=device), requires_grad=False) if bias else None
-        self._packed: tuple[tuple[int, int], Any] | None = None  # of which weights, and the weights for fbgemm
+        self._packed: tuple[tuple[int, int], Any] | None = None  # data pointers of the weights, and their packed form
 
     @classmethod
     def from_linear(cls, layer: nn.Linear) -> "Int8Linear":
         """Rounds the weights of a float layer on the CPU to the nearest of 255 values per output."""
         quantized = cls(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
         weight = layer.weight.detach().float()
-        scale = weight.abs().amax(-1).clamp(min=SMALLEST) / LARGEST_WEIGHT
+        scale = weight.abs().amax(-1).clamp(min=TINY) / MAX_INT8_WEIGHT
         rounded = (weight / scale.unsqueeze(-1)).round_().to(torch.int8)
         quantized.weight = nn.Parameter(rounded, requires_grad=False)
         quantized.weight_scale = nn.Parameter(scale, requires_grad=False)
@@ -58,19 +59,19 @@ class Int8Linear(nn.Module):
         return quantized
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """(..., in_features) -> (..., out_features), of the same dtype."""
-        product = _product(states.reshape(-1, self.in_features), self.packed(), self.bias)
+        """(..., in_features) -> (..., out_features), in the dtype of `states`."""
+        product = _int8_linear(states.reshape(-1, self.in_features), self.packed(), self.bias)
         return product.view(*states.shape[:-1], self.out_features)
 
     def packed(self) -> Any:
-        """The weights for fbgemm, kept until others take their place."""
+        """The weights in fbgemm's layout, cached until the parameters are replaced."""
         version = self.weight.data_ptr(), self.weight_scale.data_ptr()
         if self._packed is None or self._packed[0] != version:
             self._packed = version, _pack(self.weight.detach(), self.weight_scale.detach())
         return self._packed[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_packed": None}  # copies and pickles pack anew
+        return self.__dict__ | {"_packed": None}  # packed weights cannot be copied; copies pack them again
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
@@ -78,15 +79,16 @@ class Int8Linear(nn.Module):
 
 class FusedInt8Linear:
     """
-    What several layers make of one input, concatenated, as one product: the same bits.
+    Several layers on one input as a single product, bit-identical to calling them one by one and concatenating.
 
-    The time of a product with one row is that of reading the weights, padding included: a quarter of it for 768 inputs.
-    So for one row, two or four outputs stand side by side as one, and the row comes once for each of them, with zeros
-    around it. Each layout is made when it is first needed, a copy of the weights unless it is that of a single layer.
+    A product with one row is bound by reading the weights, including fbgemm's padding of the input dimension (a quarter
+    of the weights at 768 inputs). For one row, the weights of two or four outputs are therefore folded into one padded
+    row, and the input becomes a block-diagonal matrix with one copy per fold. Each layout is created at first use; it
+    is a copy of the weights, except for the plain layout of a single layer.
 
     Args:
         layers (sequence of `Int8Linear`)
-        pack_weights (`bool`, *optional*, defaults to `True`): have a layout for one row.
+        pack_weights (`bool`, *optional*, defaults to `True`): use the folded layout for one row.
     """
 
     def __init__(self, layers: Sequence[Int8Linear], pack_weights: bool = True):
@@ -96,8 +98,8 @@ class FusedInt8Linear:
         ]
         self.bias = torch.cat(biases).detach() if any(layer.bias is not None for layer in layers) else None
         self.in_features, self.out_features = layers[0].in_features, sum(layer.out_features for layer in layers)
-        self.folds = min(BLOCK // math.gcd(self.in_features, BLOCK), MOST_FOLDS) if pack_weights else 1
-        self.nothing = torch.zeros(1, self.folds * self.in_features)
+        self.folds = min(FBGEMM_BLOCK // math.gcd(self.in_features, FBGEMM_BLOCK), MAX_FOLDS) if pack_weights else 1
+        self.zero_block = torch.zeros(1, self.folds * self.in_features)
 
     @cached_property
     def packed(self) -> Any:
@@ -107,7 +109,7 @@ class FusedInt8Linear:
 
     @cached_property
     def folded(self) -> Any:
-        """Output `i` of `out_features` is the part `i // count` of the folded output `i % count`."""
+        """Weights in which output `i` is fold `i // count` of row `i % count`, with `count` the number of rows."""
         weight = torch.cat([layer.weight.detach() for layer in self.layers])
         weight = nn.functional.pad(weight, (0, 0, 0, -self.out_features % self.folds))
         weight = weight.unflatten(0, (self.folds, -1)).transpose(0, 1).flatten(1)  # (count, folds * in_features)
@@ -120,50 +122,53 @@ class FusedInt8Linear:
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         """(num_rows, in_features) -> (num_rows, sum of out_features)"""
         if len(states) > 1 or self.folds == 1 or torch.compiler.is_compiling():
-            return _product(states, self.packed, self.bias)
-        row, largest = _normalised(states)
-        diagonal = torch.cat([row, self.nothing] * (self.folds - 1) + [row], dim=1).view(self.folds, -1)
-        product = _fbgemm(diagonal, self.folded).view(1, -1)
+            return _int8_linear(states, self.packed, self.bias)
+        row, largest = _normalize_rows(states)
+        diagonal = torch.cat([row, self.zero_block] * (self.folds - 1) + [row], dim=1).view(self.folds, -1)
+        product = _fbgemm_linear(diagonal, self.folded).view(1, -1)
         if product.shape[1] > self.out_features:
             product = product[:, : self.out_features]
-        return _scaled(product.mul_(self.scale), largest, self.bias, states.dtype)
+        return _rescale(product.mul_(self.scale), largest, self.bias, states.dtype)
 
 
 def _pack(weight: torch.Tensor, scale: torch.Tensor) -> Any:
-    """Weights for fbgemm, of integers (out_features, in_features) and the scale of each output."""
+    """Packs int8 weights (out_features, in_features) with scales (out_features,) into fbgemm's layout."""
     zero_points = torch.zeros(len(weight), dtype=torch.long)
     return torch.ops.quantized.linear_prepack(
         torch._make_per_channel_quantized_tensor(weight, scale.double(), zero_points, 0), None
     )
 
 
-def direct(operator: Any) -> Callable[..., torch.Tensor]:
-    """The same without the look that `torch.ops` takes at every argument for tracers: microseconds saved."""
-    return getattr(operator, "_op", operator)  # no public name: where torch has another one, the look it is
+def unwrap_operator(operator: Any) -> Callable[..., torch.Tensor]:
+    """The C++ function of a `torch.ops` operator: skips the Python dispatch, which takes microseconds per call."""
+    return getattr(operator, "_op", operator)  # private attribute: fall back to the operator itself
 
 
-def _product(states: torch.Tensor, packed: Any, bias: torch.Tensor | None) -> torch.Tensor:
-    """(num_rows, in_features) -> (num_rows, out_features), of the same dtype."""
-    rows, largest = _normalised(states)
-    return _scaled(_fbgemm(rows, packed), largest, bias, states.dtype)
+def _int8_linear(states: torch.Tensor, packed: Any, bias: torch.Tensor | None) -> torch.Tensor:
+    """(num_rows, in_features) -> (num_rows, out_features), in the dtype of `states`."""
+    rows, largest = _normalize_rows(states)
+    return _rescale(_fbgemm_linear(rows, packed), largest, bias, states.dtype)
 
 
-def _fbgemm(rows: torch.Tensor, packed: Any) -> torch.Tensor:
-    """Of rows from -1 to 1."""
+def _fbgemm_linear(rows: torch.Tensor, packed: Any) -> torch.Tensor:
+    """fbgemm's product of `rows` with values in [-1, 1]; float32 output."""
     linear: Any = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
     if not torch.compiler.is_compiling():
-        linear = direct(linear)
-    return linear(rows, 1 / LARGEST_INPUT, INPUT_ZERO_POINT, packed)
+        linear = unwrap_operator(linear)
+    return linear(rows, 1 / MAX_INT8_INPUT, INPUT_ZERO_POINT, packed)
 
 
-def _normalised(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows from -1 to 1 in float32, and the largest value of each; where it is 0, what 0 / 0 becomes is times 0."""
+def _normalize_rows(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Float32 rows scaled to [-1, 1], and the largest absolute value of each. In an all-zero row, 0 / 0 becomes an
+    arbitrary integer, which `_rescale` multiplies by 0.
+    """
     rows = states if states.dtype == torch.float32 else states.float()
     largest = rows.abs().amax(-1, keepdim=True)
     return rows / largest, largest
 
 
-def _scaled(
+def _rescale(
     product: torch.Tensor, largest: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype
 ) -> torch.Tensor:
     product = product.mul_(largest) if bias is None else torch.addcmul(bias, product, largest)
@@ -172,27 +177,27 @@ def _scaled(
 
 @dataclass
 class Int8Config(QuantizationConfigMixin):
-    """All linear layers in int8; embeddings and norms stay as they are."""
+    """Quantizes all linear layers to int8; embeddings and norms keep their dtype."""
 
-    quant_method: str = METHOD  # type: ignore[assignment]  # transformers' enumeration has its own ones only
+    quant_method: str = QUANT_METHOD  # type: ignore[assignment]  # transformers' enumeration has its own ones only
 
     def __post_init__(self) -> None:
-        if self.quant_method != METHOD:
-            raise ValueError(f"`quant_method` must be {METHOD!r}, got {self.quant_method!r}.")
+        if self.quant_method != QUANT_METHOD:
+            raise ValueError(f"`quant_method` must be {QUANT_METHOD!r}, got {self.quant_method!r}.")
 
 
 class Int8Quantizer(HfQuantizer):
-    """Quantises float checkpoints after loading, and loads what was saved quantised."""
+    """Quantizes float checkpoints after loading, and loads checkpoints that were saved quantized."""
 
     def validate_environment(self, *args: Any, **kwargs: Any) -> None:
         if "fbgemm" not in torch.backends.quantized.supported_engines:
             raise ImportError(
-                f"`{METHOD}` needs a torch with fbgemm, which this one has not; it is for x86 processors."
+                f"`{QUANT_METHOD}` needs a torch build with fbgemm, which is available on x86 processors."
             )
         device_map = kwargs.get("device_map") or {}
         devices = {str(device) for device in (device_map.values() if isinstance(device_map, dict) else [device_map])}
         if devices - {"cpu"}:
-            raise ValueError(f"`{METHOD}` runs on the CPU alone, got `device_map` {device_map!r}.")
+            raise ValueError(f"`{QUANT_METHOD}` runs on the CPU only, got `device_map` {device_map!r}.")
 
     def update_dtype(self, dtype: torch.dtype) -> torch.dtype:
         return torch.float32
@@ -221,7 +226,7 @@ class Int8Quantizer(HfQuantizer):
 
 
 def quantize_linears(model: nn.Module) -> None:
-    """Puts an `Int8Linear` in the place of every linear layer of a float model on the CPU."""
+    """Replaces every linear layer of a float model on the CPU by an `Int8Linear`, in place."""
     _replace_linears(model, Int8Linear.from_linear)
 
 
@@ -232,9 +237,9 @@ def _replace_linears(model: nn.Module, replacement: Callable[[nn.Linear], nn.Mod
                 setattr(module, name, replacement(child))
 
 
-# remote code may bring this module a second time
-AUTO_QUANTIZATION_CONFIG_MAPPING.setdefault(METHOD, Int8Config)
-AUTO_QUANTIZER_MAPPING.setdefault(METHOD, Int8Quantizer)
+# setdefault: remote code may import this module a second time
+AUTO_QUANTIZATION_CONFIG_MAPPING.setdefault(QUANT_METHOD, Int8Config)
+AUTO_QUANTIZER_MAPPING.setdefault(QUANT_METHOD, Int8Quantizer)
 
 
 def _torchao_int8() -> QuantizationConfigMixin:
@@ -245,28 +250,29 @@ def _torchao_int8() -> QuantizationConfigMixin:
     return TorchAoConfig(Int8WeightOnlyConfig())
 
 
-DECODER_PARTS = ["model.decoder", "audio_head"]
+DECODER_MODULES = ["model.decoder", "audio_head"]
 QUANTIZATIONS: dict[str, Callable[[], QuantizationConfigMixin]] = {
     "int8": Int8Config,
     "torchao-int8": _torchao_int8,
     "bnb-8bit": lambda: BitsAndBytesConfig(load_in_8bit=True),
     "bnb-4bit": lambda: BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16),
-    # the original's way: what reads the text in few bits, what speaks as it is
-    "bnb-8bit-encoder": lambda: BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=DECODER_PARTS),
+    # as in the original project: quantize only the encoder
+    "bnb-8bit-encoder": lambda: BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=DECODER_MODULES),
     "bnb-4bit-encoder": lambda: BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16, llm_int8_skip_modules=DECODER_PARTS
+        load_in_4bit=True, bnb_4bit_compute_dtype=torch.bfloat16, llm_int8_skip_modules=DECODER_MODULES
     ),
 }
 
 
 def quantization_config(name: str) -> QuantizationConfigMixin:
     """
-    The configuration called `name`: "int8" is ours for the CPU, "torchao-int8" (weights alone) runs wherever torchao
-    does, on the CPU slowly, "bnb-..." are those of bitsandbytes for CUDA.
+    Returns the quantization configuration called `name`: "int8" (this project's, CPU only), "torchao-int8" (weight
+    only; slow on the CPU), or a bitsandbytes one for CUDA: "bnb-8bit", "bnb-4bit", "bnb-8bit-encoder",
+    "bnb-4bit-encoder".
 
     Raises:
-        ValueError: for another name.
-        ImportError: for torchao's, if it is not installed.
+        ValueError: for an unknown name.
+        ImportError: for "torchao-int8" if torchao is not installed.
     """
     if name not in QUANTIZATIONS:
         raise ValueError(f"`quantization` must be one of {', '.join(QUANTIZATIONS)}, got {name!r}.")
@@ -278,7 +284,7 @@ __all__ = [
     "FusedInt8Linear",
     "Int8Config",
     "Int8Linear",
-    "direct",
+    "unwrap_operator",
     "quantization_config",
     "quantize_linears",
 ]

@@ -1,4 +1,4 @@
-"""Reference recordings as callers give them: reading the audio, and transcribing it where its words are not given."""
+"""Reads reference recordings, and transcribes them when no transcript is given."""
 
 import operator
 import os
@@ -18,19 +18,19 @@ ReferenceAudio = str | os.PathLike[str] | np.ndarray | torch.Tensor | dict[str, 
 
 def read_reference(audio: ReferenceAudio, sampling_rate: int | None = None) -> tuple[Waveform, int]:
     """
-    Reads a reference.
+    Reads reference audio.
 
     Args:
         audio: a path; a float waveform `(num_samples,)` or `(num_samples, num_channels)`; or a dict with "array" and
             "sampling_rate".
-        sampling_rate (`int`, *optional*): Hz of a waveform.
+        sampling_rate (`int`, *optional*): Hz, required for a waveform.
 
     Returns:
-        `(waveform, sampling_rate)`: float32, and Hz.
+        `(waveform, sampling_rate)`: float32 of the shape given, and Hz.
 
     Raises:
-        FileNotFoundError: for a path without a file.
-        ValueError: if it is none of these, or not a usable recording.
+        FileNotFoundError: if a path does not exist.
+        ValueError: for any other type, or an invalid waveform.
     """
     waveform: Any = audio
     if isinstance(audio, (str, os.PathLike)):
@@ -45,18 +45,18 @@ def read_reference(audio: ReferenceAudio, sampling_rate: int | None = None) -> t
             f"{type(audio).__name__}."
         )
     elif sampling_rate is None:
-        raise ValueError("`sampling_rate` is needed with a `reference_audio` waveform, in Hz.")
+        raise ValueError("`sampling_rate` in Hz is required with a `reference_audio` waveform.")
     return check_waveform(waveform, sampling_rate, name="reference_audio"), sampling_rate
 
 
 def load_transcriber(asr: str | Transcriber, device: str | torch.device | None = None) -> Transcriber:
     """
-    Makes a transcriber of a speech recognition model.
+    Loads a speech recognition model as a function from (float32 waveform, sampling rate in Hz) to text.
 
     Args:
         asr (`str` or callable): Hub name or folder of a model for transformers' `automatic-speech-recognition`
-            pipeline; or a function of (float32 waveform, sampling rate in Hz) returning the text, used as it is.
-        device (`str`, *optional*): where the model runs.
+            pipeline. A callable is returned unchanged.
+        device (`str` or `torch.device`, *optional*): device of the model.
 
     Raises:
         OSError: if the model cannot be loaded.
@@ -66,25 +66,25 @@ def load_transcriber(asr: str | Transcriber, device: str | torch.device | None =
     from transformers import pipeline
 
     try:
-        recognise: Any = pipeline("automatic-speech-recognition", model=asr, device=device)
+        recognize: Any = pipeline("automatic-speech-recognition", model=asr, device=device)
     except (OSError, ValueError) as error:
         raise OSError(f"no speech recognition model can be loaded from `asr` {asr!r}: {error}") from error
-    model_rate = recognise.feature_extractor.sampling_rate
+    model_rate = recognize.feature_extractor.sampling_rate
 
     def transcribe(waveform: Waveform, sampling_rate: int) -> str:
-        # resampled here: the pipeline would want torchaudio for it
+        # resample here: the pipeline would require torchaudio
         mono = resample(to_mono(waveform), sampling_rate, model_rate)
-        return recognise({"raw": mono, "sampling_rate": model_rate})["text"].strip()
+        return recognize({"raw": mono, "sampling_rate": model_rate})["text"].strip()
 
     return transcribe
 
 
 def read_codes(codes: Any, codebook_size: int) -> list[int]:
     """
-    Codes of a reference, from a list, array or tensor of integers.
+    Converts the codes of a reference (list, array or tensor of integers) to a list.
 
     Raises:
-        ValueError: for other things, and codes that the codec has not.
+        ValueError: if `codes` are empty, not integers, or not in [0, `codebook_size`).
     """
     try:
         read = [operator.index(code) for code in codes]

@@ -1,9 +1,9 @@
-"""Sampling of the next token of every row, by the rules and filters of `logits_process`.
+"""Samples the next token of every row, with the filters of `logits_process`.
 
-Rows bring their own settings and their own random numbers, so what one draws does not depend on the others. Nothing is
-sorted or normalised but the `top_k` best, which gives the distribution of the filter that sees the whole vocabulary. A
-few of them are quicker looked at as plain numbers than by the thirty small operations that it takes with tensors, each
-of which finds the processor's caches full of weights.
+Each row has its own options and random numbers, so its token does not depend on the other rows. Only the `top_k`
+candidates are sorted and normalized; the resulting distribution equals filtering the whole vocabulary. Up to
+`MAX_LIST_CANDIDATES` candidates are processed as Python lists, which is faster than about thirty small tensor
+operations on the CPU.
 """
 
 import math
@@ -15,19 +15,22 @@ import torch
 from .logits_process import SpeechSamplingWarper
 
 
-FEW = 128  # candidates
+MAX_LIST_CANDIDATES = 128
 
 
 @dataclass
 class SamplingOptions:
     """
-    How one row is sampled.
+    Sampling options of one row.
 
     Args:
-        do_sample (`bool`): False takes the best token.
+        do_sample (`bool`): False takes the most likely token.
         temperature (`float`): above 0.
         top_k, top_p, min_p: as in [`SpeechSamplingWarper`].
-        silence_token_ids (`list[int]`, *optional*) and max_silence_run (`int`): as in `generate`.
+        silence_token_ids (`tuple[int, ...]`), max_silence_run (`int`): as in `generate`.
+
+    Raises:
+        ValueError: for an option out of range.
     """
 
     do_sample: bool = True
@@ -48,65 +51,72 @@ class SamplingOptions:
 
     @property
     def width(self) -> int:
-        """Candidates that are looked at, of those who look at few."""
+        """Number of candidates, for rows that sample from a list."""
         return self.top_k if self.do_sample else 1
 
     @property
-    def takes_few(self) -> bool:
-        return not self.do_sample or (0 < self.top_k <= FEW and not self.min_p)
+    def samples_from_list(self) -> bool:
+        """Whether the candidates are known to be few enough for Python lists."""
+        return not self.do_sample or (0 < self.top_k <= MAX_LIST_CANDIDATES and not self.min_p)
 
 
 class RowSampler:
     """
+    Samples one token per row.
+
     Args:
-        options (`list[SamplingOptions]`): of each row.
-        device (`torch.device`): of the scores.
+        options (`list[SamplingOptions]`): one per row.
+        device (`torch.device`): device of the scores.
     """
 
     def __init__(self, options: list[SamplingOptions], device: torch.device):
         self.options = options
         self.all_greedy = not any(one.do_sample for one in options)
-        self.few = [row for row, one in enumerate(options) if one.takes_few]
-        self.many = [row for row, one in enumerate(options) if not one.takes_few]
-        self.width = max((options[row].width for row in self.few), default=0)
-        self.filter = CandidateFilter([options[row] for row in self.many], device)
+        self.list_rows = [row for row, one in enumerate(options) if one.samples_from_list]
+        self.tensor_rows = [row for row, one in enumerate(options) if not one.samples_from_list]
+        self.width = max((options[row].width for row in self.list_rows), default=0)
+        self.tensor_sampler = TensorSampler([options[row] for row in self.tensor_rows], device)
 
-    def __call__(self, scores: torch.Tensor, noise: list[float]) -> tuple[list[int], list[int]]:
+    def __call__(self, scores: torch.Tensor, uniforms: list[float]) -> tuple[list[int], list[int]]:
         """
         Args:
-            scores (`torch.FloatTensor` of shape `(batch_size, vocab_size)`): float32, after the rules.
-            noise (`list[float]`): of each row, from 0 to below 1.
+            scores (`torch.FloatTensor` of shape `(batch_size, vocab_size)`): float32 logits after the stopping and
+                silence rules.
+            uniforms (`list[float]`): one random number in [0, 1) per row.
 
         Returns:
-            the best token and the chosen one of each row.
+            `(best, chosen)`: the most likely token and the sampled token of each row, as lists.
         """
         if self.all_greedy:
             best = scores.argmax(-1).tolist()
             return best, best
         best, chosen = [0] * len(scores), [0] * len(scores)
-        if self.few:
+        if self.list_rows:
             found = scores.topk(min(self.width + 1, scores.shape[-1]))
             lists = found.values.tolist(), found.indices.tolist()
-            for row in self.few:
-                candidates = best_of(scores, row, lists[0][row], lists[1][row], self.options[row].width)
+            for row in self.list_rows:
+                candidates = top_candidates(scores, row, lists[0][row], lists[1][row], self.options[row].width)
                 best[row] = candidates[0][1]
-                chosen[row] = draw(candidates, self.options[row], noise[row])
-        if self.many:
-            drawn = self.filter.draw(scores[self.many], [noise[row] for row in self.many])
-            for row, one_best, one in zip(self.many, *drawn, strict=True):
+                chosen[row] = sample(candidates, self.options[row], uniforms[row])
+        if self.tensor_rows:
+            sampled = self.tensor_sampler.sample(scores[self.tensor_rows], [uniforms[row] for row in self.tensor_rows])
+            for row, one_best, one in zip(self.tensor_rows, *sampled, strict=True):
                 best[row], chosen[row] = one_best, one
         return best, chosen
 
 
-def best_of(
+def top_candidates(
     scores: torch.Tensor, row: int, values: list[float], indices: list[int], width: int
 ) -> list[tuple[float, int]]:
     """
-    The `width` best values and their indices, equal ones by index, and those that equal the last one.
+    The `width` best `(value, index)` pairs of a row, best first, including all ties with the last one. Equal values are
+    ordered by index.
 
     Args:
         scores (`torch.FloatTensor` of shape `(batch_size, vocab_size)`)
-        values, indices (`list`): the best of `row`, one more than `width` unless that is all.
+        row (`int`)
+        values, indices (`list`): the top-k of `row` with k = `width` + 1, or the whole vocabulary if it is smaller.
+        width (`int`)
     """
     width = min(width, len(values))
     if width < len(values) and values[width] == values[width - 1]:
@@ -118,39 +128,39 @@ def best_of(
     return candidates
 
 
-def draw(candidates: list[tuple[float, int]], options: SamplingOptions, noise: float) -> int:
-    """One of the best candidates, best first, as `top_p` leaves them."""
+def sample(candidates: list[tuple[float, int]], options: SamplingOptions, uniform: float) -> int:
+    """Samples an index by inverse transform from `uniform` in [0, 1). Candidates are sorted, best first."""
     if not options.do_sample:
         return candidates[0][1]
-    shares = shares_of(candidates, options)
-    rest = noise * sum(shares)
-    for share, (_, index) in zip(shares, candidates, strict=False):
-        rest -= share
+    weights = candidate_weights(candidates, options)
+    rest = uniform * sum(weights)
+    for weight, (_, index) in zip(weights, candidates, strict=False):
+        rest -= weight
         if rest < 0:
             return index
-    # rounding left nothing for the noise: the last one that has a share
-    return [index for share, (_, index) in zip(shares, candidates, strict=False) if share][-1]
+    # only after rounding errors: the last candidate with probability above 0
+    return [index for weight, (_, index) in zip(weights, candidates, strict=False) if weight][-1]
 
 
-def shares_of(candidates: list[tuple[float, int]], options: SamplingOptions) -> list[float]:
-    """How likely the candidates are, best first, to a factor; those that `top_p` removes have none."""
+def candidate_weights(candidates: list[tuple[float, int]], options: SamplingOptions) -> list[float]:
+    """Unnormalized probabilities of the sorted candidates; shorter than the input if `top_p` removes some."""
     highest = candidates[0][0]
-    shares = [math.exp((value - highest) / options.temperature) for value, _ in candidates]
-    mass, limit = 0.0, options.top_p * sum(shares) if options.top_p < 1 else math.inf
-    for place, share in enumerate(shares):
+    weights = [math.exp((value - highest) / options.temperature) for value, _ in candidates]
+    mass, limit = 0.0, options.top_p * sum(weights) if options.top_p < 1 else math.inf
+    for place, weight in enumerate(weights):
         if mass > limit:
-            return shares[:place]
-        mass += share
-    return shares
+            return weights[:place]
+        mass += weight
+    return weights
 
 
-class CandidateFilter:
+class TensorSampler:
     """
-    Rows of many candidates, or whose number is not known beforehand.
+    Samples rows that have more than `MAX_LIST_CANDIDATES` candidates, or an unknown number of them.
 
     Args:
-        options (`list[SamplingOptions]`): of each row; all of them draw.
-        device (`torch.device`): of the scores.
+        options (`list[SamplingOptions]`): one per row, all with `do_sample`.
+        device (`torch.device`): device of the scores.
     """
 
     def __init__(self, options: list[SamplingOptions], device: torch.device):
@@ -162,32 +172,32 @@ class CandidateFilter:
         self.top_p = column([one.top_p if one.top_p < 1 else torch.inf for one in options])
         self.min_p = column([one.min_p for one in options])
         self.any_min_p = any(one.min_p for one in options)
-        # candidates that any row may need: at most one over `min_p` tokens are that likely
-        needs = [max(one.top_k, math.ceil(1 / one.min_p) if one.min_p else 0) for one in options]
-        self.width = None if any(not one.top_k for one in options) else max(needs, default=1)
+        # at most 1 / min_p tokens have a probability of at least min_p
+        num_candidates = [max(one.top_k, math.ceil(1 / one.min_p) if one.min_p else 0) for one in options]
+        self.width = None if any(not one.top_k for one in options) else max(num_candidates, default=1)
         self.all_take_width = all(one.top_k == self.width for one in options)
 
-    def draw(self, scores: torch.Tensor, noise: list[float]) -> tuple[list[int], list[int]]:
-        """As `RowSampler`."""
+    def sample(self, scores: torch.Tensor, uniforms: list[float]) -> tuple[list[int], list[int]]:
+        """As `RowSampler.__call__`, for the rows of this sampler."""
         probabilities, candidates = self.distribution(scores)
         total = probabilities.double().cumsum(-1)
-        points = torch.tensor(noise, dtype=torch.float64, device=total.device).unsqueeze(-1) * total[:, -1:]
+        points = torch.tensor(uniforms, dtype=torch.float64, device=total.device).unsqueeze(-1) * total[:, -1:]
         place = torch.searchsorted(total, points, right=True)
-        # the last candidate that has a share is the last resort against rounding
+        # rounding errors can point past the last candidate with probability above 0
         last = (probabilities > 0).sum(-1, keepdim=True) - 1
-        drawn = candidates.gather(1, torch.minimum(place, last)).squeeze(1)
-        return candidates[:, 0].tolist(), drawn.tolist()
+        sampled = candidates.gather(1, torch.minimum(place, last)).squeeze(1)
+        return candidates[:, 0].tolist(), sampled.tolist()
 
     def distribution(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Probabilities of the candidates of each row, best first, and which these are: `(batch_size, width)` each."""
+        """Probabilities and token ids of each row's candidates, best first: `(batch_size, width)` each."""
         vocab_size = scores.shape[-1]
         width = vocab_size if self.width is None else min(self.width, vocab_size)
         values, candidates = scores.topk(min(width + 1, vocab_size))
         if (values[:, 1:] == values[:, :-1]).any():
-            if width < vocab_size:  # ties with the last one stay
+            if width < vocab_size:  # keep ties with the last candidate
                 width = int((scores >= values[:, width - 1 : width]).sum(-1).max())
                 values, candidates = scores.topk(width)
-            candidates, order = candidates.sort(-1)  # equal ones by index
+            candidates, order = candidates.sort(-1)  # order ties by index
             values, order = values.gather(1, order).sort(dim=-1, descending=True, stable=True)
             candidates = candidates.gather(1, order)
         values, candidates = values[:, :width] / self.temperature, candidates[:, :width]

@@ -1,8 +1,8 @@
 """Streaming decoding of audio codes: overlapping windows with real context, joined by a short cross-fade.
 
-The codec's decoder looks at the whole clip, so sound made of a part of it is not quite the same. `left_context` and
-`right_context` frames around a window make up for most of that. Windows grow: the first is small, so that sound begins
-early, later ones are large, so that little is decoded twice. `benchmarks/streaming.py` shows what each choice costs.
+The codec's decoder attends to the whole clip, so decoding a part of it gives slightly different audio. Decoding each
+window with `left_context` and `right_context` extra frames removes most of the difference. Windows grow: a small first
+window reduces latency, large later windows reduce redundant decoding. `benchmarks/streaming.py` measures these choices.
 """
 
 import os
@@ -20,15 +20,18 @@ from .xcodec2 import XCodec2
 @dataclass(frozen=True)
 class StreamWindows:
     """
-    How a stream of codes is cut, in frames of the codec.
+    Window sizes of streaming decoding, in codec frames.
 
     Args:
-        first_frames (`int`): of sound in the first window.
-        max_frames (`int`): in the largest.
-        growth (`float`): from each window to the next.
-        left_context, right_context (`int`): frames that a window is decoded with on its left, and on its right, where
-            the stream has to wait for them.
-        fade_frames (`float`): of cross-fade between windows.
+        first_frames (`int`): size of the first window.
+        max_frames (`int`): maximum size of a window.
+        growth (`float`): ratio of the sizes of consecutive windows.
+        left_context (`int`): frames decoded before a window.
+        right_context (`int`): frames decoded after a window; they add latency.
+        fade_frames (`float`): length of the cross-fade between windows.
+
+    Raises:
+        ValueError: for a value out of range.
     """
 
     first_frames: int = 16
@@ -57,41 +60,41 @@ class StreamWindows:
 
 class StreamDecoder:
     """
-    Turns the codes of one speech into sound piece by piece.
+    Decodes the codes of one clip incrementally.
 
     Args:
         codec (`XCodec2`)
-        windows (`StreamWindows`, *optional*)
+        windows (`StreamWindows`, *optional*): window sizes; the defaults if not given.
     """
 
     def __init__(self, codec: XCodec2, windows: StreamWindows | None = None):
         self.codec, self.windows = codec, windows or StreamWindows()
-        self.codes: list[int] = []  # from `start` on
-        self.start = 0  # frame that `codes` begin with
-        self.done = 0  # frames whose sound has been handed over, but for the fade
-        self.size = self.windows.first_frames
-        self.tail = np.zeros(0, dtype=np.float32)  # sound after `done`, to fade into the next window's
+        self.codes: list[int] = []
+        self.start = 0  # frame of `codes[0]`
+        self.emitted_frames = 0  # frames whose sound has been handed over, but for the fade
+        self.window_frames = self.windows.first_frames
+        self.fade_tail = np.zeros(0, dtype=np.float32)  # sound after `done`, to fade into the next window's
 
     def push(self, codes: Iterable[int]) -> np.ndarray:
         """
-        Takes further codes.
+        Appends codes and decodes the windows that they complete.
 
         Returns:
-            float32 `np.ndarray` of shape (num_samples,): the sound that is certain now, often none.
+            `np.ndarray` of float32, shape (num_samples,): new audio, often empty.
         """
         self.codes.extend(codes)
         pieces = []
-        while self.start + len(self.codes) >= self.done + self.size + self.windows.right_context:
-            pieces.append(self._window(self.done + self.size))
-            self.size = min(int(self.size * self.windows.growth), self.windows.max_frames)
+        while self.start + len(self.codes) >= self.emitted_frames + self.window_frames + self.windows.right_context:
+            pieces.append(self._decode_window(self.emitted_frames + self.window_frames))
+            self.window_frames = min(int(self.window_frames * self.windows.growth), self.windows.max_frames)
         return np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32)
 
     def finish(self) -> np.ndarray:
-        """The rest of the sound, as `push` returns it; the decoder is done then."""
+        """Decodes the remaining codes; returns audio as `push` does. Call it once, after the last code."""
         end = self.start + len(self.codes)
-        return self._window(end, last=True) if end > self.done else np.zeros(0, dtype=np.float32)
+        return self._decode_window(end, last=True) if end > self.emitted_frames else np.zeros(0, dtype=np.float32)
 
-    def _window(self, end: int, last: bool = False) -> np.ndarray:
+    def _decode_window(self, end: int, last: bool = False) -> np.ndarray:
         windows = self.windows
         samples_per_frame = self.codec.sampling_rate / self.codec.frame_rate
         stop = end if last else end + windows.right_context
@@ -100,22 +103,22 @@ class StreamDecoder:
         def sample(frame: float) -> int:
             return round((frame - self.start) * samples_per_frame)
 
-        fade = len(self.tail)
-        piece = sound[sample(self.done) : len(sound) if last else sample(end)].copy()
+        fade = len(self.fade_tail)
+        piece = sound[sample(self.emitted_frames) : len(sound) if last else sample(end)].copy()
         if fade:
             rise = (np.arange(fade, dtype=np.float32) + 0.5) / fade
-            piece[:fade] = rise * piece[:fade] + (1 - rise) * self.tail[: len(piece)]
-        self.tail = sound[sample(end) : sample(end + windows.fade_frames)].copy()
-        self.done = end
-        forgotten = max(0, end - windows.left_context) - self.start
-        if forgotten > 0:
-            del self.codes[:forgotten]
-            self.start += forgotten
+            piece[:fade] = rise * piece[:fade] + (1 - rise) * self.fade_tail[: len(piece)]
+        self.fade_tail = sound[sample(end) : sample(end + windows.fade_frames)].copy()
+        self.emitted_frames = end
+        num_dropped = max(0, end - windows.left_context) - self.start
+        if num_dropped > 0:
+            del self.codes[:num_dropped]
+            self.start += num_dropped
         return piece
 
 
 def decode_in_windows(codec: XCodec2, codes: list[int], windows: StreamWindows) -> np.ndarray:
-    """The sound of a whole clip, float32 `(num_samples,)`, in memory that depends on the windows alone."""
+    """Decodes a whole clip to float32 `(num_samples,)`; the codec's memory depends only on the window sizes."""
     decoder = StreamDecoder(codec, windows)
     return np.concatenate([decoder.push(codes), decoder.finish()])
 
@@ -124,16 +127,16 @@ def decode_stream(
     codec: XCodec2, stream: Iterable[torch.Tensor], end_token_id: int, windows: StreamWindows | None = None
 ) -> Iterator[list[np.ndarray]]:
     """
-    Sound of a batch while its tokens come.
+    Decodes a batch while its tokens are generated.
 
     Args:
         codec (`XCodec2`)
-        stream (iterable of `torch.LongTensor` of shape `(batch_size,)`): as `model.stream` yields.
-        end_token_id (`int`): ends a row; other tokens that are no codes are left out.
+        stream (iterable of `torch.LongTensor` of shape `(batch_size,)`): tokens as `model.stream` yields them.
+        end_token_id (`int`): ends a row; other special tokens are skipped.
         windows (`StreamWindows`, *optional*)
 
     Yields:
-        `list[np.ndarray]`: what is new in each row, float32 `(num_samples,)`, empty for most rows.
+        `list[np.ndarray]`: new audio of each row, float32 `(num_samples,)`, empty for most rows.
     """
     decoders: list[StreamDecoder | None] = []
     for tokens in stream:
@@ -150,19 +153,19 @@ def decode_stream(
         if any(map(len, sounds)):
             yield sounds
     rest = [np.zeros(0, dtype=np.float32) if decoder is None else decoder.finish() for decoder in decoders]
-    if any(map(len, rest)):  # rows that were cut off without an end
+    if any(map(len, rest)):  # rows without an end token
         yield rest
 
 
 class SpeechOutputMixin:
-    """Of a processor with a `codec`, its `codebook_size` and `sampling_rate`."""
+    """Decoding and saving methods of a processor with a `codec`, its `codebook_size` and `sampling_rate`."""
 
     codec: XCodec2
     codebook_size: int
     sampling_rate: int | None
 
     def speech_codes(self, sequence: Iterable[int] | torch.Tensor) -> list[int]:
-        """The codec entries in a generated sequence `(length,)`; end token, padding and other specials are left out."""
+        """The codec entries in a generated sequence `(length,)`, without end token, padding and other specials."""
         return [token for token in map(int, sequence) if 0 <= token < self.codebook_size]
 
     def batch_decode(
@@ -173,11 +176,11 @@ class SpeechOutputMixin:
 
         Args:
             sequences (`torch.LongTensor` of shape `(batch_size, length)`, or list of sequences): as `generate` returns.
-            windows (`StreamWindows`, *optional*): decode clip by clip in these, nearly the same sound: the memory of a
-                whole clip grows with the square of its length.
+            windows (`StreamWindows`, *optional*): decode each clip in windows, with nearly the same result. Saves
+                memory, which grows with the square of the clip length otherwise.
 
         Returns:
-            `list[np.ndarray]`: a float32 mono waveform per row, at `sampling_rate` Hz; empty for a row without speech.
+            `list[np.ndarray]`: a float32 mono waveform per row, at `sampling_rate` Hz; empty for a row without codes.
         """
         codes = [self.speech_codes(sequence) for sequence in sequences]
         if windows is not None:
@@ -190,23 +193,23 @@ class SpeechOutputMixin:
         self, stream: Iterable[torch.Tensor], windows: StreamWindows | None = None
     ) -> Iterator[Waveform | list[Waveform]]:
         """
-        Sound while its tokens come.
+        Decodes tokens while they are generated.
 
         Args:
-            stream (iterable): what `model.stream` returns.
-            windows (`StreamWindows`, *optional*): how the stream is cut.
+            stream (iterable): tokens as `model.stream` yields them.
+            windows (`StreamWindows`, *optional*): window sizes.
 
         Yields:
-            `np.ndarray` of shape `(num_samples,)`, float32 at `sampling_rate` Hz, in one piece after the other; for a
-            batch of several rows a list with what is new of each, often nothing.
+            `np.ndarray` of shape `(num_samples,)`: new audio, float32 at `sampling_rate` Hz. For a batch of several
+            rows, a list with the new audio of each row, often empty.
         """
         for sounds in decode_stream(self.codec, stream, self.codebook_size + 3, windows):
             yield sounds[0] if len(sounds) == 1 else sounds
 
     def decode(self, sequences: torch.Tensor | list[int] | list[list[int]]) -> torch.Tensor | list[torch.Tensor]:
         """
-        As `batch_decode`, in the form that transformers' text-to-speech pipeline takes: a float32 tensor
-        `(num_samples,)` for one sequence, a list of them for several.
+        `batch_decode` in the format of transformers' text-to-speech pipeline: a float32 tensor `(num_samples,)` for one
+        sequence, a list of tensors for several.
         """
         sequences = torch.as_tensor(sequences)
         waveforms = [torch.from_numpy(w) for w in self.batch_decode(torch.atleast_2d(sequences))]
@@ -223,13 +226,17 @@ class SpeechOutputMixin:
         Writes waveforms to files.
 
         Args:
-            audio (`np.ndarray`, `torch.Tensor`, or a list of them): what `batch_decode` returns, or one of it.
-            path (`str` or `os.PathLike`): `.wav`, `.flac` or `.ogg`; several waveforms are numbered, `name-1.wav` on.
+            audio (`np.ndarray`, `torch.Tensor`, or a list of them): the output of `batch_decode`, or one waveform.
+            path (`str` or `os.PathLike`): `.wav`, `.flac` or `.ogg`. Several waveforms are numbered: `name-1.wav`, ...
             sampling_rate (`int`, *optional*): Hz; the codec's if not given.
-            overwrite (`bool`, *optional*, defaults to `False`): Replace existing files instead of refusing to.
+            overwrite (`bool`, *optional*, defaults to `False`): Replace existing files instead of raising an error.
 
         Returns:
-            `list[Path]`: the files written. Nothing is written if one of them exists and may not be replaced.
+            `list[Path]`: the files written.
+
+        Raises:
+            FileExistsError: if a file exists and `overwrite` is false; then nothing is written.
+            ValueError: if `audio` is an empty list.
         """
         waveforms = list(audio) if isinstance(audio, (list, tuple)) else [audio]
         if not waveforms:

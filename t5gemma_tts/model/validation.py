@@ -6,7 +6,7 @@ from typing import TypeGuard
 
 
 def is_finite_number(value: object) -> TypeGuard[float]:
-    """Whether `value` is a real number that a float can hold: not True or False, NaN, infinite, or an int beyond."""
+    """Whether `value` is a finite real number within float range; False for bool."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return False
     try:

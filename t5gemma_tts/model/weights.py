@@ -1,4 +1,4 @@
-"""Loading of weights: our checkpoints, the original project's, or a text backbone to train from."""
+"""Loads weights from this project's checkpoints, the original project's, or a text backbone to train from."""
 
 import os
 from typing import Any, TypeVar
@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import torch
 from transformers import GenerationConfig, T5GemmaConfig
 
-from .configuration_checks import readable_weights
+from .configuration_checks import explain_weight_errors
 from .configuration_t5gemma_tts import T5GemmaTTSConfig
 from .quantization import quantization_config
 
@@ -25,7 +25,7 @@ UNUSED_ORIGINAL_KEYS = [r"^backbone\.model\.decoder\.embed_tokens\.", r"^backbon
 
 
 def default_generation_config(config: T5GemmaTTSConfig) -> GenerationConfig:
-    """The original's sampling defaults. `max_length` is a ceiling; each call's budget comes from its duration."""
+    """The original's sampling defaults. `max_length` is only an upper limit; `num_frames` sets a call's budget."""
     return GenerationConfig(
         do_sample=True,
         temperature=0.8,
@@ -52,14 +52,14 @@ class T5GemmaTTSWeightsMixin:
         **kwargs: Any,
     ) -> Model:
         """
-        As in transformers, and stricter: weights that are missing, left over or of another shape are an error, since a
-        model with random parts still makes sound. Checkpoints in the original project's layout load as they are.
+        As in transformers, but missing, unexpected or mismatched weights raise an error, because a model with randomly
+        initialized parts would still produce sound. Also loads checkpoints in the original project's layout.
 
         Args:
-            quantization (`str`, *optional*): short for a `quantization_config`, see [`quantization_config`].
+            quantization (`str`, *optional*): name of a quantization configuration, see [`quantization_config`].
 
         Raises:
-            ValueError: if the checkpoint's weights are damaged or do not fit the model.
+            ValueError: if the weights are damaged or do not fit the model.
         """
         if quantization is not None:
             if kwargs.get("quantization_config") is not None:
@@ -67,8 +67,8 @@ class T5GemmaTTSWeightsMixin:
             kwargs["quantization_config"] = quantization_config(quantization)
         kwargs.setdefault("key_mapping", ORIGINAL_KEY_MAPPING)
         lenient = kwargs.get("ignore_mismatched_sizes", False)
-        with readable_weights(pretrained_model_name_or_path):
-            model, info = super().from_pretrained(  # type: ignore[misc]  # of the model that this is mixed into
+        with explain_weight_errors(pretrained_model_name_or_path):
+            model, info = super().from_pretrained(  # type: ignore[misc]  # defined by the model class
                 pretrained_model_name_or_path, *model_args, output_loading_info=True, **kwargs
             )
         problems = {name: sorted(map(str, info.get(name) or [])) for name in ("missing_keys", "unexpected_keys")}
@@ -78,7 +78,7 @@ class T5GemmaTTSWeightsMixin:
                 f"{len(keys)} {name.replace('_', ' ')} such as {keys[0]}" for name, keys in problems.items() if keys
             )
             raise ValueError(f"the weights in {pretrained_model_name_or_path!r} do not fit the model: {listed}.")
-        # saving writes our key names, whatever was loaded
+        # drop the renaming of original keys, so that saving writes this project's key names
         model._weight_conversions = [
             conversion
             for conversion in getattr(model, "_weight_conversions", None) or []
@@ -94,18 +94,17 @@ class T5GemmaTTSWeightsMixin:
         cls: type[Model], backbone: str | os.PathLike[str], config_kwargs: dict[str, Any] | None = None, **kwargs: Any
     ) -> Model:
         """
-        A model to train: encoder and decoder of a text T5Gemma, new audio embedding and head.
+        Creates a model for training from the encoder and decoder of a text T5Gemma. The audio embedding and head are
+        newly initialized; the text decoder's embedding and head are dropped.
 
         Args:
             backbone (`str` or `os.PathLike`): Hub name or folder of a `T5GemmaForConditionalGeneration`.
-            config_kwargs (`dict`, *optional*): fields of [`T5GemmaTTSConfig`]; soft-capping is off unless
-                `attn_logit_softcapping` is among them.
-            kwargs: passed on to `from_pretrained` (`dtype`, `device_map`, `attn_implementation`, ...).
-
-        The text decoder's embedding and the text head are dropped.
+            config_kwargs (`dict`, *optional*): fields of [`T5GemmaTTSConfig`]. Soft-capping is off unless
+                `attn_logit_softcapping` is given.
+            kwargs: passed to `from_pretrained` (`dtype`, `device_map`, `attn_implementation`, ...).
 
         Raises:
-            ValueError: if `backbone` holds no complete T5Gemma.
+            ValueError: if `backbone` is not a complete T5Gemma.
         """
         config_kwargs = dict(config_kwargs or {})
         softcapping = config_kwargs.pop("attn_logit_softcapping", None)
@@ -125,7 +124,7 @@ class T5GemmaTTSWeightsMixin:
                 f"{str(backbone)!r} holds no complete T5Gemma: {len(missing)} weights are missing and "
                 f"{len(mismatched)} of another shape, such as {(missing + mismatched)[0]}."
             )
-        with torch.no_grad():  # drawn here even if the text vocabulary happens to have the audio one's size
+        with torch.no_grad():  # if both vocabularies have the same size, the text embedding was loaded
             embedding.weight.normal_(std=config.initializer_range)
             embedding.weight[embedding.padding_idx].zero_()
         return model

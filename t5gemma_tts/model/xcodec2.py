@@ -21,7 +21,7 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.xcodec2.modeling_xcodec2 import Xcodec2ISTFTHead, Xcodec2ResNetBlock
 
 from .audio import Waveform, check_waveform, resample, to_mono
-from .configuration_checks import readable_weights
+from .configuration_checks import explain_weight_errors
 from .configuration_t5gemma_tts import T5GemmaTTSCodecConfig
 from .xcodec2_original import (
     config_from_original,
@@ -187,7 +187,7 @@ class XCodec2:
                 f"configuration of the original project; got `model_type` {model_type!r}."
             )
         # loaded at first use, it must not move a seeded generation
-        with torch.random.fork_rng(devices=[]), readable_weights(name_or_path):
+        with torch.random.fork_rng(devices=[]), explain_weight_errors(name_or_path):
             loaded: Any = model_class.from_pretrained(
                 **source, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
             )

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from transformers import Wav2Vec2BertConfig, Xcodec2Config
 from transformers.utils.hub import cached_file
 
-from .configuration_checks import readable
+from .configuration_checks import explain_config_errors
 from .configuration_t5gemma_tts import T5GemmaTTSCodecConfig
 
 
@@ -119,7 +119,7 @@ def config_from_original(original: dict[str, Any]) -> Xcodec2Config:
         ValueError: for what the model cannot do (no Vocos decoder, other dilations, another semantic model).
     """
 
-    with readable("the original configuration of the codec"):
+    with explain_config_errors("the original configuration of the codec"):
         return _config_from_original(original)
 
 
@@ -254,7 +254,7 @@ def load_original_state_dict(
 
 def _shards_of(index: str | os.PathLike[str]) -> list[str]:
     """The files that an index names, all beside it."""
-    with readable(repr(str(index))):
+    with explain_config_errors(repr(str(index))):
         try:
             shards = sorted(set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()))
         except ValueError as error:

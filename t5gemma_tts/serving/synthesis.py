@@ -293,8 +293,8 @@ def check_estimate(num_frames: int, frame_rate: float, speed: float) -> None:
 
 
 def missing_frames(decoder: StreamDecoder) -> int:
-    """How many codes a stream's decoder needs before the next sound comes out of it, at least 1."""
-    needed = decoder.done + decoder.size + decoder.windows.right_context
+    """Number of further codes that `decoder` needs to decode its next window, at least 1."""
+    needed = decoder.emitted_frames + decoder.window_frames + decoder.windows.right_context
     return max(1, needed - decoder.start - len(decoder.codes))
 
 

@@ -212,7 +212,7 @@ class SpeechWorker:
 
     def _step(self) -> None:
         try:
-            served = self._engine.step(soonest_first=self._engine.device.type == "cpu")
+            served = self._engine.step(shortest_first=self._engine.device.type == "cpu")
         except Exception as error:  # of the model or the device; those who wait may fare better
             logger.exception("the engine failed; %d speeches are lost", len(self._speaking))
             lost, self._speaking = list(self._speaking.values()), {}
