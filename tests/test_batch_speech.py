@@ -19,7 +19,7 @@ from t5gemma_tts.batch.arguments import BatchArguments
 from t5gemma_tts.batch.shard_work import Work, row_seed
 from t5gemma_tts.loading import ModelOptions
 from t5gemma_tts.serving.voices import VoiceStore, codec_fingerprint
-from t5gemma_tts.sharded.folder_state import exclusive
+from t5gemma_tts.sharded.folder_state import exclusive_lock
 
 
 ROWS = [{"id": f"row {number}", "text": "Hello." * (number % 3 + 1), "duration_seconds": 0.2} for number in range(9)]
@@ -163,7 +163,7 @@ def test_a_finished_batch_is_left_alone(checkpoint, source, tmp_path, monkeypatc
 
 def test_other_settings_are_refused(checkpoint, tiny_checkpoint, source, tmp_path):
     batch(source, tmp_path / "out", checkpoint)
-    refused = r"was begun with other settings \(.*{}.* before, .* now\)"
+    refused = r"was started with different settings \(.*{}.* before, .* now\)"
     for options, name in (({"seed": 1}, "seed"), ({"sampling": {"top_k": 3}}, "sampling"), ({"speed": 2.0}, "speed")):
         with pytest.raises(ValueError, match=refused.format(name)):
             batch(source, tmp_path / "out", checkpoint, **options)
@@ -175,9 +175,9 @@ def test_other_settings_are_refused(checkpoint, tiny_checkpoint, source, tmp_pat
     assert batch(source, tmp_path / "out", checkpoint, overwrite=True).num_rows == 8
     shutil.copytree(checkpoint, tmp_path / "moved")  # the same model, wherever it is
     assert batch(source, tmp_path / "out", tmp_path / "moved").num_rows == 8
-    with exclusive(tmp_path / "out", "batch"), pytest.raises(OSError, match="another batch is writing"):
+    with exclusive_lock(tmp_path / "out", "batch"), pytest.raises(OSError, match="another batch is writing"):
         batch(source, tmp_path / "out", checkpoint)
-    with pytest.raises(FileExistsError, match="is not empty, and not of a batch"):
+    with pytest.raises(FileExistsError, match="is not empty and holds no batch"):
         batch(source, tmp_path, checkpoint)
 
 
@@ -207,7 +207,7 @@ def test_command(run, checkpoint, source):
     codes = [row["codes"] for row in rows_of("out")]
     assert codes[0] == codes[3] != codes[1]  # the best tokens of the same text
     code, out, err = run("batch", "rows.jsonl", "-o", "out", "--model", checkpoint)
-    assert code == 1 and "begun with other settings" in err
+    assert code == 1 and "started with different settings" in err
     code, out, err = run("batch", "rows.jsonl", "-o", "other", "--model", "nothing-here")
     assert code == 1 and "nothing-here" in err and not Path("other").exists()
     code, out, err = run("batch", "rows.jsonl", "-o", "other", "--model", checkpoint, "--voices-dir", "nowhere")

@@ -19,7 +19,7 @@ from t5gemma_tts.cli.main import main
 from t5gemma_tts.preparation.arguments import PrepareDatasetArguments
 from t5gemma_tts.preparation.metadata import METADATA_FILE, DatasetMetadata
 from t5gemma_tts.preparation.schema import prepared_features
-from t5gemma_tts.sharded.folder_state import exclusive
+from t5gemma_tts.sharded.folder_state import exclusive_lock
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_other_settings_are_refused(prepared, codec, tmp_path):
         with pytest.raises(FileExistsError, match="not empty"):
             prepare(source, tmp_path / "foreign", codec, overwrite=overwrite)
     assert (tmp_path / "foreign" / "precious.txt").exists()
-    with exclusive(tmp_path / "busy", "preparation"), pytest.raises(OSError, match="another preparation"):
+    with exclusive_lock(tmp_path / "busy", "preparation"), pytest.raises(OSError, match="another preparation"):
         prepare(source, tmp_path / "busy", codec)
 
 
@@ -160,7 +160,7 @@ def test_column_options(codec, tmp_path):
     prepare(tmp_path, tmp_path / "out", codec, language="fr", **columns)
     row = all_rows(tmp_path / "out")["y"]
     assert (row["text"], row["speaker"], row["language"]) == ("Hello you.", "ann", "fr")
-    with pytest.raises(ValueError, match="file_name.*name it by `audio_column`"):
+    with pytest.raises(ValueError, match="file_name.*Set `audio_column`"):
         prepare(tmp_path, tmp_path / "out2", codec)
     with pytest.raises(ValueError, match="`speaker_column` is 'sheet'.*wave, words, who"):
         prepare(tmp_path, tmp_path / "out3", codec, **columns | {"speaker_column": "sheet"})
@@ -195,7 +195,7 @@ def test_datasets_source(prepared, codec, tmp_path):
             row = rows[f"train-{number:08d}"]
             assert row["codes"] == expected[f"clip{number:02d}"]["codes"]
             assert (row["text"], row["speaker"]) == (sentence(number), str(number + 7))
-    with pytest.raises(ValueError, match="no split 'test', only train"):
+    with pytest.raises(ValueError, match="no split 'test'; it has train"):
         prepare(tmp_path / "disk", tmp_path / "out", codec, split="test")
 
 

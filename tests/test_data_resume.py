@@ -137,5 +137,5 @@ def test_ray(uninterrupted, tmp_path):
     assert {split: rows.to_list() for split, rows in dataset.items()} == load_rows(expected)
     assert summary.skipped == {"audio": 1, "empty_text": 1}
     assert prepare(source, output, codec, engine="ray", ray_workers=1, **OPTIONS) == summary
-    with pytest.raises(OSError, match=r"2 of 8 shards have failed, first shard 1: row 3 \('clip03'"):
+    with pytest.raises(OSError, match=r"2 of 8 shards failed, first shard 1: row 3 \('clip03'"):
         prepare(source, tmp_path / "strict", codec, engine="ray", ray_workers=1, strict=True, **OPTIONS)

@@ -122,7 +122,7 @@ def test_killed_midway_it_goes_on_and_ends_the_same(checkpoint, tmp_path):
 
 def test_other_settings_are_refused(checkpoint, tmp_path):
     run(checkpoint, texts(2), tmp_path / "out")
-    with pytest.raises(ValueError, match="begun with other settings .*title"):
+    with pytest.raises(ValueError, match="started with different settings .*title"):
         run(checkpoint, texts(2), tmp_path / "out", about={"title": "other words"})
     with pytest.raises(ValueError, match="items"):
         run(checkpoint, texts(3), tmp_path / "out")
@@ -210,7 +210,7 @@ def test_command(tiny_checkpoint, tmp_path, monkeypatch, capsys):
         (["evaluate", "nothing", "-o", "x"], "no test list 'nothing'"),
         (["evaluate", "l", "-o", "x", "--samples", "-1"], "--samples must not be negative, got -1"),
         (["evaluate", "l", "-o", "x", "--compare", "a", "b"], "takes two evaluations and no test list"),
-        ([*options, "--seed", "1"], "begun with other settings"),
+        ([*options, "--seed", "1"], "started with different settings"),
     ):
         assert main(wrong) == 1
         assert message in capsys.readouterr().err

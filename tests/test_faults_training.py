@@ -77,7 +77,7 @@ def test_missing_files_in_a_checkpoint(tiny_checkpoint, interrupted, name):
 )
 def test_truncated_files_in_a_checkpoint(tiny_checkpoint, interrupted, name):
     cut(interrupted / "checkpoint-2" / name)
-    assert_refused(tiny_checkpoint, interrupted, "checkpoint-2' is damaged, or of another model")
+    assert_refused(tiny_checkpoint, interrupted, "checkpoint-2' is damaged, or belongs to another model")
 
 
 def test_checkpoint_of_another_model(tiny_checkpoint, interrupted):
@@ -110,7 +110,7 @@ def test_files_that_cannot_grow(tiny_checkpoint, interrupted, finished):
     before = snapshot(interrupted)
     with (
         small_files(200_000),
-        pytest.raises(OSError, match="checkpoint-3 cannot be written .* make room, and go on from the last"),
+        pytest.raises(OSError, match="checkpoint-3 cannot be written .* free some space and resume from the last"),
     ):
         resume(tiny_checkpoint, interrupted)
     assert snapshot(interrupted) == before
@@ -123,7 +123,7 @@ def test_full_disk(tiny_checkpoint, finished, tmp_path):
     size = sum(len(content) for content in snapshot(finished / "checkpoint-1").values())
     output = tmp_path / "disk"
     with small_disk(output, int(2.5 * size)) as resize:
-        with pytest.raises(OSError, match="checkpoint-3 cannot be written .* make room, and go on from the last"):
+        with pytest.raises(OSError, match="checkpoint-3 cannot be written .* free some space and resume from the last"):
             make_trainer(tiny_checkpoint, output, **SAVING).train()
         assert sorted(path.name for path in output.iterdir()) == ["checkpoint-1", "checkpoint-2"]
         assert snapshot(output / "checkpoint-2").keys() == snapshot(finished / "checkpoint-2").keys()

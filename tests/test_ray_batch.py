@@ -94,7 +94,7 @@ def test_a_shard_that_fails(checkpoint, tmp_path):
         batch_json = (tmp_path / "good" / "batch.json").read_text().replace('"complete": true', '"complete": false')
         (failing / "shards" / "00000001.arrow").mkdir(parents=True)
         (failing / "batch.json").write_text(batch_json)
-        with pytest.raises(OSError, match="1 of 3 shards have failed, first shard 1: "):
+        with pytest.raises(OSError, match="1 of 3 shards failed, first shard 1: "):
             batch(source, failing, checkpoint, **options)
         assert [path.name for path in shards_of(failing) if path.is_file()] == ["00000000.arrow", "00000002.arrow"]
         (failing / "shards" / "00000001.arrow").rmdir()

@@ -30,7 +30,7 @@ from t5gemma_tts.conversion import convert_checkpoint, load_bundle
 from t5gemma_tts.loading import load_codec, load_model, load_processor
 from t5gemma_tts.preparation.datasets_source import DatasetsSource
 from t5gemma_tts.serving.auth import ApiKeys
-from t5gemma_tts.sharded.open_dataset import audio_cell
+from t5gemma_tts.sharded.open_dataset import parse_audio_cell
 from t5gemma_tts.training.train import options_of, parse_arguments
 from training.train_codec import main as train_codec
 
@@ -179,7 +179,7 @@ def test_malicious_checkpoints_of_training(tiny_checkpoint, tmp_path, proof, nam
     path = tmp_path / "checkpoint-1" / name
     write_malicious(path, proof, torch.load(path, weights_only=False))
     torch.save(Malicious(proof), tmp_path / "checkpoint-1" / "training_args.bin")
-    with pytest.raises(ValueError, match="checkpoint-1' is damaged, or of another model .*Weights only load failed"):
+    with pytest.raises(ValueError, match="checkpoint-1' is damaged, or belongs to .* model .*Weights only load failed"):
         make_trainer(tiny_checkpoint, tmp_path, max_steps=2, **run).train(resume_from_checkpoint=True)
     assert not (tmp_path / "checkpoint-2").exists()
 
@@ -258,7 +258,7 @@ def test_rows_cannot_name_files_out_of_their_folder(codec, tmp_path, kind):
     (source / name).write_text("\n".join(lines))
     prepare(source, tmp_path / "out", codec, validation_share=0.0)
     rows = [row for row in skipped(tmp_path / "out") if row["reason"] == "metadata"]
-    assert len(rows) == len(bad) and all("rows can only name files in there" in row["message"] for row in rows)
+    assert len(rows) == len(bad) and all("rows can only use files in that folder" in row["message"] for row in rows)
 
 
 def test_imported_rows_cannot_name_files_out_of_their_folder(tmp_path):
@@ -278,7 +278,7 @@ def test_rows_of_hub_datasets_cannot_name_files_of_this_machine(tmp_path, monkey
     secret = str(tmp_path / "secret.wav")
     for cell in (secret, "secret.wav", {"path": secret, "bytes": None}):
         with pytest.raises(ValueError, match="a file that was not downloaded"):
-            audio_cell(cell)
+            parse_audio_cell(cell)
     rows = Dataset.from_dict({"audio": [secret], "text": ["Hello."]})
     monkeypatch.setattr("t5gemma_tts.preparation.datasets_source.open_split", lambda *_: rows)
     with pytest.raises(ValueError, match="a file that was not downloaded"):

@@ -32,7 +32,7 @@ class BatchArguments:
         rows_per_shard (`int`): rows spoken between two files on disk, which a killed run loses at most.
         batch_size (`int`): rows spoken at a time by a worker.
         engine (`str`): "local" is this process, "ray" the machines of a Ray cluster.
-        num_workers (`int`, *optional*), gpus_per_worker (`float`, *optional*): of Ray, as in `work_with_ray`.
+        num_workers (`int`, *optional*), gpus_per_worker (`float`, *optional*): of Ray, as in `process_shards_with_ray`.
         overwrite (`bool`): discard an earlier batch in the folder.
 
     Raises:

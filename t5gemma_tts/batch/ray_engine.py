@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..checkpoints import NANO
-from ..sharded.ray_pool import absolute, work_with_ray
+from ..sharded.ray_pool import absolute_path, process_shards_with_ray
 from .arguments import BatchArguments
 
 
@@ -28,18 +28,19 @@ def open_work(arguments: BatchArguments) -> Callable[[int], object]:
 
 def speak_with_ray(arguments: BatchArguments, shards: list[int]) -> Iterator[int]:
     """
-    Speaks `shards` as `work_with_ray` does it, and yields each as it ends. All machines must see source, output, voices
-    and model at the same paths, or have them from the Hub.
+    Speaks `shards` with [`process_shards_with_ray`] and yields each finished shard.
+
+    All machines must have source, output, voices and model at the same paths, or have them from the Hub.
 
     Raises:
         ImportError: if Ray Data is missing.
         OSError: if shards could not be spoken or written; the others are kept.
     """
     model = arguments.model
-    name = PACKAGED if model.model == NANO else absolute(model.model)
-    codec = None if model.codec is None else absolute(model.codec)
-    paths: dict[str, Any] = {path: absolute(getattr(arguments, path)) for path in PATHS}
+    name = PACKAGED if model.model == NANO else absolute_path(model.model)
+    codec = None if model.codec is None else absolute_path(model.codec)
+    paths: dict[str, Any] = {path: absolute_path(getattr(arguments, path)) for path in PATHS}
     options = dataclasses.replace(arguments, model=dataclasses.replace(model, model=name, codec=codec), **paths)
-    yield from work_with_ray(
+    yield from process_shards_with_ray(
         open_work, options, shards, arguments.num_workers, arguments.gpus_per_worker, use_gpus=model.device != "cpu"
     )

@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow.compute as pc
 from datasets import Audio, Dataset, concatenate_datasets, load_from_disk
 
-from ..sharded.folder_state import FolderState, exclusive
+from ..sharded.folder_state import FolderState, exclusive_lock
 from ..sharded.ray_pool import import_ray
-from ..sharded.shard_store import explain_full_disk, put_in_place
+from ..sharded.shard_store import explain_full_disk, staged_output
 from .arguments import BatchArguments
 from .ray_engine import speak_with_ray
 from .shard_work import Work
@@ -62,7 +62,7 @@ def speak_batch(
         import_ray()
     work, output = Work(arguments), Path(arguments.output)
     state = FolderState(output, KIND, work.settings())
-    with exclusive(output, KIND):
+    with exclusive_lock(output, KIND):
         state.begin(arguments.overwrite)
         if not state.is_complete:
             _speak(work, on_begin, on_rows)
@@ -91,7 +91,7 @@ def _merge(work: Work, output: Path) -> None:
     rows = concatenate_datasets([part for part, _ in work.store.datasets()])
     if "audio" in rows.column_names:
         rows = rows.cast_column("audio", Audio(decode=False))  # decoding by `datasets` would need torchcodec
-    with put_in_place(output, last="state.json") as aside:
+    with staged_output(output, last="state.json") as aside:
         rows.save_to_disk(aside)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..sharded import columns
 from ..sharded.columns import optional_string, pick_column
 from ..sharded.fingerprint import file_fingerprint, fingerprint
-from ..sharded.open_dataset import audio_cell, open_split
+from ..sharded.open_dataset import open_split, parse_audio_cell
 
 
 OPTIONAL_COLUMNS = ("language", "duration_seconds", "speaker", "reference_audio", "reference_text")
@@ -116,7 +116,7 @@ class BatchSource:
         if cell is None:
             return None
         try:
-            audio = audio_cell(cell, self.folder)
+            audio = parse_audio_cell(cell, self.folder)
         except ValueError:  # its row will say so
             return fingerprint(cell)
         if "audio_bytes" in audio:

@@ -11,7 +11,7 @@ import numpy as np
 from ..model.audio import load_audio
 from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..serving.voices import DEFAULT_VOICE, VoiceStore, codec_fingerprint
-from ..sharded.open_dataset import audio_cell
+from ..sharded.open_dataset import parse_audio_cell
 from .source import BatchRow
 
 
@@ -57,7 +57,7 @@ class Voices:
         """
         if row.reference_audio is not None:
             try:
-                audio = audio_cell(row.reference_audio, self.folder)
+                audio = parse_audio_cell(row.reference_audio, self.folder)
             except ValueError as error:
                 raise ValueError(f"`reference_audio` holds {error}") from error
             return self._recorded(audio, row.reference_text)

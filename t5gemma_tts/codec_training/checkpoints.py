@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from ..sharded.resuming import explain_damage, explain_unwritten
+from ..sharded.resuming import explain_load_errors, explain_save_errors
 
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def save_checkpoint(accelerator, folder: Path, state: dict, modules: dict, optim
     Raises:
         OSError: if it cannot be written; earlier checkpoints are unchanged.
     """
-    with explain_unwritten(folder, f"{PREFIX}{state['step']}", folder / UNFINISHED):
+    with explain_save_errors(folder, f"{PREFIX}{state['step']}", folder / UNFINISHED):
         _save(accelerator, folder, state, modules, optimizers, keep)
 
 
@@ -102,7 +102,7 @@ def load_checkpoint(accelerator, path: Path, settings: dict, modules: dict, opti
     Raises:
         ValueError: if the checkpoint is damaged, or its run had another number of processes or other options.
     """
-    with explain_damage(path):
+    with explain_load_errors(path):
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
     check_settings(state["settings"], settings, path)
     if state["num_processes"] != accelerator.num_processes:
@@ -110,7 +110,7 @@ def load_checkpoint(accelerator, path: Path, settings: dict, modules: dict, opti
             f"{str(path)!r} is from a run with {state['num_processes']} processes, but this run has "
             f"{accelerator.num_processes}, which would change the batches."
         )
-    with explain_damage(path):
+    with explain_load_errors(path):
         for name, module in modules.items():
             module.load_state_dict(load_file(path / f"{name}.safetensors"))
         saved = torch.load(path / "optimizers.pt", map_location="cpu", weights_only=True)

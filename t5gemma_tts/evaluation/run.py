@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..model.audio import save_audio
 from ..sharded.fingerprint import fingerprint
-from ..sharded.folder_state import FolderState, exclusive
+from ..sharded.folder_state import FolderState, exclusive_lock
 from .generation import BATCHES_PER_CHUNK, SpeechGenerator
 from .item_metrics import ItemMetrics
 from .report import write_report
@@ -77,7 +77,7 @@ def evaluate_speech(
         )[:12],
     }
     state = FolderState(output, KIND, settings)
-    with exclusive(output, KIND):
+    with exclusive_lock(output, KIND):
         state.begin(overwrite)
         names = audio_names(items)
         audio = output / AUDIO_FOLDER
@@ -116,7 +116,7 @@ def read_rows(folder: str | os.PathLike) -> list[dict]:
     """
     folder = Path(folder)
     state = FolderState(folder, KIND, {})
-    if not (folder / ROWS_FILE).is_file() or state.stored() is None:
+    if not (folder / ROWS_FILE).is_file() or state.load() is None:
         raise FileNotFoundError(f"{str(folder)!r} is not an evaluation: it lacks {ROWS_FILE} or {state.path.name}.")
     if not state.is_complete:
         raise ValueError(f"the evaluation in {str(folder)!r} has not finished: run its command again.")

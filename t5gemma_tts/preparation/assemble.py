@@ -8,7 +8,7 @@ from pathlib import Path
 from datasets import Dataset, DatasetDict, concatenate_datasets, load_from_disk
 from pyarrow import ArrowException
 
-from ..sharded.shard_store import ShardStore, put_in_place
+from ..sharded.shard_store import ShardStore, staged_output
 from .metadata import METADATA_FILE, DatasetMetadata
 from .rows import SkippedRow
 from .schema import SPLIT_COLUMN
@@ -125,7 +125,7 @@ def write_dataset(
     Writes the dataset with card, metadata and `skipped.jsonl` to a temporary folder, then moves the files to `output`.
     `dataset_dict.json` is moved last, so that an incomplete folder does not load.
     """
-    with put_in_place(output, last="dataset_dict.json") as temporary:
+    with staged_output(output, last="dataset_dict.json") as temporary:
         if parquet:
             write_parquet(splits, temporary)
         else:

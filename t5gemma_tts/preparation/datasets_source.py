@@ -7,7 +7,7 @@ from datasets import Audio
 from ..sharded import columns
 from ..sharded.columns import optional_seconds, optional_string, pick_column
 from ..sharded.fingerprint import fingerprint
-from ..sharded.open_dataset import audio_cell, open_split
+from ..sharded.open_dataset import open_split, parse_audio_cell
 from .rows import BadRow, SourceRow
 
 
@@ -35,15 +35,15 @@ class DatasetsSource:
         split: str = "train",
         **column_names: str | None,
     ):
-        if unknown := set(column_names) - set(columns.USUAL):
-            raise TypeError(f"{sorted(unknown)[0]!r} is no argument; there are {', '.join(columns.USUAL)}.")
+        if unknown := set(column_names) - set(columns.USUAL_NAMES):
+            raise TypeError(f"{sorted(unknown)[0]!r} is no argument; there are {', '.join(columns.USUAL_NAMES)}.")
         self.name, self.split = name, split
         dataset = open_split(name, config_name, split)
         found = dataset.column_names
 
         def pick(argument: str, first: tuple[str, ...] = (), required: bool = False) -> str | None:
             return pick_column(
-                found, column_names.get(argument), first + columns.USUAL[argument], argument, repr(name), required
+                found, column_names.get(argument), first + columns.USUAL_NAMES[argument], argument, repr(name), required
             )
 
         of_audio = tuple(key for key, feature in dataset.features.items() if isinstance(feature, Audio))
@@ -94,6 +94,6 @@ class DatasetsSource:
     def _audio(self, cell) -> dict:
         local = Path(self.name)
         try:
-            return audio_cell(cell, local if local.is_dir() else None)
+            return parse_audio_cell(cell, local if local.is_dir() else None)
         except ValueError as error:
             raise BadRow("audio", f"column {self.audio_column!r} holds {error}") from error

@@ -43,7 +43,7 @@ class FolderSource:
         **column_names: str | None,
     ):
         self.folder = Path(folder)
-        usual = columns.USUAL | {"split_column": columns.SPLIT}
+        usual = columns.USUAL_NAMES | {"split_column": columns.SPLIT}
         if unknown := set(column_names) - set(usual):
             raise TypeError(f"{sorted(unknown)[0]!r} is no argument; there are {', '.join(usual)}.")
         self._column_options = {

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from ..sharded.ray_pool import absolute, work_with_ray
+from ..sharded.ray_pool import absolute_path, process_shards_with_ray
 from .arguments import PrepareDatasetArguments
 
 
@@ -26,9 +26,9 @@ def encode_with_ray(arguments: PrepareDatasetArguments, shards: list[int]) -> No
         ImportError: if Ray Data is missing.
         OSError: if shards cannot be encoded or written; completed shards are kept.
     """
-    paths = {name: absolute(getattr(arguments, name)) for name in ("source", "output", "codec")}
+    paths = {name: absolute_path(getattr(arguments, name)) for name in ("source", "output", "codec")}
     options = dataclasses.replace(arguments, **paths)
-    for _ in work_with_ray(
+    for _ in process_shards_with_ray(
         open_shard_encoder, options, shards, arguments.ray_workers, use_gpus=arguments.device != "cpu"
     ):
         pass

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..sharded.folder_state import FolderState, exclusive
+from ..sharded.folder_state import FolderState, exclusive_lock
 from ..sharded.shard_store import explain_full_disk
 from .arguments import PrepareDatasetArguments
 from .assemble import KIND, Summary, load_finished, read_shards, summarize, write_dataset
@@ -53,7 +53,7 @@ def prepare_dataset(arguments: PrepareDatasetArguments) -> Summary | None:
     if not processes.is_main:
         _encode(shard_encoder, processes)
         return None
-    with exclusive(arguments.output, KIND):
+    with exclusive_lock(arguments.output, KIND):
         record = FolderState(arguments.output, KIND, settings)
         record.begin(arguments.overwrite)
         if not record.is_complete:

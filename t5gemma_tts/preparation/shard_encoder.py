@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..loading import load_codec
-from ..sharded.columns import USUAL
+from ..sharded.columns import USUAL_NAMES
 from ..sharded.open_dataset import is_saved_to_disk
 from ..sharded.shard_store import ShardStore
 from .arguments import (
@@ -62,10 +62,10 @@ def open_source(arguments: PrepareDatasetArguments):
         ValueError: if the source is invalid, or options do not apply to its format.
     """
     kind = source_format(arguments)
-    columns = {name: getattr(arguments, name) for name in USUAL}
+    columns = {name: getattr(arguments, name) for name in USUAL_NAMES}
     if kind == "original":
         audio_options = ("split_column", "config_name", "speed_factors", "validation_count")
-        _reject_options(arguments, "an import of codes", *USUAL, *audio_options)
+        _reject_options(arguments, "an import of codes", *USUAL_NAMES, *audio_options)
         return OriginalSource(
             arguments.source,
             arguments.text_folder,

@@ -1,1 +1,1 @@
-"""Work on the rows of a dataset in shards, which can be killed and goes on: here, or over the machines of Ray."""
+"""Resumable processing of a dataset in shards, in this process or on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""Finding the columns of a source by their usual names."""
+"""Finds the columns of a source by their usual names."""
 
 import math
 from typing import Literal, overload
@@ -11,8 +11,8 @@ LANGUAGE = ("language", "locale", "lang")
 START = ("start_seconds", "start", "start_time")
 ID = ("id", "_id", "utterance_id")
 SPLIT = ("split",)
-# by the argument that names another one
-USUAL = {
+# argument that overrides the column: its usual names
+USUAL_NAMES = {
     "audio_column": AUDIO,
     "text_column": TEXT,
     "speaker_column": SPEAKER,
@@ -24,44 +24,62 @@ USUAL = {
 
 @overload
 def pick_column(
-    columns: list[str], wanted: str | None, usual: tuple[str, ...], argument: str, origin: str, required: Literal[True]
+    columns: list[str],
+    name: str | None,
+    usual_names: tuple[str, ...],
+    argument: str,
+    source: str,
+    required: Literal[True],
 ) -> str: ...
 
 
 @overload
 def pick_column(
     columns: list[str],
-    wanted: str | None,
-    usual: tuple[str, ...],
+    name: str | None,
+    usual_names: tuple[str, ...],
     argument: str,
-    origin: str,
+    source: str,
     required: bool = False,
 ) -> str | None: ...
 
 
 def pick_column(
-    columns: list[str], wanted: str | None, usual: tuple[str, ...], argument: str, origin: str, required: bool = False
+    columns: list[str],
+    name: str | None,
+    usual_names: tuple[str, ...],
+    argument: str,
+    source: str,
+    required: bool = False,
 ) -> str | None:
     """
-    The column called `wanted`, or else the first of the usual names that is there.
+    Returns the column `name` if it is given, else the first of `usual_names` that exists.
+
+    Args:
+        columns (`list[str]`): Columns of the source.
+        name (`str`, *optional*): Column that the user chose.
+        usual_names (`tuple[str, ...]`): Names to try if `name` is None.
+        argument (`str`): Argument that sets `name`, for error messages.
+        source (`str`): Description of the source, for error messages.
+        required (`bool`): Whether to raise an error instead of returning None.
 
     Raises:
-        ValueError: if the wanted column, or any required one, is not there; names the argument and the columns.
+        ValueError: if the column `name` or a required column does not exist; the message lists the columns.
     """
-    if wanted is not None:
-        if wanted not in columns:
-            raise ValueError(f"`{argument}` is {wanted!r}, but {origin} has the columns {', '.join(columns)}.")
-        return wanted
-    found = next((name for name in usual if name in columns), None)
+    if name is not None:
+        if name not in columns:
+            raise ValueError(f"`{argument}` is {name!r}, but {source} has the columns {', '.join(columns)}.")
+        return name
+    found = next((usual for usual in usual_names if usual in columns), None)
     if found is None and required:
         raise ValueError(
-            f"{origin} has none of the columns {', '.join(usual)}, but {', '.join(columns)}: name it by `{argument}`."
+            f"{source} has none of the columns {', '.join(usual_names)}; it has {', '.join(columns)}. Set `{argument}`."
         )
     return found
 
 
 def optional_string(value: object) -> str | None:
-    """A cell as a string; None where it is empty."""
+    """Converts a cell to a stripped string; None if it is empty or NaN."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     return str(value).strip() or None
@@ -69,10 +87,10 @@ def optional_string(value: object) -> str | None:
 
 def optional_seconds(value: object) -> float | None:
     """
-    A cell as seconds; None where it is empty.
+    Converts a cell to seconds; None if it is empty.
 
     Raises:
-        ValueError: if it is not a finite number.
+        ValueError: if the cell is not a finite number.
     """
     text = optional_string(value)
     if text is None:

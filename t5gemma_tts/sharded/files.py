@@ -1,4 +1,4 @@
-"""Files of a source: text that may be in another encoding, and names that may lead elsewhere."""
+"""Reads text files of a source, and checks that paths in rows stay inside its folder."""
 
 import os
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 
 def read_utf8(path: Path) -> str:
     """
-    The text of a file, line ends as they are and without a byte order mark.
+    Reads a UTF-8 file, without a byte order mark and with unchanged line ends.
 
     Raises:
-        ValueError: if it is not UTF-8; names the file.
+        ValueError: if the file is not UTF-8; the message names it.
     """
     try:
         return path.read_bytes().decode("utf-8-sig")
@@ -18,20 +18,20 @@ def read_utf8(path: Path) -> str:
 
 
 def is_within(path: str | os.PathLike[str], folder: str | os.PathLike[str]) -> bool:
-    """Whether a path leads into `folder`, as it is written: links that the folder's owner made are followed."""
+    """Whether `path` is inside `folder`. Symbolic links are not resolved, because the folder's owner may use them."""
     return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
 
 
 def file_within(folder: Path, name: str) -> Path:
     """
-    The file that a row calls `name`, relative to `folder`.
+    Returns the path of a row's file `name`, which is relative to `folder`.
 
     Raises:
-        ValueError: if that leads out of the folder.
+        ValueError: if the path is outside the folder.
     """
     path = folder / name
     if not is_within(path, folder):
-        raise ValueError(f"the file {name!r:.200} is not in {str(folder)!r}: rows can only name files in there.")
+        raise ValueError(f"the file {name!r:.200} is outside {str(folder)!r}; rows can only use files in that folder.")
     return path
 
 

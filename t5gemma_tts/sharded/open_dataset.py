@@ -1,4 +1,4 @@
-"""A `datasets` dataset, from the Hub, from a local folder, or as it was saved by `save_to_disk`."""
+"""Opens `datasets` datasets from the Hub, a local folder or the output of `save_to_disk`."""
 
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,21 @@ from .files import is_within
 
 def open_split(name: str, config_name: str | None = None, split: str = "train") -> Dataset:
     """
-    One split of a dataset. Its audio comes as files or bytes: decoding by `datasets` would need torchcodec.
+    Opens a split of a dataset. Audio columns are not decoded, because `datasets` needs torchcodec for that.
 
     Args:
-        name (`str`): Hub repository, or local folder.
+        name (`str`): Hub repository or local folder.
         config_name (`str`, *optional*): Configuration of the dataset.
-        split (`str`, *optional*, defaults to `"train"`): of those that it has, if it has several.
+        split (`str`, *optional*, defaults to `"train"`): Split; ignored for a saved dataset without splits.
 
     Raises:
-        ValueError: if there is no such split.
+        ValueError: if the split does not exist.
     """
     if is_saved_to_disk(name):
         dataset = load_from_disk(name)
         if isinstance(dataset, DatasetDict):
             if split not in dataset:
-                raise ValueError(f"{name!r} has no split {split!r}, only {', '.join(dataset)}.")
+                raise ValueError(f"{name!r} has no split {split!r}; it has {', '.join(dataset)}.")
             dataset = dataset[split]
     else:
         dataset = load_dataset(name, config_name, split=split)
@@ -41,34 +41,35 @@ def is_saved_to_disk(name: str) -> bool:
     return any((Path(name) / file).is_file() for file in ("dataset_dict.json", "state.json"))
 
 
-def audio_cell(cell: object, folder: Path | None = None) -> dict[str, Any]:
+def parse_audio_cell(cell: object, folder: Path | None = None) -> dict[str, Any]:
     """
-    What a cell of audio holds.
+    Parses a cell of an audio column.
 
     Args:
-        cell: path, or dict with "bytes", "path", or "array" and "sampling_rate".
-        folder (`Path`, *optional*): that a path as such is relative to. Without one, of a dataset from the Hub, paths
-            must lead into the caches of `datasets` or the Hub.
+        cell: Path, or dict with "bytes", "path", or "array" and "sampling_rate".
+        folder (`Path`, *optional*): Folder of relative paths. If it is None, as for a dataset from the Hub, paths must
+            be inside the cache of `datasets` or the Hub, so that a dataset cannot read other local files.
 
     Returns:
-        `dict`: `file` (path), `audio_bytes` with the `file` they are of, or `waveform` with `sampling_rate` in Hz.
+        `dict` with one of: `file` (path); `audio_bytes` (content of a file) and its name `file`; `waveform` (array) and
+        `sampling_rate` in Hz.
 
     Raises:
-        ValueError: if it holds none of these, or the path of a file that was not downloaded.
+        ValueError: if the cell holds no audio, or the path of a file that was not downloaded.
     """
     if isinstance(cell, str):
-        return {"file": _downloaded(cell) if folder is None else folder / cell}
+        return {"file": _check_downloaded(cell) if folder is None else folder / cell}
     if isinstance(cell, dict):
         if cell.get("bytes") is not None:
             return {"audio_bytes": cell["bytes"], "file": cell.get("path")}
         if cell.get("array") is not None and cell.get("sampling_rate"):
             return {"waveform": np.asarray(cell["array"]), "sampling_rate": cell["sampling_rate"]}
         if cell.get("path"):
-            return {"file": _downloaded(cell["path"]) if folder is None else cell["path"]}
+            return {"file": _check_downloaded(cell["path"]) if folder is None else cell["path"]}
     raise ValueError(f"no audio, but {str(cell)[:80]}.")
 
 
-def _downloaded(path: str) -> str:
+def _check_downloaded(path: str) -> str:
     if not any(is_within(path, cache) for cache in (config.HF_DATASETS_CACHE, HF_HUB_CACHE)):
         raise ValueError(f"{path!r:.200}, a file that was not downloaded with the dataset.")
     return path

@@ -1,4 +1,4 @@
-"""Shards worked on by a pool of Ray Data's actors, on one machine or a cluster."""
+"""Processes shards with a pool of Ray Data actors, on one machine or a cluster."""
 
 import logging
 import os
@@ -9,14 +9,16 @@ from typing import Any, TypeVar, overload
 
 
 Options = TypeVar("Options")
-MOST_TASKS = 4096  # of one or more shards each: all of them are known from the beginning
+MAX_TASKS = 4096  # Ray Data creates all tasks at the start; more shards than this share tasks
 logger = logging.getLogger(__name__)
 
 
 def import_ray() -> ModuleType:
     """
+    Imports Ray with Ray Data.
+
     Raises:
-        ImportError: if Ray Data is missing.
+        ImportError: if Ray Data is not installed.
     """
     try:
         import ray
@@ -27,26 +29,27 @@ def import_ray() -> ModuleType:
 
 
 class ShardActor:
-    """Works on the shards it is given; what it needs is opened once."""
+    """Ray actor that processes shards; it creates its worker, which loads the model, once."""
 
-    def __init__(self, open_work: Callable[[Options], Callable[[int], object]], options: Options):
-        self.work_on = open_work(options)
+    def __init__(self, create_worker: Callable[[Options], Callable[[int], object]], options: Options):
+        self.process_shard = create_worker(options)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        # returned, as Ray hides what an actor raises behind an error of its own
-        return {"shard": batch["shard"], "problem": [self._problem(int(shard)) for shard in batch["shard"]]}
+        # errors are returned, because Ray would wrap a raised one in its own exception and stop the job
+        return {"shard": batch["shard"], "error": [self._process(int(shard)) for shard in batch["shard"]]}
 
-    def _problem(self, shard: int) -> str:
+    def _process(self, shard: int) -> str:
+        """Processes a shard and returns its error message, or an empty string."""
         try:
-            self.work_on(shard)
-        except Exception as error:  # of one shard; the others shall be done
-            logger.exception("shard %d has failed", shard)
+            self.process_shard(shard)
+        except Exception as error:  # the other shards are still processed
+            logger.exception("shard %d failed", shard)
             return f"{shard}: {error}"
         return ""
 
 
-def work_with_ray(
-    open_work: Callable[[Options], Callable[[int], object]],
+def process_shards_with_ray(
+    create_worker: Callable[[Options], Callable[[int], object]],
     options: Options,
     shards: list[int],
     num_workers: int | None = None,
@@ -54,69 +57,73 @@ def work_with_ray(
     use_gpus: bool = True,
 ) -> Iterator[int]:
     """
-    Works on `shards` on the Ray cluster that is running, or on one started for it on this machine, and yields each as
-    it ends. A shard whose worker or machine dies is given to another one, and now and then one that was finished.
+    Processes `shards` on the running Ray cluster, or on one that it starts on this machine. Yields each finished shard.
+
+    If a worker or its machine dies, Ray gives its shard to another worker. A finished shard may be given out again, so
+    processing a shard twice must be harmless.
 
     Args:
-        open_work (callable): called once in every worker with `options`; what it returns is called with each shard. A
-            function of a module that all machines have.
-        options: what it needs, for pickling.
-        shards (`list[int]`)
-        num_workers (`int`, *optional*): that there may be at most; the pool grows from one to as many. All that the
-            cluster has GPUs for, or CPUs if they use none, if not given.
-        gpus_per_worker (`float`, *optional*): 1 where the cluster has any and `use_gpus`, else 0: then it is a CPU.
+        create_worker (callable): Called once per Ray worker with `options`; returns the function that processes a
+            shard. It must be importable on all machines.
+        options: Argument of `create_worker`; must be picklable.
+        shards (`list[int]`): Shards to process.
+        num_workers (`int`, *optional*): Maximum number of workers; the pool starts with one. By default, as many as the
+            GPUs (or CPUs, if workers use no GPU) of the cluster allow.
+        gpus_per_worker (`float`, *optional*): GPUs of a worker. By default 1 if `use_gpus` is set and the cluster has
+            GPUs, else 0. A worker without a GPU takes one CPU.
+        use_gpus (`bool`): Whether the default of `gpus_per_worker` may be 1.
 
     Raises:
-        ImportError: if Ray Data is missing.
-        OSError: if shards could not be worked on; after all others.
+        ImportError: if Ray Data is not installed.
+        OSError: if shards failed; raised after all others have been processed.
     """
     ray = import_ray()
     started_here = not ray.is_initialized()
     if started_here:
-        # workers find the code as this process does
+        # workers import the package from the same place as this process
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         ray.init(runtime_env={"env_vars": {"PYTHONPATH": path}}, log_to_driver=False)
     context = ray.data.DataContext.get_current()
-    showed_bars, context.enable_progress_bars = context.enable_progress_bars, False
-    problems = []
+    had_progress_bars, context.enable_progress_bars = context.enable_progress_bars, False
+    errors = []
     try:
         resources = ray.cluster_resources()
         if gpus_per_worker is None:
             gpus_per_worker = 1 if use_gpus and resources.get("GPU", 0) >= 1 else 0
         if num_workers is None:
-            share = resources.get("GPU", 0) / gpus_per_worker if gpus_per_worker else resources["CPU"]
-            num_workers = max(1, int(share))
-        num_tasks = min(len(shards), MOST_TASKS)
+            capacity = resources.get("GPU", 0) / gpus_per_worker if gpus_per_worker else resources["CPU"]
+            num_workers = max(1, int(capacity))
+        num_tasks = min(len(shards), MAX_TASKS)
         results = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=num_tasks)
         results = results.map_batches(
             ShardActor,
-            fn_constructor_args=(open_work, options),
+            fn_constructor_args=(create_worker, options),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(len(shards), num_workers)),
             **({"num_gpus": gpus_per_worker} if gpus_per_worker else {"num_cpus": 1}),
         )
         for row in results.iter_rows():
-            if row["problem"]:
-                problems.append(row["problem"])
+            if row["error"]:
+                errors.append(row["error"])
             else:
                 yield row["shard"]
     finally:
-        context.enable_progress_bars = showed_bars
+        context.enable_progress_bars = had_progress_bars
         if started_here:
             ray.shutdown()
-    if problems:
-        raise OSError(f"{len(problems)} of {len(shards)} shards have failed, first shard {problems[0]}")
+    if errors:
+        raise OSError(f"{len(errors)} of {len(shards)} shards failed, first shard {errors[0]}")
 
 
 @overload
-def absolute(name: str) -> str: ...
+def absolute_path(name: str) -> str: ...
 
 
 @overload
-def absolute(name: None) -> None: ...
+def absolute_path(name: None) -> None: ...
 
 
-def absolute(name: str | None) -> str | None:
-    """A path as workers find it, who have a working folder of their own; names on the Hub stay."""
+def absolute_path(name: str | None) -> str | None:
+    """Makes an existing path absolute, because Ray workers have another working folder. Hub names are unchanged."""
     return str(Path(name).resolve()) if name is not None and Path(name).exists() else name

@@ -1,4 +1,4 @@
-"""What a checkpoint must have for a run to go on from it exactly, and words for what is wrong with one."""
+"""Checks that a training run can resume exactly from a checkpoint, and explains errors of loading and saving."""
 
 import contextlib
 import json
@@ -17,15 +17,17 @@ WEIGHT_FILES = ("model.safetensors", "adapter_model.safetensors", "model.safeten
 
 def check_resumable(checkpoint: str | os.PathLike[str], process_index: int = 0, num_processes: int = 1) -> None:
     """
-    Looks for what transformers' Trainer goes on without, with other numbers than the interrupted run's.
+    Checks that a checkpoint has all files for an exact resume.
+
+    transformers' Trainer ignores missing optimizer, scheduler and random states, and the run then gives other results.
 
     Args:
-        checkpoint (`str` or `os.PathLike`): folder that the Trainer saved.
-        process_index, num_processes (`int`, *optional*): of this run.
+        checkpoint (`str` or `os.PathLike`): Folder that the Trainer saved.
+        process_index, num_processes (`int`, *optional*): Rank and number of processes of this run.
 
     Raises:
-        FileNotFoundError: if there is no such folder, or files are missing; names them.
-        ValueError: if its state is damaged.
+        FileNotFoundError: if the folder or files in it are missing; the message names them.
+        ValueError: if `trainer_state.json` is damaged.
     """
     folder = Path(checkpoint)
     if not folder.is_dir():
@@ -40,20 +42,22 @@ def check_resumable(checkpoint: str | os.PathLike[str], process_index: int = 0, 
     if weights is None:
         missing.append(WEIGHT_FILES[0])
     if missing:
-        raise FileNotFoundError(f"{str(folder)!r} cannot be resumed: it lacks {', '.join(missing)}. {_others(folder)}")
-    with explain_damage(folder):
+        raise FileNotFoundError(
+            f"{str(folder)!r} cannot be resumed: it lacks {', '.join(missing)}. {_other_checkpoints(folder)}"
+        )
+    with explain_load_errors(folder):
         state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
         if not isinstance(state["global_step"], int):
-            raise ValueError(f"`global_step` of its trainer_state.json is {state['global_step']!r}")
+            raise ValueError(f"`global_step` in trainer_state.json is {state['global_step']!r}")
 
 
 @contextlib.contextmanager
-def explain_damage(checkpoint: str | os.PathLike[str]) -> Iterator[None]:
+def explain_load_errors(checkpoint: str | os.PathLike[str]) -> Iterator[None]:
     """
-    Turns what loading stumbles over in a damaged checkpoint into one kind of error.
+    Converts the errors of loading a damaged checkpoint to a ValueError.
 
     Raises:
-        ValueError: names the checkpoint, and those that there are besides.
+        ValueError: names the checkpoint and the other checkpoints of the run.
     """
     try:
         yield
@@ -69,15 +73,16 @@ def explain_damage(checkpoint: str | os.PathLike[str]) -> Iterator[None]:
         pickle.UnpicklingError,
     ) as error:
         raise ValueError(
-            f"{str(checkpoint)!r} is damaged, or of another model or optimizer "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}). {_others(Path(checkpoint))}"
+            f"{str(checkpoint)!r} is damaged, or belongs to another model or optimizer "
+            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}). "
+            f"{_other_checkpoints(Path(checkpoint))}"
         ) from error
 
 
 @contextlib.contextmanager
-def explain_unwritten(folder: Path, name: str, unfinished: Path) -> Iterator[None]:
+def explain_save_errors(folder: Path, name: str, unfinished: Path) -> Iterator[None]:
     """
-    Says what is left when a checkpoint cannot be written, and removes `unfinished`, which may be what fills the disk.
+    Explains why a checkpoint cannot be saved, and removes the folder `unfinished` to free its disk space.
 
     Raises:
         OSError: names the checkpoint.
@@ -87,17 +92,17 @@ def explain_unwritten(folder: Path, name: str, unfinished: Path) -> Iterator[Non
     except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise OSError(
-            f"{name} cannot be written to {str(folder)!r}: {error}. Earlier ones are as they were: make room, and go "
-            "on from the last."
+            f"{name} cannot be written to {str(folder)!r}: {error}. Earlier checkpoints are unchanged: free "
+            "some space and resume from the last one."
         ) from error
 
 
-def _others(folder: Path) -> str:
+def _other_checkpoints(folder: Path) -> str:
     found = [path for path in folder.parent.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path != folder]
     names = sorted((path.name for path in found if path.is_dir()), key=lambda name: (len(name), name))
     if not names:
-        return "There is no other checkpoint beside it."
-    return f"To go on from another one, name it by `resume_from_checkpoint`: beside it are {', '.join(names)}."
+        return "The run has no other checkpoint."
+    return f"The run also has {', '.join(names)}; choose one by `resume_from_checkpoint`."
 
 
-__all__ = ["check_resumable", "explain_damage", "explain_unwritten"]
+__all__ = ["check_resumable", "explain_load_errors", "explain_save_errors"]

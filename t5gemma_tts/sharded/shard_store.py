@@ -1,4 +1,4 @@
-"""The finished rows on disk while the others are worked on: a shard is there whole or not at all."""
+"""Shard files of a resumable job, which are written atomically."""
 
 import contextlib
 import errno
@@ -22,13 +22,14 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 class ShardStore:
     """
-    Shards of consecutive rows of a source, `shards/00000012.arrow`. What is to be noted of a shard, such as rows that
-    were skipped, is in the same file, so that both appear together.
+    Shard files such as `shards/00000012.arrow`, each with the output of consecutive rows of the source.
+
+    The notes of a shard, such as its skipped rows, are in the same file, so that both are written together.
 
     Args:
-        output (`str` or `os.PathLike`): Folder of the work.
-        num_rows (`int`): Of the source.
-        rows_per_shard (`int`)
+        output (`str` or `os.PathLike`): Output folder of the job.
+        num_rows (`int`): Number of rows of the source.
+        rows_per_shard (`int`): Number of source rows per shard.
         features (`datasets.Features`): Columns of a shard.
     """
 
@@ -40,46 +41,51 @@ class ShardStore:
         return -(-self.num_rows // self.rows_per_shard)
 
     def rows(self, shard: int) -> range:
-        """The rows of the source that belong to `shard`."""
+        """Returns the indices of the source rows of `shard`."""
         return range(shard * self.rows_per_shard, min((shard + 1) * self.rows_per_shard, self.num_rows))
 
     def path(self, shard: int) -> Path:
         return self.folder / f"{shard:08d}.arrow"
 
     def pending(self) -> list[int]:
-        """The shards that are not yet on disk, or cannot be read."""
+        """Returns the shards that are missing or cannot be read."""
         return [shard for shard in range(len(self)) if not self.is_complete(shard)]
 
     def is_complete(self, shard: int) -> bool:
-        """Whether it is on disk, and can be read."""
+        """Whether the shard exists and can be read."""
         path = self.path(shard)
         if not path.is_file():
             return False
         try:
             with pa.memory_map(str(path)) as file:
                 pa.ipc.open_stream(file).read_all()
-        except pa.ArrowInvalid:  # cut short by a power failure
+        except pa.ArrowInvalid:  # truncated by a power failure
             return False
         return True
 
     def remove_leftovers(self) -> None:
-        """Removes what killed processes were writing. Not while others write."""
+        """Removes temporary files of killed processes. Must not run while other processes write shards."""
         for path in self.folder.glob("*.tmp"):
             path.unlink(missing_ok=True)
 
     def write(self, shard: int, rows: list[dict[str, Any]], notes: Sequence[dict[str, Any]] = ()) -> None:
         """
-        Writes a shard: to a temporary file, which is renamed when it is safely on disk.
+        Writes a shard to a temporary file, syncs it and renames it.
+
+        Args:
+            shard (`int`): Index of the shard.
+            rows (`list[dict]`): Values of `features`; missing ones are null.
+            notes (sequence of `dict`): JSON-serializable notes.
 
         Raises:
-            OSError: if it cannot be written; on a full disk the message says how to go on.
+            OSError: if the file cannot be written; if the disk is full, the message says how to resume.
         """
         columns = {name: [row.get(name) for row in rows] for name in self.features}
         table = Dataset.from_dict(columns, features=self.features).data.table
-        noted = json.dumps(list(notes)).encode("utf-8")
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _NOTES_KEY: noted})
+        encoded_notes = json.dumps(list(notes)).encode("utf-8")
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _NOTES_KEY: encoded_notes})
         path = self.path(shard)
-        # of its own: two machines may write the same shard, if one was given up too early
+        # unique name: Ray may give a shard to a second machine while the first one still writes it
         temporary = path.with_suffix(f".{secrets.token_hex(8)}.tmp")
         with explain_full_disk(self.output):
             try:
@@ -99,17 +105,17 @@ class ShardStore:
             os.fsync(file.fileno())
 
     def datasets(self) -> Iterator[tuple[Dataset, list[dict[str, Any]]]]:
-        """All shards in order, memory-mapped, with their notes. All must have been written."""
+        """Yields `(rows, notes)` of all shards in order, memory-mapped. All shards must be complete."""
         for shard in range(len(self)):
             path = self.path(shard)
             with pa.memory_map(str(path)) as file:
-                noted = pa.ipc.open_stream(file).schema.metadata[_NOTES_KEY]
-            yield Dataset.from_file(str(path)), json.loads(noted)
+                notes = pa.ipc.open_stream(file).schema.metadata[_NOTES_KEY]
+            yield Dataset.from_file(str(path)), json.loads(notes)
 
 
 @contextlib.contextmanager
 def explain_full_disk(output: Path) -> Iterator[None]:
-    """Turns "no space left" into a message that says what is kept and how to continue."""
+    """Extends the error of a full disk: which shards are kept, and how to resume."""
     try:
         yield
     except OSError as error:
@@ -118,25 +124,26 @@ def explain_full_disk(output: Path) -> Iterator[None]:
         finished = len(list((Path(output) / SHARDS_FOLDER).glob("*.arrow")))
         raise OSError(
             error.errno,
-            f"the disk of {str(output)!r} is full. The {finished} shards written so far are kept and stay valid: make "
-            "room, and start the same command again; it goes on with the first shard that is missing.",
+            f"the disk of {str(output)!r} is full. The {finished} completed shards are kept. Free some space and run "
+            "the same command again; it continues with the missing shards.",
         ) from error
 
 
 @contextlib.contextmanager
-def put_in_place(output: Path, last: str) -> Iterator[Path]:
+def staged_output(output: Path, last: str) -> Iterator[Path]:
     """
-    A folder to write to, whose files are moved into `output` when the block ends, `last` after all others: as long as
-    that one is not there, whoever looks for it finds nothing.
+    Yields a temporary folder, whose files are moved to `output` when the block ends.
+
+    The file `last` is moved last: a reader that looks for it never sees a partial output.
     """
-    aside = output / MERGING_FOLDER
-    if aside.exists():
-        shutil.rmtree(aside)
-    aside.mkdir(parents=True)
-    yield aside
-    for path in sorted(aside.iterdir(), key=lambda path: path.name == last):
-        place = output / path.name
-        if place.is_dir():
-            shutil.rmtree(place)
-        os.replace(path, place)
-    aside.rmdir()
+    temporary = output / MERGING_FOLDER
+    if temporary.exists():
+        shutil.rmtree(temporary)
+    temporary.mkdir(parents=True)
+    yield temporary
+    for path in sorted(temporary.iterdir(), key=lambda path: path.name == last):
+        target = output / path.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(path, target)
+    temporary.rmdir()

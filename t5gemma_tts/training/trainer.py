@@ -14,7 +14,7 @@ from transformers.trainer_utils import get_last_checkpoint, rotate_checkpoints
 
 from .. import T5GemmaTTSProcessor
 from ..model_cards.build import build_card
-from ..sharded.resuming import check_resumable, explain_damage, explain_unwritten
+from ..sharded.resuming import check_resumable, explain_load_errors, explain_save_errors
 from .activation_checkpointing import enable_selective_checkpointing
 from .arguments import SCALED_ADAM, T5GemmaTTSTrainingArguments
 from .batching import TokenBatchSampler
@@ -290,15 +290,15 @@ class T5GemmaTTSTrainer(EvaluationMixin, Seq2SeqTrainer):
         return super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None) -> None:
-        with explain_damage(resume_from_checkpoint):
+        with explain_load_errors(resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_optimizer_and_scheduler(self, checkpoint) -> None:
-        with explain_damage(checkpoint):
+        with explain_load_errors(checkpoint):
             super()._load_optimizer_and_scheduler(checkpoint)
 
     def _load_rng_state(self, checkpoint) -> None:
-        with explain_damage(checkpoint):
+        with explain_load_errors(checkpoint):
             super()._load_rng_state(checkpoint)
 
     def _issue_warnings_after_load(self, load_result) -> None:
@@ -321,7 +321,7 @@ class T5GemmaTTSTrainer(EvaluationMixin, Seq2SeqTrainer):
         self.accelerator.wait_for_everyone()
         self._get_output_dir = lambda trial=None: str(unfinished)
         try:
-            with explain_unwritten(folder, name, unfinished):
+            with explain_save_errors(folder, name, unfinished):
                 super()._save_checkpoint(model, trial)
         finally:
             del self._get_output_dir

@@ -59,7 +59,7 @@ def make_corpus(
         ValueError: for numbers out of range, or a folder that was begun with other ones.
     """
     from t5gemma_tts.sharded.fingerprint import fingerprint
-    from t5gemma_tts.sharded.folder_state import FolderState, exclusive
+    from t5gemma_tts.sharded.folder_state import FolderState, exclusive_lock
     from training.nano.clips import SAMPLING_RATE
     from training.nano.sentences import check_plan, plan_utterances
     from training.nano.speaking import speak_all
@@ -82,7 +82,7 @@ def make_corpus(
         "voices": {name: voice.description() for name, voice in voices.items()},
     }
     output = Path(output)
-    with exclusive(output, "preparation"):
+    with exclusive_lock(output, "preparation"):
         record = FolderState(output, "preparation", settings)
         record.begin(overwrite)
         speak_all(utterances, output, voices, num_workers)
