@@ -11,7 +11,7 @@ from pathlib import Path
 from datasets import load_from_disk
 
 from t5gemma_tts.batch.arguments import BatchArguments
-from t5gemma_tts.batch.run import Summary, speak_batch
+from t5gemma_tts.batch.run import Summary, synthesize_batch
 from t5gemma_tts.loading import ModelOptions
 
 
@@ -31,7 +31,7 @@ def load_once(options: ModelOptions) -> tuple:
 
 def batch(source, output, checkpoint, **options) -> Summary:
     """One that the tiny checkpoint speaks in this process."""
-    return speak_batch(BatchArguments(str(source), str(output), ModelOptions(str(checkpoint)), **options))
+    return synthesize_batch(BatchArguments(str(source), str(output), ModelOptions(str(checkpoint)), **options))
 
 
 def rows_of(output) -> list[dict]:

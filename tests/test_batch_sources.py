@@ -97,8 +97,8 @@ def test_fingerprint_of_large_files(tmp_path):
         ("rows.jsonl", '{"text": "a"}\n{"text": \n', "line 2 cannot be read"),
         ("rows.jsonl", '{"text": "\\ud800"}\n', "line 1 cannot be read"),
         ("rows.jsonl", "[1]\n", r"line 1 must be a JSON object, got '\[1\]'"),
-        ("rows.jsonl", '{"said": "a"}\n', "none of the columns text, .*but said"),
-        ("rows.jsonl", '{"text": "a", "id": 1}\n{"text": "b", "id": "1"}\n', "'1' is that of rows 0 and 1"),
+        ("rows.jsonl", '{"said": "a"}\n', "none of the columns text, .*it has said"),
+        ("rows.jsonl", '{"text": "a", "id": 1}\n{"text": "b", "id": "1"}\n', "rows 0 and 1 both have '1'"),
         ("rows.jsonl", "", "has no rows"),
         ("lines.txt", "\n \n", "has no rows"),
         ("lines.csv", "text\na\n", "must be a .txt or .jsonl file, a folder or a Hub name, got"),
@@ -111,7 +111,7 @@ def test_sources_that_cannot_be_read(tmp_path, name, content, message):
 
 
 def test_sources_that_are_not_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"`source` .*none.jsonl' is not there"):
+    with pytest.raises(FileNotFoundError, match=r"`source` .*none.jsonl' does not exist"):
         BatchSource(str(tmp_path / "none.jsonl"))
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     with pytest.raises(ValueError, match="is not UTF-8"):

@@ -16,7 +16,7 @@ from voices import CUTOFF_FRAMES, write_voice
 
 from t5gemma_tts import SpeechEngine, T5GemmaTTSForConditionalGeneration, speech_requests
 from t5gemma_tts.batch.arguments import BatchArguments
-from t5gemma_tts.batch.shard_work import Work, row_seed
+from t5gemma_tts.batch.worker import BatchWorker, row_seed
 from t5gemma_tts.loading import ModelOptions
 from t5gemma_tts.serving.voices import VoiceStore, codec_fingerprint
 from t5gemma_tts.sharded.folder_state import exclusive_lock
@@ -137,8 +137,8 @@ def test_killed_at_any_file_operation(checkpoint, source, tmp_path, monkeypatch)
     """The batch ends at each in turn, and goes on from there; no row is spoken twice."""
     batch(source, tmp_path / "expected", checkpoint, rows_per_shard=2)
     spoken, kills = [], 0
-    speak_shard = Work.speak_shard
-    monkeypatch.setattr(Work, "speak_shard", lambda *args: (speak_shard(*args), spoken.append(args[1]))[0])
+    process_shard = BatchWorker.process_shard
+    monkeypatch.setattr(BatchWorker, "process_shard", lambda *args: (process_shard(*args), spoken.append(args[1]))[0])
     while True:
         try:
             with killed_after(kills, Dataset):
@@ -157,7 +157,7 @@ def test_killed_at_any_file_operation(checkpoint, source, tmp_path, monkeypatch)
 
 def test_a_finished_batch_is_left_alone(checkpoint, source, tmp_path, monkeypatch):
     summary = batch(source, tmp_path / "out", checkpoint)
-    monkeypatch.setattr(Work, "speak_shard", None)
+    monkeypatch.setattr(BatchWorker, "process_shard", None)
     assert batch(source, tmp_path / "out", checkpoint) == summary
 
 

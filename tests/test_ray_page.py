@@ -15,7 +15,7 @@ import yaml
 from batches import ENVIRONMENT, rows_of, write_json_lines
 from datasets import load_from_disk
 
-from t5gemma_tts.batch.shard_work import batch_features
+from t5gemma_tts.batch.worker import batch_features
 from t5gemma_tts.checkpoints import NANO
 
 

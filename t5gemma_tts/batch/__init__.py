@@ -1,1 +1,1 @@
-"""Speech for all rows of a dataset, in shards that can be killed and go on, here or over the machines of Ray."""
+"""Resumable speech synthesis for all rows of a dataset, in this process or on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""The options of a batch."""
+"""Options of a batch."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,29 +14,30 @@ CONTENTS = ("audio", "codes")
 class BatchArguments:
     """
     Args:
-        source (`str`): a file of lines (.txt) or JSON Lines (.jsonl), a folder of a dataset, or its Hub name.
-        output (`str`): folder of the spoken dataset; one that was killed goes on in it.
-        model (`ModelOptions`)
-        config_name (`str`, *optional*): configuration of a dataset.
-        split (`str`): of a dataset.
-        text_column, id_column (`str`, *optional*): where they are not called as usual.
-        language (`str`, *optional*): of rows without one; detected if not given.
-        speed (`float`): divides the lengths that are estimated.
-        voices_dir (`str`, *optional*): where the server keeps voices; `speaker` names them.
-        reference_audio, reference_text (`str`, *optional*): the voice of rows that have none, as a file, and what it
-            says.
-        asr (`str`, *optional*): speech recognition for references without a transcript.
-        sampling (`dict`): as `speech_requests` takes it.
-        seed (`int`): of the whole; each row has its own of it.
-        contents (tuple of `str`): "audio", as FLAC, "codes", or both.
-        rows_per_shard (`int`): rows spoken between two files on disk, which a killed run loses at most.
-        batch_size (`int`): rows spoken at a time by a worker.
-        engine (`str`): "local" is this process, "ray" the machines of a Ray cluster.
-        num_workers (`int`, *optional*), gpus_per_worker (`float`, *optional*): of Ray, as in `process_shards_with_ray`.
-        overwrite (`bool`): discard an earlier batch in the folder.
+        source (`str`): Text file with one text per line (.txt), JSON Lines file (.jsonl), folder or Hub name of a
+            dataset.
+        output (`str`): Output folder; an interrupted batch resumes in it.
+        model (`ModelOptions`): Options for loading the model.
+        config_name (`str`, *optional*): Configuration of the dataset.
+        split (`str`): Split of the dataset.
+        text_column, id_column (`str`, *optional*): Columns with unusual names.
+        language (`str`, *optional*): Language of rows without one; detected by default.
+        speed (`float`): Speed of speech; estimated durations are divided by it.
+        voices_dir (`str`, *optional*): Folder of voices that the server stored; the column `speaker` names them.
+        reference_audio, reference_text (`str`, *optional*): Reference for rows without one: audio file and its
+            transcript.
+        asr (`str`, *optional*): Speech recognition model for references without a transcript.
+        sampling (`dict`): Sampling options of `speech_requests`.
+        seed (`int`): Seed from which the seeds of the rows are derived.
+        contents (tuple of `str`): Output columns: "audio" (FLAC), "codes" or both.
+        rows_per_shard (`int`): Rows per shard file. An interrupted run loses at most the current shard of each worker.
+        batch_size (`int`): Rows that a worker generates at once.
+        engine (`str`): "local" runs in this process, "ray" on a Ray cluster.
+        num_workers (`int`, *optional*), gpus_per_worker (`float`, *optional*): See [`process_shards_with_ray`].
+        overwrite (`bool`): Whether to delete an earlier batch in the output folder.
 
     Raises:
-        ValueError: for values out of range, and options that the engine has no use for.
+        ValueError: for values out of range, and options that do not apply to the engine.
     """
 
     source: str
@@ -73,6 +74,8 @@ class BatchArguments:
         if self.gpus_per_worker is not None and self.gpus_per_worker < 0:
             raise ValueError(f"`gpus_per_worker` must not be negative, got {self.gpus_per_worker}.")
         if self.engine == "local" and not (self.num_workers is None and self.gpus_per_worker is None):
-            raise ValueError("`num_workers` and `gpus_per_worker` are for `engine` ray; local is one process.")
+            raise ValueError(
+                "`num_workers` and `gpus_per_worker` are for `engine` ray; the engine local has one process."
+            )
         if self.reference_text is not None and self.reference_audio is None:
             raise ValueError("`reference_text` was given without `reference_audio`.")

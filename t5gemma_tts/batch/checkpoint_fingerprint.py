@@ -1,4 +1,4 @@
-"""Fingerprints of checkpoints, so that a resumed batch refuses another model."""
+"""Fingerprints of checkpoints, which prevent resuming a batch with another model."""
 
 from pathlib import Path
 
@@ -12,10 +12,13 @@ SUFFIXES = (".bin", ".json", ".model", ".pt", ".pth", ".safetensors", ".txt")
 
 def checkpoint_fingerprint(name: str) -> str | None:
     """
-    Of a folder's weights, configuration and tokenizer, wherever it is; of a Hub repository, its commit, if it is known.
+    Returns the fingerprint of a checkpoint.
+
+    For a folder, it is a hash of the weights, configuration and tokenizer, and does not depend on the path. For a Hub
+    repository, it is the commit, or None if the commit is unknown.
 
     Raises:
-        OSError: if there is no checkpoint called `name`.
+        OSError: if there is no such checkpoint.
     """
     folder = Path(name)
     if not folder.is_dir():

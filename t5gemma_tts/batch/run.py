@@ -1,4 +1,4 @@
-"""Runs a batch: opens or resumes the output folder, speaks the shards, merges them."""
+"""Runs a batch: starts or resumes it in the output folder, generates the shards and merges them."""
 
 import shutil
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from ..sharded.folder_state import FolderState, exclusive_lock
 from ..sharded.ray_pool import import_ray
 from ..sharded.shard_store import explain_full_disk, staged_output
 from .arguments import BatchArguments
-from .ray_engine import speak_with_ray
-from .shard_work import Work
+from .ray_engine import synthesize_with_ray
+from .worker import BatchWorker
 
 
 KIND = "batch"
@@ -21,7 +21,7 @@ KIND = "batch"
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of the rows of a batch; `first_error` is that of the first row that could not be spoken."""
+    """Result of a batch: numbers of rows, hours of speech, and id and error of the first failed row."""
 
     num_rows: int
     num_failed: int
@@ -35,68 +35,72 @@ class Summary:
         return f"{spoken}; {self.num_failed} could not be, see the column `error`. First {self.first_error}"
 
 
-def speak_batch(
+def synthesize_batch(
     arguments: BatchArguments,
     on_begin: Callable[[int, int], None] = lambda done, total: None,
     on_rows: Callable[[int], None] = lambda count: None,
 ) -> Summary:
     """
-    Speaks a dataset, or goes on with it.
+    Generates speech for all rows of a dataset, or resumes an interrupted batch.
 
-    The output is a `datasets` folder: `id`, `text`, `language` and `speaker` as they were given; `audio`, a FLAC file;
-    `codes`; `seconds` of speech; `seed`, with which the row is spoken the same again; and `error`, null unless it could
-    not be spoken.
+    The output is a `datasets` folder with the columns `id`, `text`, `language` and `speaker` of the source; `audio`
+    (content of a FLAC file); `codes` (uint16); `seconds` of speech; `seed`, which reproduces the row; and `error`, null
+    unless the row failed.
 
     Args:
-        arguments (`BatchArguments`)
-        on_begin (callable, *optional*): told how many rows were done before, and how many there are.
-        on_rows (callable, *optional*): told how many more are done.
+        arguments (`BatchArguments`): Options.
+        on_begin (callable, *optional*): Called once with the number of completed rows and the number of all rows.
+        on_rows (callable, *optional*): Called with the number of newly completed rows.
+
+    Returns:
+        `Summary`
 
     Raises:
-        FileExistsError, FileNotFoundError: for an output folder of something else, or a source that is not there.
+        FileExistsError: if the output folder holds other files.
+        FileNotFoundError: if the source does not exist.
         ImportError: if an optional package is missing.
-        OSError: if there is no such model, writing fails, or another run has the output folder.
-        ValueError: for a source that cannot be read, or settings other than those it was begun with.
+        OSError: if the model does not exist, writing fails, or another run is using the output folder.
+        ValueError: if the source cannot be read, or the batch was started with different settings.
     """
     if arguments.engine == "ray":
         import_ray()
-    work, output = Work(arguments), Path(arguments.output)
-    state = FolderState(output, KIND, work.settings())
+    worker, output = BatchWorker(arguments), Path(arguments.output)
+    state = FolderState(output, KIND, worker.settings())
     with exclusive_lock(output, KIND):
         state.begin(arguments.overwrite)
         if not state.is_complete:
-            _speak(work, on_begin, on_rows)
+            _process_shards(worker, on_begin, on_rows)
             with explain_full_disk(output):
-                _merge(work, output)
+                _merge(worker, output)
             state.finish()
-        shutil.rmtree(work.store.folder, ignore_errors=True)
+        shutil.rmtree(worker.store.folder, ignore_errors=True)
     return summarize(load_from_disk(str(output)))
 
 
-def _speak(work: Work, on_begin: Callable[[int, int], None], on_rows: Callable[[int], None]) -> None:
-    store = work.store
+def _process_shards(worker: BatchWorker, on_begin: Callable[[int, int], None], on_rows: Callable[[int], None]) -> None:
+    store = worker.store
     store.remove_leftovers()
     pending = store.pending()
     missing = sum(len(store.rows(shard)) for shard in pending)
     on_begin(store.num_rows - missing, store.num_rows)
-    if work.arguments.engine == "local":
+    if worker.arguments.engine == "local":
         for shard in pending:
-            work.speak_shard(shard, lambda: on_rows(1))
+            worker.process_shard(shard, lambda: on_rows(1))
     elif pending:
-        for shard in speak_with_ray(work.arguments, pending):
+        for shard in synthesize_with_ray(worker.arguments, pending):
             on_rows(len(store.rows(shard)))
 
 
-def _merge(work: Work, output: Path) -> None:
-    rows = concatenate_datasets([part for part, _ in work.store.datasets()])
+def _merge(worker: BatchWorker, output: Path) -> None:
+    rows = concatenate_datasets([part for part, _ in worker.store.datasets()])
     if "audio" in rows.column_names:
-        rows = rows.cast_column("audio", Audio(decode=False))  # decoding by `datasets` would need torchcodec
-    with staged_output(output, last="state.json") as aside:
-        rows.save_to_disk(aside)
+        rows = rows.cast_column("audio", Audio(decode=False))  # `datasets` needs torchcodec for decoding
+    with staged_output(output, last="state.json") as folder:
+        rows.save_to_disk(folder)
 
 
 def summarize(rows: Dataset) -> Summary:
-    """Of the output of a batch."""
+    """Summarizes the output of a batch."""
     errors = rows.data.column("error")
     first = pc.index(errors.is_valid(), True).as_py()
     return Summary(

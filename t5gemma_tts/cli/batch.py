@@ -15,7 +15,7 @@ def run(arguments: Namespace) -> None:
         import datasets
 
         from ..batch.arguments import CONTENTS, BatchArguments
-        from ..batch.run import speak_batch
+        from ..batch.run import synthesize_batch
     except ImportError as error:
         raise ImportError(f'batches need `pip install "t5gemma-tts[batch]"` ({error}).') from error
 
@@ -53,5 +53,5 @@ def run(arguments: Namespace) -> None:
             bar.reset(total)
             bar.update(done)
 
-        summary = speak_batch(options, begin, bar.update)
+        summary = synthesize_batch(options, begin, bar.update)
     print(f"{arguments.output}  {summary}")

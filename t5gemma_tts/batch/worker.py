@@ -1,4 +1,4 @@
-"""What a process needs to speak shards, made from the options alone: the same here and in Ray."""
+"""Generates shards of a batch; used by the local process and by Ray workers."""
 
 import hashlib
 from collections.abc import Callable
@@ -22,15 +22,15 @@ from ..sharded.shard_store import ShardStore
 from .arguments import BatchArguments
 from .checkpoint_fingerprint import checkpoint_fingerprint
 from .source import BatchRow, BatchSource
-from .voices import Voices
+from .voices import VoiceResolver
 
 
-SEED_BITS = 53  # that JSON numbers carry exactly, and the server takes
-ROW_ERRORS = (ValueError, FileNotFoundError, NotFound)  # anything else would befall all rows
+SEED_BITS = 53  # JSON numbers represent such integers exactly, and the server accepts them
+ROW_ERRORS = (ValueError, FileNotFoundError, NotFound)  # of one row; any other error would occur in all rows
 
 
 def batch_features(contents: tuple[str, ...]) -> Features:
-    """The columns of a shard."""
+    """Returns the columns of a shard."""
     features = {name: Value("string") for name in ("id", "text", "language", "speaker")}
     if "audio" in contents:
         features["audio"] = {"bytes": Value("binary"), "path": Value("string")}
@@ -40,17 +40,19 @@ def batch_features(contents: tuple[str, ...]) -> Features:
 
 
 def row_seed(seed: int, row_id: str) -> int:
-    """The seed of a row in [0, 2**53), whatever the other rows are."""
+    """Returns the seed of a row in [0, 2**53), which depends only on `seed` and the row's id."""
     digest = hashlib.sha256(f"{seed} {row_id}".encode("utf-8", errors="surrogatepass")).digest()
     return int.from_bytes(digest, "big") % 2**SEED_BITS
 
 
-class Work:
+class BatchWorker:
     """
-    The source, the model and the shards of a batch.
+    Generates speech for the shards of a batch.
+
+    The model is loaded on first use.
 
     Args:
-        arguments (`BatchArguments`)
+        arguments (`BatchArguments`): Options.
     """
 
     def __init__(self, arguments: BatchArguments):
@@ -62,14 +64,14 @@ class Work:
         self.store = ShardStore(arguments.output, len(self.source), arguments.rows_per_shard, features)
 
     @cached_property
-    def _loaded(self) -> tuple[T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor]:
+    def _model_and_processor(self) -> tuple[T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor]:
         return self.arguments.model.load()
 
     @cached_property
-    def voices(self) -> Voices:
+    def voices(self) -> VoiceResolver:
         arguments = self.arguments
-        _, processor = self._loaded
-        return Voices(
+        _, processor = self._model_and_processor
+        return VoiceResolver(
             processor,
             self.source.folder,
             arguments.voices_dir,
@@ -80,10 +82,10 @@ class Work:
 
     def settings(self) -> dict[str, Any]:
         """
-        What the output depends on: source, model, voices and options.
+        Returns everything that affects the output: source, model, voices and options.
 
         Raises:
-            OSError: if there is no such model, codec, folder of voices, or reference.
+            OSError: if the model, codec, folder of voices or reference does not exist.
         """
         arguments, model = self.arguments, self.arguments.model
         options = ("language", "speed", "reference_text", "asr", "sampling", "seed", "contents", "rows_per_shard")
@@ -101,26 +103,27 @@ class Work:
         }
 
     def _voices_fingerprint(self) -> dict[str, list[str]] | None:
-        """Of the voices that rows ask for, by speaker."""
+        """Returns the fingerprints of the stored voices that rows use, by speaker."""
         if self.arguments.voices_dir is None:
             return None
         folder = Path(self.arguments.voices_dir)
         if not folder.is_dir():
             raise FileNotFoundError(f"`voices_dir` {str(folder)!r} is not a folder.")
-        found = {}
+        fingerprints = {}
         for speaker in filter(NAME.fullmatch, self.source.speakers()):
             files = [folder / speaker / name for name in (CODES_FILE, RECORD_FILE)]
-            found[speaker] = [file_fingerprint(path) for path in files if path.is_file()]
-        return found
+            fingerprints[speaker] = [file_fingerprint(path) for path in files if path.is_file()]
+        return fingerprints
 
-    def speak_shard(self, shard: int, on_row: Callable[[], None] = lambda: None) -> tuple[int, int]:
+    def process_shard(self, shard: int, on_row: Callable[[], None] = lambda: None) -> tuple[int, int]:
         """
-        Speaks a shard and writes it. Its rows are spoken together and with nobody else, so what they become does not
-        depend on who speaks the other shards.
+        Generates and writes a shard.
+
+        A batch never mixes rows of different shards, so the output does not depend on which worker has which shards.
 
         Args:
-            shard (`int`)
-            on_row (callable, *optional*): Called after every row.
+            shard (`int`): Index of the shard.
+            on_row (callable, *optional*): Called after each row.
 
         Returns:
             `(num_spoken, num_failed)`
@@ -128,7 +131,7 @@ class Work:
         Raises:
             OSError: if the shard cannot be written.
         """
-        model, processor = self._loaded
+        model, processor = self._model_and_processor
         indices = self.store.rows(shard)
         rows: dict[int, dict[str, Any]] = {}
         requests: dict[SpeechRequest, dict[str, Any]] = {}
@@ -142,40 +145,40 @@ class Work:
             except ROW_ERRORS as error:
                 rows[index]["error"] = str(error)
                 on_row()
-        with ThreadPoolExecutor(1) as codec:  # has sound made of codes while others are still spoken
-            made = []
+        with ThreadPoolExecutor(1) as codec:  # decodes finished rows while others are generated
+            results = []
             for request in SpeechEngine(model, self.arguments.batch_size).run(requests):
                 codes = processor.speech_codes(request.token_ids)
-                made.append((requests[request], codes, codec.submit(self._sound, codes)))
+                results.append((requests[request], codes, codec.submit(self._decode, codes)))
                 on_row()
-            for cells, codes, future in made:
-                sound, cells["seconds"] = future.result()
-                cells |= {"codes": codes, "audio": {"bytes": sound, "path": f"{cells['id']}.flac"}}
+            for cells, codes, future in results:
+                audio, cells["seconds"] = future.result()
+                cells |= {"codes": codes, "audio": {"bytes": audio, "path": f"{cells['id']}.flac"}}
         self.store.write(shard, [rows[index] for index in indices])
         return len(requests), len(rows) - len(requests)
 
     def _request(self, row: BatchRow, seed: int) -> SpeechRequest:
         arguments = self.arguments
-        model, processor = self._loaded
+        model, processor = self._model_and_processor
         inputs = processor(
             text=[row.text],
             language=row.language or arguments.language,
             duration=row.duration_seconds,
             speed=1.0 if row.duration_seconds is not None else arguments.speed,
-            **self.voices.of(row),
+            **self.voices.resolve(row),
         )
         if row.duration_seconds is None:
             check_estimate(int(inputs["num_frames"][0]), processor.frame_rate, arguments.speed)
         (request,) = speech_requests(model, **inputs, seed=seed, **arguments.sampling)
-        request.plan(model)  # refuses what is too long before the others begin
+        request.plan(model)  # raises an error for a too long row before generation starts
         return request
 
-    def _sound(self, codes: list[int]) -> tuple[bytes | None, float]:
-        """A FLAC file, if it is wanted, and seconds."""
-        _, processor = self._loaded
+    def _decode(self, codes: list[int]) -> tuple[bytes | None, float]:
+        """Returns the content of a FLAC file (None without audio output) and the duration in seconds."""
+        _, processor = self._model_and_processor
         if "audio" not in self.arguments.contents:
             return None, len(codes) / processor.frame_rate
         windows = StreamWindows() if len(codes) > WHOLE_SECONDS * processor.frame_rate else None
-        (sound,) = processor.batch_decode([codes], windows=windows)
+        (waveform,) = processor.batch_decode([codes], windows=windows)
         rate = int(processor.codec.sampling_rate)
-        return encode_sound(sound, rate, "flac"), len(sound) / rate
+        return encode_sound(waveform, rate, "flac"), len(waveform) / rate
