@@ -108,14 +108,14 @@ def step_speed(model, lengths: tuple[int, ...], steps: int) -> dict:
 def place_after(model, num_frames: int, room: int):
     """One row that has said so much and has room for more."""
     from t5gemma_tts.model.cache import SpeechCache
-    from t5gemma_tts.model.slots import SpeechSlots
+    from t5gemma_tts.model.slots import DecodeSlots
 
     config = model.config.backbone.decoder
     text, said = ((1, config.num_key_value_heads, length, config.head_dim) for length in (TEXT_TOKENS, num_frames))
     cache = SpeechCache(config.num_hidden_layers, capacity=num_frames)
     for index in range(config.num_hidden_layers):
         cache.self_attention_cache.update(torch.randn(said), torch.randn(said), index)
-    slots = SpeechSlots(config.num_hidden_layers)
+    slots = DecodeSlots(config.num_hidden_layers)
     slots.add([(torch.randn(text), torch.randn(text))] * config.num_hidden_layers, cache, num_frames + room + 2)
     slots.activate(1)
     return slots

@@ -53,8 +53,8 @@ def test_one_existing_file_of_several(run, checkpoint):
         (["--text-file", "latin.txt"], "'utf-8' codec can't decode"),
         (["One.", "-o", "out.mp4"], "--output must end in one of .wav, .flac, .ogg, got 'out.mp4'"),
         (["One.", "-o", "nowhere/out.wav"], "the folder 'nowhere' does not exist"),
-        (["One.", "--model", "."], "'.' is no checkpoint: it has no config.json"),
-        (["One.", "--model", "{checkpoint}/codec"], "is no T5Gemma-TTS checkpoint: its `model_type` is 'xcodec2'"),
+        (["One.", "--model", "."], "'.' is not a checkpoint: it has no config.json"),
+        (["One.", "--model", "{checkpoint}/codec"], "is not a T5Gemma-TTS checkpoint: its `model_type` is 'xcodec2'"),
         (["One.", "--codec", "."], "no codec found at '.': it has no config.json"),
         (["One.", "--device", "gramophone"], "`device` 'gramophone' is not usable here"),
         (["One.", "--codec-device", "gramophone"], "`device` 'gramophone' is not usable here"),
@@ -146,7 +146,7 @@ def test_version(run):
 
 def test_debug_shows_where(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OSError, match="is no checkpoint"):
+    with pytest.raises(OSError, match="is not a checkpoint"):
         cli.main(["--debug", "info", "."])
 
 

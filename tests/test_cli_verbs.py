@@ -119,8 +119,8 @@ def test_info_of_original_checkpoints(run, folder):
     ("config", "message"),
     [
         ("{", "not a valid JSON file"),
-        ("{}", "is no checkpoint"),
-        ('{"model_type": "bert"}', "is no T5Gemma-TTS checkpoint: its `model_type` is 'bert'"),
+        ("{}", "is not a checkpoint"),
+        ('{"model_type": "bert"}', "is not a T5Gemma-TTS checkpoint: its `model_type` is 'bert'"),
         ('{"model_type": "t5gemma_voice"}', "no `audio_vocab_size`"),
         ('{"model_type": "t5gemma_tts", "codebook_size": "many"}', "`codebook_size` must be an integer"),
         ('{"model_type": "t5gemma_tts", "eos_token_id": "last"}', "eos_token_id"),

@@ -199,8 +199,8 @@ def test_what_is_refused(arguments, message):
 @pytest.mark.parametrize(
     ("side", "name", "value", "message"),
     [
-        ("encoder", "head_dim", 15, "`backbone.encoder.head_dim` must be even .*, got 15"),
-        ("decoder", "head_dim", 15, "`backbone.decoder.head_dim` must be even .*, got 15"),
+        ("encoder", "head_dim", 15, "`backbone.encoder.head_dim` must be even, .*, got 15"),
+        ("decoder", "head_dim", 15, "`backbone.decoder.head_dim` must be even, .*, got 15"),
         ("decoder", "num_key_value_heads", 3, "`backbone.decoder.num_key_value_heads` must be a divisor of the 4 .* 3"),
         (
             "decoder",
@@ -273,10 +273,10 @@ def test_upsamplers_that_cannot_be(arguments, message):
 
 
 def test_folders_of_something_else(tmp_path):
-    with pytest.raises(OSError, match="is no checkpoint: it has no config.json"):
+    with pytest.raises(OSError, match="is not a checkpoint: it has no config.json"):
         T5GemmaTTSConfig.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(ValueError, match="is no T5Gemma-TTS checkpoint: its `model_type` is 'bert'"):
+    with pytest.raises(ValueError, match="is not a T5Gemma-TTS checkpoint: its `model_type` is 'bert'"):
         T5GemmaTTSConfig.from_pretrained(tmp_path)
 
 

@@ -188,7 +188,7 @@ def break_lora(weights: dict, how: str) -> dict:
     [
         ("missing B", {}, "q_proj must have lora_A, lora_B and base_layer, got only lora_A, base_layer"),
         ("missing base", {}, "q_proj must have lora_A, lora_B and base_layer, got only lora_A, lora_B"),
-        ("flat base", {}, r"base_layer of .*q_proj must have two axes, got shape \(4096,\)"),
+        ("flat base", {}, r"base_layer of .*q_proj must have two dimensions, got shape \(4096,\)"),
         ("rank", {}, r"must have shapes \(4, 64\) and \(64, 4\) at `lora_r` 4, got \(2, 64\)"),
         ("DoRA", {}, "1 unexpected weights in .*lora_magnitude_vector"),
         ("other adapter", {}, "1 unexpected weights in .*lora_A.mine"),
@@ -242,7 +242,7 @@ def test_malicious_bundle_is_refused_and_not_executed(tmp_path, backbone, output
         path.write_bytes(pickle.dumps(content, protocol=2))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=file_format == "zip")
-    expected = "is refused: it refers to posix.mkdir" if os.name == "posix" else "bundle"
+    expected = "is not loaded for safety: it refers to posix.mkdir" if os.name == "posix" else "bundle"
     if file_format == "plain pickle" and place != "top":
         expected = "bundle.pth"  # tensors themselves are refused outside a file of `torch.save`
     for function in (load_bundle, lambda path: convert_checkpoint(path, output, backbone_config=backbone)):
@@ -267,8 +267,8 @@ def test_damaged_files_and_other_content(tmp_path):
         (tensors, r"with 'model' and 'args'; found \['weight'\]"),
         (torch.zeros(1), "with 'model' and 'args'; found Tensor"),
         ({"model": tensors, "args": {"eos": 1}}, "'args' .* must be an argparse.Namespace, got dict"),
-        ({"model": {}, "args": Namespace()}, "'model' .* must be a dictionary of tensors that is not empty"),
-        ({"model": {"weight": 1.0}, "args": Namespace()}, "'model' .* must be a dictionary of tensors"),
+        ({"model": {}, "args": Namespace()}, "'model' .* must be a non-empty dictionary of tensors"),
+        ({"model": {"weight": 1.0}, "args": Namespace()}, "'model' .* must be a non-empty dictionary of tensors"),
     ]:
         torch.save(content, path)
         with pytest.raises(ValueError, match=message):

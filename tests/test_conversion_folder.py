@@ -73,7 +73,7 @@ def test_without_a_tokenizer_there_is_a_warning(tmp_path, backbone, output, capl
         convert_checkpoint(bundle, output, backbone_config=backbone)
     messages = [record.getMessage() for record in caplog.records]
     assert any("No tokenizer found (tried nobody/no-tokenizer, nobody/no-backbone)" in text for text in messages)
-    assert any("The codec is left as the checkpoint says, at 44100 Hz" in text for text in messages)
+    assert any("Keeping the codec and sampling rate (44100 Hz) of the checkpoint" in text for text in messages)
     assert not (output / "processor_config.json").exists()
 
 
@@ -168,7 +168,7 @@ def test_output_that_exists(tmp_path, backbone, output):
         return convert_checkpoint(bundle, output, **{"backbone_config": backbone, **kwargs})
 
     output.touch()
-    with pytest.raises(FileExistsError, match="must be a folder, and it is a file"):
+    with pytest.raises(FileExistsError, match="must be a folder, but is a file"):
         convert(overwrite=True)
     output.unlink()
     output.mkdir()
@@ -182,13 +182,13 @@ def test_output_that_exists(tmp_path, backbone, output):
     assert_same_weights(load(output), small_model(seed=1))
     assert [path.name for path in output.parent.iterdir()] == [output.name]
 
-    with pytest.raises(FileExistsError, match="is not replaced: .*config.json' is read from it"):
+    with pytest.raises(FileExistsError, match="is not replaced: the input .*config.json' is in it"):
         convert(overwrite=True, backbone_config=output / "config.json")
     export = write_export(tmp_path / "export", original_weights(small_model()))
-    with pytest.raises(FileExistsError, match="is read from it"):
+    with pytest.raises(FileExistsError, match="is not replaced: the input .* is in it"):
         convert_checkpoint(export, export, overwrite=True)
     (output / "config.json").unlink()
-    with pytest.raises(FileExistsError, match="it is no checkpoint"):
+    with pytest.raises(FileExistsError, match="it is not a checkpoint"):
         convert(overwrite=True)
 
 

@@ -159,7 +159,7 @@ def test_incomplete_or_foreign_weights_are_refused(tmp_path):
     with pytest.raises(OSError):
         T5GemmaTTSForConditionalGeneration.from_pretrained(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(OSError, match="is no checkpoint: it has no config.json"):
+    with pytest.raises(OSError, match="is not a checkpoint: it has no config.json"):
         T5GemmaTTSForConditionalGeneration.from_pretrained(tmp_path / "empty")
 
 
@@ -187,7 +187,7 @@ def test_from_backbone(tmp_path):
     (tmp_path / "model.safetensors").unlink()
     weights = {k: v for k, v in text_state.items() if "layers.1.mlp" not in k and "lm_head" not in k}
     save_file({k: v.clone() for k, v in weights.items()}, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match="holds no complete T5Gemma"):
+    with pytest.raises(ValueError, match="is not a complete T5Gemma"):
         T5GemmaTTSForConditionalGeneration.from_backbone(
             tmp_path, config_kwargs={"codebook_size": 64, "text_separator_token_id": 68}
         )

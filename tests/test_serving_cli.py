@@ -21,7 +21,7 @@ from t5gemma_tts.cli import serve
         (["--queue-size", "-1"], "--queue-size must not be negative, got -1"),
         (["--api-key-file", "none"], "No such file or directory: 'none'"),
         (["--api-key-file", "empty"], "not one API key"),
-        (["--model", "."], "'.' is no checkpoint"),
+        (["--model", "."], "'.' is not a checkpoint"),
     ],
 )
 def test_refusals(run, tmp_path, options, message, monkeypatch):

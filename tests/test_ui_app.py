@@ -261,7 +261,7 @@ def test_nothing_is_asked_of_others(app):
     [
         (["--port", "99999"], "cannot listen at 127.0.0.1, port 99999"),
         (["--queue-size", "-1"], "--queue-size must not be negative, got -1"),
-        (["--model", "."], "'.' is no checkpoint"),
+        (["--model", "."], "'.' is not a checkpoint"),
         (["--low-memory", "--device", "nothing"], "`device` 'nothing' is not usable here"),
     ],
 )

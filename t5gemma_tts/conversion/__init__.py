@@ -1,4 +1,4 @@
-"""Checkpoints of the original project -> this project's layout."""
+"""Converts checkpoints of the original project to this project's layout."""
 
 from .bundle import load_bundle
 from .checkpoint import convert_checkpoint

@@ -1,4 +1,4 @@
-"""Conversion of the original project's checkpoints, of either kind, to a folder in this project's layout."""
+"""Converts the original project's training bundles and exported models to a folder in this project's layout."""
 
 import logging
 import os
@@ -34,47 +34,47 @@ def convert_checkpoint(
     overwrite: bool = False,
 ) -> Path:
     """
-    Converts a checkpoint of the original project to this project's layout: configuration, code, safetensors,
-    generation defaults, and, as far as they can be had, tokenizer, processor and codec.
+    Converts a checkpoint of the original project to this project's layout.
 
-    `output` appears when it is complete: if anything fails, it is as it was before. (LoRA adapters that the original's
-    scripts exported need no conversion: their names are those of this project's model, and PEFT loads them.)
+    The output has configuration, code, safetensors and generation defaults, and tokenizer, processor and codec if they
+    are available. It is written to a temporary folder and renamed, so that an error leaves `output` unchanged. LoRA
+    adapters that the original's scripts exported need no conversion: PEFT loads them into this project's model.
 
     Args:
         source (`str` or `os.PathLike`):
-            A training bundle (a `.pth` file: whole, pruned or with LoRA), or the folder or Hub name of an exported
+            A training bundle (a `.pth` file: full, pruned or with LoRA), or the folder or Hub name of an exported
             model (`model_type: t5gemma_voice`).
         output (`str` or `os.PathLike`): A folder that does not exist or is empty.
         backbone_config (`str` or `os.PathLike`, *optional*):
-            Configuration of the text backbone, which bundles do not have: a `config.json`, a folder or a Hub name, of a
-            T5Gemma or of a model made from it. That of the backbone which the bundle names if unset.
+            Configuration of the text backbone, which bundles lack: `config.json`, folder or Hub name of a T5Gemma or
+            of a model derived from it. By default, that of the backbone named in the bundle.
         tokenizer (`str`, `os.PathLike` or `PreTrainedTokenizerBase`, *optional*):
-            Folder, Hub name or object. If unset, `source`'s own or one that it names; if that cannot be loaded, there
-            is a warning, and the result has no tokenizer and no processor.
+            Folder, Hub name or object. By default, the tokenizer in `source` or named there; if it cannot be loaded, a
+            warning is logged and the output has no tokenizer and no processor.
         codec (`str` or `os.PathLike`, *optional*):
-            A folder, which is copied into `codec/` of the result (in float32, from any layout that `XCodec2` reads), or
-            a Hub name, which is referred to. The one that `source` names if unset; if that cannot be read or does
-            not fit, there is a warning, and its name and sampling rate stay as `source` has them.
+            Folder or Hub name of a codec in any layout that `XCodec2` reads. A folder is copied to `codec/` of the
+            output in float32; a Hub name is stored as a reference. By default, the codec named in `source`; if it
+            cannot be read or does not fit, a warning is logged and the name and sampling rate of `source` are kept.
         merge_lora (`bool`, *optional*, defaults to `True`):
-            Add the LoRA weights of a bundle to those they adapt. With `False` the result is the base model, and
-            `adapter/` in it has the LoRA weights, in their stored dtype, for `peft.PeftModel.from_pretrained`.
+            Merge the LoRA weights of a bundle into the base weights. With `False`, the output is the base model, and
+            its folder `adapter/` has the LoRA weights, in their stored dtype, for `peft.PeftModel.from_pretrained`.
         dtype (`str` or `torch.dtype`, *optional*):
-            "float32", "bfloat16" or "float16" for the model's weights; as stored if unset.
-        overwrite (`bool`, *optional*, defaults to `False`): Replace `output` if it is a checkpoint.
+            Dtype of the model's weights: "float32", "bfloat16" or "float16". By default, the stored dtype.
+        overwrite (`bool`, *optional*, defaults to `False`): Whether to replace `output` if it is a checkpoint.
 
     Returns:
         `Path`: `output`.
 
     Raises:
-        FileExistsError: if `output` has something in it that may not be replaced.
+        FileExistsError: if `output` is not empty and must not be replaced.
         OSError: if `source`, `backbone_config`, `tokenizer` or `codec` cannot be found.
-        ValueError: if one of them is not what it should be, or weights are missing, left over, or of another shape.
+        ValueError: if one of them is invalid, or weights are missing, unexpected or of another shape.
     """
     output = Path(output)
     _check_output(output, overwrite, [source, backbone_config, tokenizer, codec])
     dtype = _read_dtype(dtype)
     checkpoint = read_source(source, backbone_config, merge_lora, dtype)
-    own_codec = _set_codec(checkpoint.config, codec)
+    codec_to_save = _resolve_codec(checkpoint.config, codec)
     tokenizer = _find_tokenizer(tokenizer, checkpoint)
     model = checkpoint.load_model(dtype)
 
@@ -86,11 +86,11 @@ def convert_checkpoint(
         model.save_pretrained(partial)
         if tokenizer is not None:
             T5GemmaTTSProcessor.from_config(model.config, tokenizer).save_pretrained(partial)
-        if own_codec is not None:
-            own_codec.save_pretrained(partial / "codec")
+        if codec_to_save is not None:
+            codec_to_save.save_pretrained(partial / "codec")
         if checkpoint.lora is not None:
             save_adapter(checkpoint.lora, model, partial / "adapter", base_model_name_or_path=str(output))
-        _move_into_place(partial, target)
+        _replace_folder(partial, target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
@@ -98,23 +98,25 @@ def convert_checkpoint(
 
 
 def _check_output(output: Path, overwrite: bool, inputs: Sequence[object]) -> None:
-    """Refuses to replace anything but a checkpoint, or one from which something is to be read."""
+    """Checks that `output` is empty, or may be replaced: a checkpoint that holds none of the inputs."""
     if output.exists() and not output.is_dir():
-        raise FileExistsError(f"`output` {str(output)!r} must be a folder, and it is a file.")
+        raise FileExistsError(f"`output` {str(output)!r} must be a folder, but is a file.")
     if not output.exists() or not any(output.iterdir()):
         return
     if not overwrite:
         raise FileExistsError(f"`output` {str(output)!r} is not empty; pass `overwrite=True` to replace it.")
     if not (output / "config.json").is_file():
-        raise FileExistsError(f"`output` {str(output)!r} is not replaced: it is no checkpoint (it has no config.json).")
+        raise FileExistsError(
+            f"`output` {str(output)!r} is not replaced: it is not a checkpoint (it has no config.json)."
+        )
     for path in inputs:
         if isinstance(path, (str, os.PathLike)) and os.path.exists(path):
             path = Path(path).resolve()
             if output.resolve() in (path, *path.parents):
-                raise FileExistsError(f"`output` {str(output)!r} is not replaced: {str(path)!r} is read from it.")
+                raise FileExistsError(f"`output` {str(output)!r} is not replaced: the input {str(path)!r} is in it.")
 
 
-def _move_into_place(partial: Path, target: Path) -> None:
+def _replace_folder(partial: Path, target: Path) -> None:
     if not target.exists():
         partial.rename(target)
         return
@@ -137,44 +139,48 @@ def _read_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {str(dtype)!r}.")
 
 
-def _set_codec(config: T5GemmaTTSConfig, codec: str | os.PathLike[str] | None) -> XCodec2 | None:
+def _resolve_codec(config: T5GemmaTTSConfig, codec: str | os.PathLike[str] | None) -> XCodec2 | None:
     """
-    Describes the codec in `config`; returns it if it is to be saved along. The one that the original names is looked up
-    as well, since the original's trainer writes down 44 100 Hz whichever codec it has.
+    Updates the codec's fields of `config`. Returns the codec if it must be saved with the model.
+
+    The codec named in the original configuration is also read, because the original's trainer always stores a sampling
+    rate of 44 100 Hz.
     """
     name = config.codec_name_or_path if codec is None else os.fspath(codec)
     if name is None:
-        logger.warning("The checkpoint names no codec: pass `codec`, or its tokens cannot be turned into audio.")
+        logger.warning("The checkpoint names no codec. Pass `codec`, or its tokens cannot be decoded to audio.")
         return None
     try:
-        own_codec, checked = _fit_codec(config, name)
+        codec_to_save, checked = _fit_codec(config, name)
     except (OSError, ValueError) as error:
         if codec is not None:
             raise
         reason = str(error).splitlines()[0]
         logger.warning(
-            "The codec is left as the checkpoint says, at %s Hz, unchecked: %s", config.sampling_rate, reason
+            "Keeping the codec and sampling rate (%s Hz) of the checkpoint without checking them: %s",
+            config.sampling_rate,
+            reason,
         )
         return None
     for field in ("codec_config", "codec_name_or_path", "sampling_rate"):
         setattr(config, field, getattr(checked, field))
-    return own_codec
+    return codec_to_save
 
 
 def _fit_codec(config: T5GemmaTTSConfig, name: str) -> tuple[XCodec2 | None, T5GemmaTTSConfig]:
-    """The codec if `name` is a folder, and `config` as it is with that codec."""
-    own_codec = None
+    """Returns the codec if `name` is a folder, else None; and a copy of `config` with that codec."""
+    codec_to_save = None
     if os.path.isdir(name):
-        own_codec = XCodec2.from_pretrained(name)
-        codec_config = own_codec.model.config
+        codec_to_save = XCodec2.from_pretrained(name)
+        codec_config = codec_to_save.model.config
     else:
         codec_config = _read_codec_config(name)
     fields = config.to_dict()
     fields["codec_config"] = codec_config.to_dict()
-    fields["codec_name_or_path"] = None if own_codec is not None else name
-    fields["sampling_rate"] = None  # the codec's
+    fields["codec_name_or_path"] = None if codec_to_save is not None else name
+    fields["sampling_rate"] = None  # set from the codec
     try:
-        return own_codec, T5GemmaTTSConfig.from_dict(fields)
+        return codec_to_save, T5GemmaTTSConfig.from_dict(fields)
     except ValueError as error:
         raise ValueError(f"`codec` {name!r} does not fit this model: {error}") from error
 
@@ -209,7 +215,7 @@ def _find_tokenizer(
     if checkpoint.state_dict is None:
         tried.append(checkpoint.path)
         try:
-            # with `config`, the original's code, which that folder names, is not asked for
+            # passing `config` avoids loading the remote code that the original's folder names
             return AutoTokenizer.from_pretrained(checkpoint.path, config=checkpoint.config, trust_remote_code=False)
         except (OSError, ValueError):
             pass
@@ -218,7 +224,7 @@ def _find_tokenizer(
             tried.append(name)
             try:
                 return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-            except (OSError, ValueError):  # nothing there, or out of reach
+            except (OSError, ValueError):  # no tokenizer, or no connection
                 pass
-    logger.warning("No tokenizer found (tried %s): the result has no processor. Pass `tokenizer`.", ", ".join(tried))
+    logger.warning("No tokenizer found (tried %s), so the output has no processor. Pass `tokenizer`.", ", ".join(tried))
     return None

@@ -1,4 +1,4 @@
-"""LoRA weights in the original project's training bundles: merged, or written as a PEFT adapter."""
+"""Merges the LoRA weights of the original project's training bundles, or saves them as a PEFT adapter."""
 
 import json
 import math
@@ -21,10 +21,14 @@ LORA_KEY = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])\.default\.weight")
 @dataclass
 class LoraWeights:
     """
+    LoRA weights of a training bundle.
+
     Args:
-        factors (`dict`): module in the original's names -> A of shape (rank, in_features), B (out_features, rank).
-        alpha (`float`): B A is added times alpha / rank.
-        dropout (`float`): that of training.
+        factors (`dict`): For each module (original name), "A" of shape (rank, in_features) and "B" of shape
+            (out_features, rank).
+        rank (`int`): LoRA rank.
+        alpha (`float`): The update of a weight is alpha / rank * B A.
+        dropout (`float`): Dropout in training.
     """
 
     factors: dict[str, dict[str, torch.Tensor]]
@@ -37,10 +41,10 @@ def split_lora(
     state_dict: dict[str, torch.Tensor], args: Namespace
 ) -> tuple[dict[str, torch.Tensor], LoraWeights | None]:
     """
-    Separates a bundle's base weights, under the names they have without LoRA, from its LoRA weights, if there are any.
+    Splits a bundle's weights into base weights, with their names before LoRA, and LoRA weights (None if it has none).
 
     Raises:
-        ValueError: if half of a pair or its base weight is missing, or shapes do not fit each other or `args`.
+        ValueError: if A, B or the base weight of a module is missing, or shapes do not match each other or `args`.
     """
     base: dict[str, torch.Tensor] = {}
     factors: dict[str, dict[str, torch.Tensor]] = {}
@@ -55,8 +59,8 @@ def split_lora(
         return base, None
 
     settings: dict[str, Any] = {}
-    kinds: dict[str, tuple[type, ...]] = {"lora_r": (int,), "lora_alpha": (int, float)}
-    for name, accepted in kinds.items():
+    types: dict[str, tuple[type, ...]] = {"lora_r": (int,), "lora_alpha": (int, float)}
+    for name, accepted in types.items():
         settings[name] = getattr(args, name, None)
         if not isinstance(settings[name], accepted) or not 0 < settings[name] < math.inf:
             raise ValueError(f"`{name}` in the bundle's 'args' must be a number above 0, got {settings[name]!r}.")
@@ -67,7 +71,7 @@ def split_lora(
             present = [f"lora_{side}" for side in sorted(pair)] + ["base_layer"] * (weight is not None)
             raise ValueError(f"{module} must have lora_A, lora_B and base_layer, got only {', '.join(present)}.")
         if weight.ndim != 2:
-            raise ValueError(f"base_layer of {module} must have two axes, got shape {tuple(weight.shape)}.")
+            raise ValueError(f"base_layer of {module} must have two dimensions, got shape {tuple(weight.shape)}.")
         expected = (rank, weight.shape[1]), (weight.shape[0], rank)
         found = tuple(pair["A"].shape), tuple(pair["B"].shape)
         if found != expected:
@@ -82,7 +86,7 @@ def split_lora(
 def merge_lora_weights(
     base: dict[str, torch.Tensor], lora: LoraWeights, dtype: torch.dtype | None = None
 ) -> dict[str, torch.Tensor]:
-    """W + alpha / rank * B A for every adapted module, calculated in float32, in `dtype` or that of W."""
+    """Returns W + alpha / rank * B A for each module, computed in float32 and cast to `dtype` (default: that of W)."""
     merged = dict(base)
     for module, pair in lora.factors.items():
         weight = base[f"{module}.weight"]
@@ -96,7 +100,11 @@ def save_adapter(lora: LoraWeights, model: torch.nn.Module, folder: Path, base_m
     Writes a folder that `peft.PeftModel.from_pretrained(model, folder)` loads.
 
     Args:
-        model: the converted model, which tells what other modules the adapted ones share their names with.
+        lora (`LoraWeights`): LoRA weights.
+        model (`torch.nn.Module`): Converted model. If other modules have the same last name component as the adapted
+            ones, `target_modules` has full names.
+        folder (`Path`): Folder to create.
+        base_model_name_or_path (`str`): Stored in `adapter_config.json`.
     """
     tensors, adapted = {}, set()
     for original, pair in lora.factors.items():
@@ -109,8 +117,8 @@ def save_adapter(lora: LoraWeights, model: torch.nn.Module, folder: Path, base_m
         adapted.add(module)
         for side, value in pair.items():
             tensors[f"base_model.model.{module}.lora_{side}.weight"] = value.contiguous()
-    last_names = {module.rsplit(".", 1)[-1] for module in adapted}
-    matched = {name for name, _ in model.named_modules() if name.rsplit(".", 1)[-1] in last_names}
+    suffixes = {module.rsplit(".", 1)[-1] for module in adapted}
+    matched = {name for name, _ in model.named_modules() if name.rsplit(".", 1)[-1] in suffixes}
     config = {
         "base_model_name_or_path": base_model_name_or_path,
         "bias": "none",
@@ -120,7 +128,7 @@ def save_adapter(lora: LoraWeights, model: torch.nn.Module, folder: Path, base_m
         "lora_dropout": lora.dropout,
         "peft_type": "LORA",
         "r": lora.rank,
-        "target_modules": sorted(last_names if matched == adapted else adapted),
+        "target_modules": sorted(suffixes if matched == adapted else adapted),
         "task_type": "SEQ_2_SEQ_LM",
     }
     folder.mkdir()

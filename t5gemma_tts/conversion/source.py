@@ -1,4 +1,4 @@
-"""Reads what is to be converted: a training bundle, or a model that the original project's scripts exported."""
+"""Reads the input of a conversion: a training bundle or a model that the original project's scripts exported."""
 
 import os
 from dataclasses import dataclass
@@ -11,24 +11,26 @@ from ..model.configuration_t5gemma_tts import T5GemmaTTSConfig
 from ..model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from ..model.weights import default_generation_config
 from ..model.xcodec2_original import shorten
-from .bundle import load_bundle, without_aliases
+from .bundle import load_bundle, remove_aliases
 from .lora import LoraWeights, merge_lora_weights, split_lora
 
 
 ORIGINAL_MODEL_TYPE = "t5gemma_voice"
-# where the backbone's fields are, by `model_type` of the file that has them
+# `model_type` of a config.json: field with the backbone's configuration (None: the whole file)
 BACKBONE_FIELDS = {"t5gemma": None, ORIGINAL_MODEL_TYPE: "t5_config_dict", T5GemmaTTSConfig.model_type: "backbone"}
 
 
 @dataclass
 class SourceCheckpoint:
     """
+    Input of a conversion.
+
     Args:
-        path: file, folder or Hub name.
-        original: the original's configuration, or the arguments of its trainer.
-        config: what becomes of it.
-        state_dict: weights of a bundle, under the original's names; None if `path` has them.
-        lora: LoRA weights that are not merged into `state_dict`.
+        path (`str`): File, folder or Hub name.
+        original (`dict`): The original's configuration, or the arguments of its trainer.
+        config (`T5GemmaTTSConfig`): Converted configuration.
+        state_dict (`dict`, *optional*): Weights of a bundle with the original's names; None for an exported model.
+        lora (`LoraWeights`, *optional*): LoRA weights that are not merged into `state_dict`.
     """
 
     path: str
@@ -39,7 +41,7 @@ class SourceCheckpoint:
 
     def load_model(self, dtype: torch.dtype | None) -> T5GemmaTTSForConditionalGeneration:
         """
-        The model, on the CPU, in `dtype` or as stored.
+        Loads the model on the CPU, in `dtype` (default: the stored dtype).
 
         Raises:
             ValueError: if weights are missing, unexpected or of another shape.
@@ -72,23 +74,23 @@ def read_source(
     merge_lora: bool,
     dtype: torch.dtype | None,
 ) -> SourceCheckpoint:
-    """Arguments and errors are those of `convert_checkpoint`; `dtype` is that of merged weights."""
+    """Reads a checkpoint; arguments and errors as in [`convert_checkpoint`], `dtype` applies to merged weights."""
     path = os.fspath(source)
     if os.path.isfile(path):
         return _read_bundle(path, backbone_config, merge_lora, dtype)
     if path.endswith((".pth", ".pt")):
         raise FileNotFoundError(f"`source` {path!r} does not exist.")
     if not merge_lora:
-        raise ValueError(f"`merge_lora` must be true: {path!r} is no training bundle with LoRA.")
+        raise ValueError(f"`merge_lora` must be true: {path!r} is not a training bundle with LoRA.")
     return _read_export(path, backbone_config)
 
 
 def read_config(name_or_path: str) -> dict[str, Any]:
-    """The fields of a `config.json`: a file, or that of a folder or Hub name. OSError if there is none."""
+    """Reads a `config.json`, given as a file, a folder or a Hub name; raises OSError if there is none."""
     try:
         config, _ = PreTrainedConfig.get_config_dict(name_or_path)
     except OSError as error:
-        raise OSError(f"{name_or_path!r} has no config.json within reach: {error}") from error
+        raise OSError(f"{name_or_path!r} has no readable config.json: {error}") from error
     if not config:
         raise OSError(f"{name_or_path!r} has no config.json.")
     return config
@@ -125,12 +127,12 @@ def _read_bundle(
         if backbone_config is not None:
             raise
         raise OSError(
-            f"{name!r}, the text backbone that {path!r} names, cannot be had; pass its configuration as "
+            f"{name!r}, the text backbone that {path!r} names, cannot be read; pass its configuration as "
             "`backbone_config` (a config.json, a folder or a Hub name)."
         ) from error
 
     try:
-        state_dict, lora = split_lora(without_aliases(bundle["model"]), bundle["args"])
+        state_dict, lora = split_lora(remove_aliases(bundle["model"]), bundle["args"])
     except ValueError as error:
         raise ValueError(f"{path!r}: {error}") from error
     if lora is None and not merge_lora:

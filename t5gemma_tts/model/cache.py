@@ -104,7 +104,7 @@ class PreallocatedLayer(DynamicLayer):
         self.batch_select_indices(beam_idx.to(self.device))
 
 
-class FilledLayer(Protocol):
+class KeyValueLayer(Protocol):
     """A cache layer that holds keys and values."""
 
     keys: torch.Tensor
@@ -126,7 +126,7 @@ class DecodeState:
     def __init__(
         self,
         layers: list[PreallocatedLayer],
-        text_layers: Sequence[FilledLayer],
+        text_layers: Sequence[KeyValueLayer],
         allowed: torch.Tensor | None = None,
         text_allowed: torch.Tensor | None = None,
     ):

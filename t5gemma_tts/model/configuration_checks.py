@@ -117,7 +117,7 @@ def _check_backbone(prefix: str, module: Any) -> None:
         if not (_is_number(value := getattr(module, name)) and 0 <= value <= 1):
             _raise_invalid(f"{prefix}.{name}", value, "from 0 to 1")
     if module.hidden_activation not in ACT2FN:
-        _raise_invalid(f"{prefix}.hidden_activation", module.hidden_activation, "one that transformers knows")
+        _raise_invalid(f"{prefix}.hidden_activation", module.hidden_activation, "an activation of transformers")
     types = module.layer_types or []
     if len(types) != module.num_hidden_layers or not set(types) <= set(LAYER_TYPES):
         _raise_invalid(f"{prefix}.layer_types", types, f"{' or '.join(LAYER_TYPES)} for each layer")
@@ -131,7 +131,7 @@ def _check_backbone(prefix: str, module: Any) -> None:
     if not (_is_number(theta) and theta > 0):
         _raise_invalid(f"{prefix}.rope_parameters", theta, "of a `rope_theta` above 0")
     if module.head_dim % 2:
-        _raise_invalid(f"{prefix}.head_dim", module.head_dim, "even (RoPE turns pairs)")
+        _raise_invalid(f"{prefix}.head_dim", module.head_dim, "even, because RoPE rotates pairs of dimensions")
     if module.num_attention_heads % module.num_key_value_heads:
         _raise_invalid(
             f"{prefix}.num_key_value_heads",

@@ -103,11 +103,11 @@ def _derived_token_id(name: str, offset: int, doc: str) -> property:
     def get(self: "T5GemmaTTSConfig") -> int:
         return self.codebook_size + offset
 
-    def refuse_others(self: "T5GemmaTTSConfig", value: int) -> None:
+    def reject_others(self: "T5GemmaTTSConfig", value: int) -> None:
         if value != get(self):
             raise ValueError(f"`{name}` follows from `codebook_size` and must be {get(self)}, got {value!r}.")
 
-    return property(get, refuse_others, doc=doc)
+    return property(get, reject_others, doc=doc)
 
 
 class T5GemmaTTSConfig(_CheckedConfig):
@@ -130,8 +130,8 @@ class T5GemmaTTSConfig(_CheckedConfig):
             gives integer positions and no rotation in cross-attention.
         progress_scale (`float`, *optional*, defaults to 2000.0): Position of the last token of every sequence.
         progress_lookahead_seconds (`float`, *optional*, defaults to 2.0):
-            Length assumed by generation when no duration is given.
-        no_loss_on_prefix (`bool`, *optional*, defaults to `True`): Leave the reference part out of the loss.
+            Duration that generation assumes if none is given.
+        no_loss_on_prefix (`bool`, *optional*, defaults to `True`): Exclude the reference audio from the loss.
         eos_loss_weight (`float`, *optional*, defaults to 1.0): Class weight of the end token in the loss.
         text_separator_token_id (`int`, *optional*, defaults to 255999): Separates reference text and target text.
         text_bos_token_id, text_eos_token_id (`int`, *optional*): Added before / after the text ids if not None.
@@ -174,7 +174,7 @@ class T5GemmaTTSConfig(_CheckedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
-        if type(self.codebook_size) is not int or self.codebook_size < 2:  # first: other fields follow from it
+        if type(self.codebook_size) is not int or self.codebook_size < 2:  # first, because other fields depend on it
             raise ValueError(f"`codebook_size` must be an integer of at least 2, got {self.codebook_size!r}.")
         if self.codebook_size > MAX_CODEBOOK_SIZE:
             raise ValueError(f"`codebook_size` must be at most 2 ** 31, got {self.codebook_size!r:.40}.")
@@ -224,7 +224,7 @@ class T5GemmaTTSConfig(_CheckedConfig):
     decoder_start_token_id = _derived_token_id("decoder_start_token_id", 0, "The same as `bos_token_id`.")
     pad_token_id = _derived_token_id("pad_token_id", 2, "V+2.")
     audio_separator_token_id = _derived_token_id(
-        "audio_separator_token_id", 4, "V+4: stands between reference and target audio."
+        "audio_separator_token_id", 4, "V+4: separates reference audio and target audio."
     )
 
     @property
@@ -245,19 +245,19 @@ class T5GemmaTTSConfig(_CheckedConfig):
 
         Raises:
             OSError: if there is no `config.json`.
-            ValueError: if the `model_type` is another one.
+            ValueError: if the checkpoint has another `model_type`.
         """
         with explain_config_errors(f"the config.json of {str(pretrained_model_name_or_path)!r}"):
             config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         if not isinstance(config_dict, dict):
             raise ValueError(f"the config.json of {str(pretrained_model_name_or_path)!r} must be a JSON object.")
         if not config_dict:
-            raise OSError(f"{str(pretrained_model_name_or_path)!r} is no checkpoint: it has no config.json.")
+            raise OSError(f"{str(pretrained_model_name_or_path)!r} is not a checkpoint: it has no config.json.")
         if config_dict.get("model_type") == "t5gemma_voice":
             config_dict = cls.from_original(config_dict).to_dict()
         if (model_type := config_dict.get("model_type", cls.model_type)) != cls.model_type:
             raise ValueError(
-                f"{str(pretrained_model_name_or_path)!r} is no T5Gemma-TTS checkpoint: its `model_type` is "
+                f"{str(pretrained_model_name_or_path)!r} is not a T5Gemma-TTS checkpoint: its `model_type` is "
                 f"{model_type!r}."
             )
         return config_dict, kwargs
@@ -339,7 +339,7 @@ class T5GemmaTTSConfig(_CheckedConfig):
 
 
 def _backbone_from_original(backbone: T5GemmaConfig | dict[str, Any]) -> T5GemmaConfig:
-    """A `T5GemmaConfig` without soft-capping and the obsolete generation fields of old transformers versions."""
+    """Creates a `T5GemmaConfig` without soft-capping and generation fields of old transformers versions."""
     if isinstance(backbone, T5GemmaConfig):
         backbone = backbone.to_dict()
     known = {field.name for field in dataclasses.fields(T5GemmaModuleConfig)} | {"rope_theta", "rope_scaling"}

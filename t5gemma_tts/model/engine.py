@@ -15,7 +15,7 @@ from .cache import SpeechCache
 from .decode_step import DecodeStep
 from .logits_process import SilencePenaltyLogitsProcessor
 from .sampling import RowSampler, SamplingOptions
-from .slots import SpeechSlots
+from .slots import DecodeSlots
 
 
 DEFAULT_CAPACITY_FRAMES = 256  # initial cache capacity of a request without `num_frames`
@@ -223,7 +223,7 @@ class SpeechEngine:
         self.active: list[SpeechRequest] = []
         self.samplers: dict[int, RowSampler] = {}
         self.short_steps = 0
-        self.slots = SpeechSlots(self.num_layers)
+        self.slots = DecodeSlots(self.num_layers)
         self.decode_step: DecodeStep | None = None
 
     def submit(self, request: SpeechRequest) -> None:

@@ -37,7 +37,7 @@ TEXT_LENGTH_MULTIPLE, CACHE_LENGTH_MULTIPLE = 64, 512  # lengths are rounded up,
 
 
 @dataclass
-class SpeechBudget:
+class GenerationLimits:
     """
     Length limits and positions of one `generate` call.
 
@@ -213,7 +213,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
         prompt_mask: torch.Tensor,
         num_frames: torch.Tensor | list[int] | None,
         kwargs: dict[str, Any],
-    ) -> SpeechBudget:
+    ) -> GenerationLimits:
         config = self.config
         batch_size, prompt_length = prompt_mask.shape
         prompt_tokens = prompt_mask.sum(-1).cpu()
@@ -261,7 +261,7 @@ class T5GemmaTTSGenerationMixin(GenerationMixin):
             prompt_mask, target_length, num_steps, float(config.progress_scale), config.use_pm_rope
         )
         device = prompt_mask.device
-        return SpeechBudget(max_frames=max_frames.to(device), positions=positions.to(device))
+        return GenerationLimits(max_frames=max_frames.to(device), positions=positions.to(device))
 
     def _generation_option(self, name: str, kwargs: dict[str, Any]) -> Any:
         """A generation option: from the call, else its `generation_config`, else the model's `generation_config`."""

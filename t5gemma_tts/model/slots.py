@@ -11,7 +11,7 @@ import torch
 from .cache import DecodeState, PreallocatedLayer, SpeechCache, attention_bias
 
 
-class SpeechSlots(DecodeState):
+class DecodeSlots(DecodeState):
     """
     Decode state whose rows are added, removed and reordered between steps.
 
@@ -146,4 +146,4 @@ class SpeechSlots(DecodeState):
         return layer.keys, layer.values
 
 
-__all__ = ["SpeechSlots"]
+__all__ = ["DecodeSlots"]

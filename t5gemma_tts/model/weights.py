@@ -20,7 +20,7 @@ ORIGINAL_KEY_MAPPING = {
     r"^predict_layer\.0\.0\.": "audio_head.dense.",
     r"^predict_layer\.0\.2\.": "audio_head.out_proj.",
 }
-# the text decoder's own embedding and head, which some original checkpoints still carry
+# the text decoder's own embedding and head, which some original checkpoints contain
 UNUSED_ORIGINAL_KEYS = [r"^backbone\.model\.decoder\.embed_tokens\.", r"^backbone\.lm_head\."]
 
 
@@ -84,7 +84,7 @@ class T5GemmaTTSWeightsMixin:
             for conversion in getattr(model, "_weight_conversions", None) or []
             if not set(conversion._original_source_patterns) & set(ORIGINAL_KEY_MAPPING)
         ]
-        if model.generation_config._from_model_config:  # made from a config.json, also by the original: not chosen
+        if model.generation_config._from_model_config:  # derived from a config.json, not chosen by a user
             model.generation_config = default_generation_config(model.config)
         result: Any = (model, info) if output_loading_info else model
         return result
@@ -121,8 +121,8 @@ class T5GemmaTTSWeightsMixin:
         mismatched = sorted(str(key) for key in info["mismatched_keys"] if not str(key[0]).startswith(audio_keys))
         if missing or mismatched:
             raise ValueError(
-                f"{str(backbone)!r} holds no complete T5Gemma: {len(missing)} weights are missing and "
-                f"{len(mismatched)} of another shape, such as {(missing + mismatched)[0]}."
+                f"{str(backbone)!r} is not a complete T5Gemma: {len(missing)} weights are missing and "
+                f"{len(mismatched)} have another shape, such as {(missing + mismatched)[0]}."
             )
         with torch.no_grad():  # if both vocabularies have the same size, the text embedding was loaded
             embedding.weight.normal_(std=config.initializer_range)

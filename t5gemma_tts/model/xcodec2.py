@@ -1,7 +1,7 @@
-"""XCodec2: speech to one stream of 50 codes per second and back, at 16 kHz or, with an upsampler, 44.1 kHz.
+"""XCodec2: a speech codec with 50 codes per second and an output of 16 kHz or, with an upsampler, 44.1 kHz.
 
-`T5GemmaTTSCodecModel` is transformers' `Xcodec2Model` with that upsampler. `XCodec2` is the codec as the rest of the
-project uses it: waveforms in, codes out, and the other way round, from any of the checkpoint layouts in use.
+`T5GemmaTTSCodecModel` is transformers' `Xcodec2Model` with the upsampler. `XCodec2` wraps either model: it encodes and
+decodes waveforms, and loads all checkpoint layouts.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from .xcodec2_original import (
 )
 
 
-# the semantic encoder sees two stacked mel frames of 10 ms per code
+# the semantic encoder stacks two mel frames of 10 ms per code
 MEL_HOP_LENGTH, MEL_STRIDE = 160, 2
 Codes = Sequence[int] | np.ndarray | torch.Tensor
 HUB_ARGUMENTS = {"revision", "token", "cache_dir", "local_files_only", "force_download"}
@@ -40,10 +40,10 @@ HUB_ARGUMENTS = {"revision", "token", "cache_dir", "local_files_only", "force_do
 
 class T5GemmaTTSCodecUpsampler(nn.Module):
     """
-    Raises the frame rate: per stage a transposed convolution that halves the channels, then a residual block; at the
-    end a projection back to `hidden_size` and SiLU.
+    Increases the frame rate before the decoder's head.
 
-    A stage of factor u and kernel k makes u L frames of L when k - u is even, u L + 1 when it is odd.
+    Each stage is a transposed convolution that halves the channels, and a residual block. A projection to `hidden_size`
+    and SiLU follow. A stage with factor u and kernel size k turns L frames into u L if k - u is even, else u L + 1.
     """
 
     def __init__(self, config: T5GemmaTTSCodecConfig):
@@ -66,7 +66,7 @@ class T5GemmaTTSCodecUpsampler(nn.Module):
 
 
 class T5GemmaTTSCodecHead(Xcodec2ISTFTHead):
-    """The native head at a hop of `decoder_hop_length` samples, behind the upsampler."""
+    """ISTFT head with a hop of `decoder_hop_length` samples, after the optional upsampler."""
 
     def __init__(self, config: T5GemmaTTSCodecConfig):
         hop_length = config.decoder_hop_length
@@ -77,12 +77,12 @@ class T5GemmaTTSCodecHead(Xcodec2ISTFTHead):
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """(batch_size, num_frames, hidden_size) -> (batch_size, 1, num_upsampled_frames * hop_length)."""
         hidden_states = self.upsampler(hidden_states)
-        # the native head leaves one sample too many when 3 * hop_length is odd
+        # transformers' head returns one sample too many if 3 * hop_length is odd
         return super().forward(hidden_states)[..., : hidden_states.shape[1] * self.hop_length]
 
 
 class T5GemmaTTSCodecModel(Xcodec2Model):
-    """`Xcodec2Model`, with the upsampler and an acoustic encoder of its own width if the configuration has them."""
+    """`Xcodec2Model` with an optional upsampler and an optional separate width of the acoustic encoder."""
 
     config: T5GemmaTTSCodecConfig
     config_class = T5GemmaTTSCodecConfig
@@ -111,13 +111,13 @@ MODEL_CLASSES = {Xcodec2Config.model_type: Xcodec2Model, T5GemmaTTSCodecConfig.m
 
 class XCodec2:
     """
-    The codec: `encode` a waveform into codes, `decode` codes into a waveform.
+    The codec: `encode` turns a waveform into codes, `decode` turns codes into a waveform.
 
-    Clips go through one at a time, because padding changes the codes of the last frames and the decoder's
-    normalisation and attention see the whole clip; only codes of equal length are decoded together.
+    Clips are encoded one at a time, and only clips of equal length are decoded together: padding would change the codes
+    of the last frames, and the decoder's normalization and attention span the whole clip.
 
     Args:
-        model (`Xcodec2Model` or `T5GemmaTTSCodecModel`): Is put in eval mode.
+        model (`Xcodec2Model` or `T5GemmaTTSCodecModel`): Model; set to eval mode.
     """
 
     def __init__(self, model: Xcodec2Model):
@@ -148,14 +148,14 @@ class XCodec2:
         **hub_kwargs: Any,
     ) -> "XCodec2":
         """
-        Loads a codec from a folder or from the Hub, whichever layout it has.
+        Loads a codec of any supported layout from a folder or the Hub.
 
         Args:
             name_or_path (`str` or `os.PathLike`): A checkpoint of transformers' `Xcodec2Model`, of
                 `T5GemmaTTSCodecModel`, or of the original project (16 kHz or 44.1 kHz; safetensors or pickled tensors).
-            subfolder (`str`, *optional*, defaults to `""`)
-            device (`str` or `torch.device`, *optional*): The CPU if unset.
-            dtype (`torch.dtype`, *optional*): float32 if unset; others can change the codes of `encode`.
+            subfolder (`str`, *optional*, defaults to `""`): Folder inside the repository.
+            device (`str` or `torch.device`, *optional*): Device; the CPU by default.
+            dtype (`torch.dtype`, *optional*): Dtype; float32 by default. Other dtypes can change the codes of `encode`.
             hub_kwargs: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`.
 
         Raises:
@@ -186,7 +186,7 @@ class XCodec2:
                 f"{str(name_or_path)!r} must be an XCodec2 checkpoint: `model_type` {' or '.join(MODEL_CLASSES)}, or a "
                 f"configuration of the original project; got `model_type` {model_type!r}."
             )
-        # loaded at first use, it must not move a seeded generation
+        # loading, which may happen during a seeded generation, must not change the random state
         with torch.random.fork_rng(devices=[]), explain_weight_errors(name_or_path):
             loaded: Any = model_class.from_pretrained(
                 **source, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
@@ -202,31 +202,29 @@ class XCodec2:
 
     def _cast(self, dtype: torch.dtype) -> None:
         self.model.to(dtype)
-        # the overlap-add runs in float32 whatever the model's dtype is
+        # the overlap-add always runs in float32
         head = self.model.acoustic_decoder.head
         head.window = torch.hann_window(head.n_fft, device=self.device)
 
     def to(self, device: str | torch.device) -> "XCodec2":
-        """Moves the model to `device`, and returns the codec."""
+        """Moves the model to `device` and returns the codec."""
         self.model.to(device)
         return self
 
     def save_pretrained(self, folder: str | os.PathLike[str], **kwargs: Any) -> None:
         """
-        Writes the model to `folder`, with names and format of transformers; `kwargs` go to `save_pretrained` there.
-
-        Everything else about the codec follows from the model's configuration.
+        Saves the model to `folder` in the format of transformers; `kwargs` are passed to its `save_pretrained`.
         """
         self.model.save_pretrained(folder, **kwargs)
 
     @property
     def sampling_rate(self) -> int:
-        """Hz of the waveforms that `decode` returns."""
+        """Sampling rate in Hz of the waveforms that `decode` returns."""
         return getattr(self.model.config, "output_sampling_rate", None) or self.model.config.sampling_rate
 
     @property
     def input_sampling_rate(self) -> int:
-        """Hz that the encoder runs at."""
+        """Sampling rate in Hz of the encoder."""
         return self.model.config.sampling_rate
 
     @property
@@ -253,27 +251,29 @@ class XCodec2:
 
     @contextlib.contextmanager
     def _inference(self) -> Iterator[None]:
-        """Eval mode, no gradients, and no autocast: the codes depend on the precision."""
+        """Sets eval mode, and disables gradients and autocast: lower precision would change the codes."""
         self.model.eval()
         with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
             yield
 
     def encode(self, waveform: npt.ArrayLike | torch.Tensor, sampling_rate: float) -> torch.Tensor:
         """
-        Encodes one clip. As in the original, a clip always gets 1 to `hop_length` zeros at its end, and half a hop
-        more on both sides for the mel features only, so that both encoders make the same number of frames.
+        Encodes one clip.
+
+        As in the original, 1 to `hop_length` zeros are appended. The mel features get another half hop of zeros on both
+        sides, so that both encoders return the same number of frames.
 
         Args:
             waveform (`np.ndarray` or `torch.Tensor`): Floats in [-1, 1] of shape (num_samples,), or
                 (num_samples, num_channels), whose channels are averaged.
-            sampling_rate (`float`): Hz of `waveform`; it is resampled to `input_sampling_rate`.
+            sampling_rate (`float`): Sampling rate of `waveform` in Hz; it is resampled to `input_sampling_rate`.
 
         Returns:
             `torch.LongTensor` of shape (num_frames,) on the CPU, values in [0, `codebook_size`), where num_frames is
             num_samples // `hop_length` + 1 with num_samples counted at `input_sampling_rate`.
 
         Raises:
-            ValueError: for a bad waveform or sampling rate, see `check_waveform`.
+            ValueError: if the waveform or the sampling rate is invalid, see `check_waveform`.
         """
         waveform = to_mono(check_waveform(waveform, sampling_rate))
         waveform = resample(waveform, sampling_rate, self.input_sampling_rate)
@@ -291,7 +291,7 @@ class XCodec2:
                 input_values=torch.from_numpy(waveform)[None, None].to(self.device, self.dtype),
                 input_features=features.to(self.device, self.dtype),
             ).audio_codes[0, 0]
-        # a tensor made in inference mode could not be used in training
+        # a new tensor, because one created in inference mode cannot be used in training
         return torch.tensor(codes.tolist(), dtype=torch.long)
 
     def decode(self, codes: Codes) -> Waveform:
@@ -302,7 +302,7 @@ class XCodec2:
             codes (`list[int]`, `np.ndarray` or `torch.Tensor`): Shape (num_frames,), integers in [0, `codebook_size`).
 
         Returns:
-            `np.ndarray` of float32, shape (num_samples,), at `sampling_rate` Hz. Not clipped: peaks can pass 1.0.
+            `np.ndarray` of float32, shape (num_samples,), at `sampling_rate` Hz. Not clipped: peaks can exceed 1.0.
 
         Raises:
             ValueError: if `codes` is empty, of another shape or dtype, or has a value out of range.
@@ -311,14 +311,14 @@ class XCodec2:
 
     def decode_batch(self, codes: Iterable[Codes], batch_size: int = 16) -> list[Waveform]:
         """
-        Decodes several clips, those of equal length together.
+        Decodes several clips; clips of equal length are decoded together.
 
         Args:
             codes (`list`): One item per clip, as for `decode`.
-            batch_size (`int`, *optional*, defaults to 16): Most clips to decode at once.
+            batch_size (`int`, *optional*, defaults to 16): Maximum number of clips per batch.
 
         Returns:
-            `list[np.ndarray]`: as `decode` returns for each clip, in the order given.
+            `list[np.ndarray]`: the waveforms, as `decode` returns them, in the order of `codes`.
 
         Raises:
             ValueError: as `decode` does, or if `batch_size` is below 1.
@@ -343,7 +343,7 @@ class XCodec2:
 
     def _check_codes(self, codes: Codes) -> npt.NDArray[np.int64]:
         if isinstance(codes, torch.Tensor):
-            if codes.is_floating_point():  # numpy does not know all of them
+            if codes.is_floating_point():  # numpy does not support all float dtypes
                 raise ValueError(f"`codes` must be integers, got {codes.dtype}.")
             codes = codes.detach().cpu().numpy()
         try:

@@ -1,7 +1,7 @@
-"""XCodec2 checkpoints of the original project: configuration, files and key names -> those of transformers.
+"""Converts the original project's XCodec2 checkpoints (configuration, files, key names) to those of transformers.
 
-The original describes a codec by its `BigCodecConfig`; sizes that its published files do not name are fixed in its code
-and are the defaults here. Its 44.1 kHz variant adds `sample_rate`, `hop_length` and the upsampler's fields.
+The original describes a codec by a `BigCodecConfig`. Sizes that its published files omit are constants of its code and
+defaults here. The 44.1 kHz variant adds `sample_rate`, `hop_length` and the upsampler's fields.
 """
 
 import json
@@ -21,11 +21,11 @@ from .configuration_checks import explain_config_errors
 from .configuration_t5gemma_tts import T5GemmaTTSCodecConfig
 
 
-# the semantic encoder's hidden state 16 is used: later layers are stored, but never run
+# only hidden state 16 of the semantic encoder is used; checkpoints also store the later layers
 NUM_SEMANTIC_LAYERS = 16
 ENCODER_SAMPLING_RATE = 16000
 NUM_QUANTIZER_DIMENSIONS, LEVELS_PER_DIMENSION = 8, 4
-# kernel size of an upsampling stage for which the configuration gives none
+# kernel size of upsampling stages if the configuration has none
 DEFAULT_UPSAMPLE_KERNEL_SIZE = 8
 
 WEIGHT_FILES = (
@@ -39,7 +39,7 @@ PICKLE_SUFFIXES = (".ckpt", ".bin", ".pth", ".pt")
 RESIDUAL_UNIT_PARTS = ("snake1", "conv1", "snake2", "conv2")
 ENCODER_BLOCK_PARTS = {"3": "snake1", "4": "conv1"}
 
-# whole keys (weight norm already folded) -> ours
+# pattern of a complete key (after folding weight norm) -> our key
 RENAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"semantic_model\.(.+)", r"semantic_encoder.\1"),
     (r"SemanticEncoder_module\.initial_conv\.(.+)", r"semantic_adapter.conv1.\1"),
@@ -82,12 +82,12 @@ SEMANTIC_LAYER = re.compile(r"semantic_model\.encoder\.layers\.(\d+)\..+")
 UNUSED = tuple(
     re.compile(pattern)
     for pattern in (
-        # constants, computed anew
+        # constants, which are recomputed
         r".+\.(upsample|downsample|downsample\.lowpass)\.filter",
         r"generator\.head\.istft\.window",
         r"generator\.backbone\..*(rotary|rope|inv_freq).*",
         r"generator\.quantizer\.(layers\..*|scales)",
-        # parts of the semantic model that its hidden state 16 does not depend on
+        # parts of the semantic model that do not affect hidden state 16
         r"semantic_model\.(masked_spec_embed|adapter\..+|intermediate_ffn\..+)",
         r"semantic_model\.(encoder\.)?(final_)?layer_norm\..+",
         # training only
@@ -109,14 +109,14 @@ def config_from_original(original: dict[str, Any]) -> Xcodec2Config:
     Reads a `BigCodecConfig`.
 
     Args:
-        original (`dict`): Its `config.json`. Absent fields have the values of the published models.
+        original (`dict`): Content of its `config.json`. Missing fields default to the values of the published models.
 
     Returns:
-        `Xcodec2Config`, or `T5GemmaTTSCodecConfig` if transformers' own cannot describe it: with an upsampler, another
-        output rate, or an acoustic encoder of another width than the decoder.
+        `Xcodec2Config`, or `T5GemmaTTSCodecConfig` if the codec has an upsampler, another output rate, or an acoustic
+        encoder of another width than the decoder.
 
     Raises:
-        ValueError: for what the model cannot do (no Vocos decoder, other dilations, another semantic model).
+        ValueError: for unsupported codecs (no Vocos decoder, other dilations, another semantic model).
     """
 
     with explain_config_errors("the original configuration of the codec"):
@@ -186,7 +186,7 @@ def _semantic_config(original: dict[str, Any], hidden_size: int | None) -> Wav2V
         raise ValueError(
             f"`semantic_model_config.num_hidden_layers` must be at least {NUM_SEMANTIC_LAYERS}, got {num_layers}."
         )
-    # no masking embedding: it serves training the semantic model only, and not every file has one
+    # no masking embedding: only the training of the semantic model uses it, and some files lack it
     original.update(
         num_hidden_layers=NUM_SEMANTIC_LAYERS,
         mask_time_prob=0.0,
@@ -208,20 +208,20 @@ def load_original_state_dict(
     name_or_path: str | os.PathLike[str], subfolder: str = "", **hub_kwargs: Any
 ) -> dict[str, torch.Tensor]:
     """
-    Reads the weights of an original checkpoint, under the names stored there.
+    Reads the weights of an original checkpoint, with their stored names.
 
     Args:
         name_or_path (`str` or `os.PathLike`): A folder or Hub name with `model.safetensors` or `pytorch_model.bin`,
-            whole or sharded; a folder may instead have one `.ckpt`, `.bin`, `.pth` or `.pt` file of any name.
-        subfolder (`str`, *optional*, defaults to `""`)
+            single or sharded; a folder may instead have one `.ckpt`, `.bin`, `.pth` or `.pt` file of any name.
+        subfolder (`str`, *optional*, defaults to `""`): Folder inside the repository.
         hub_kwargs: `revision`, `token`, `cache_dir`, `local_files_only`, `force_download`.
 
     Raises:
-        ValueError: if there are no weights, several candidates, or a file that holds more than tensors. Pickled files
-            are read with `weights_only=True`: nothing in them is executed.
+        ValueError: if there are no weights, several candidates, or a file with other objects than tensors. Pickled
+            files are read with `weights_only=True`, so that no code in them is executed.
     """
 
-    def find(filename: str, required: bool = False) -> Any:  # its path, or None if it may be missing
+    def find(filename: str, required: bool = False) -> Any:  # path, or None if the file is missing and not required
         return cached_file(
             name_or_path,
             filename,
@@ -237,7 +237,7 @@ def load_original_state_dict(
         if not filename.endswith(".index.json"):
             return _read_weights(path)
         state_dict = {}
-        for shard in _shards_of(path):
+        for shard in _shard_names(path):
             state_dict.update(_read_weights(find(shard, required=True)))
         return state_dict
 
@@ -252,15 +252,15 @@ def load_original_state_dict(
     return _read_weights(candidates[0])
 
 
-def _shards_of(index: str | os.PathLike[str]) -> list[str]:
-    """The files that an index names, all beside it."""
+def _shard_names(index: str | os.PathLike[str]) -> list[str]:
+    """Returns the files that an index names; they must be in its folder."""
     with explain_config_errors(repr(str(index))):
         try:
             shards = sorted(set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()))
         except ValueError as error:
             raise ValueError(f"{str(index)!r} must be JSON: {error}.") from error
     if bad := [name for name in shards if not isinstance(name, str) or Path(name).name != name or "\\" in name]:
-        raise ValueError(f"{str(index)!r} must name files beside it, got {bad[0]!r:.200}.")
+        raise ValueError(f"{str(index)!r} must name files in its folder, got {bad[0]!r:.200}.")
     return shards
 
 
@@ -274,8 +274,8 @@ def _read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
         raise
     except Exception as error:  # a damaged or malicious pickle can fail anywhere
         raise ValueError(
-            f"{str(path)!r} is damaged, or is a pickle of more than tensors, which is not loaded for safety: "
-            "save its weights as model.safetensors, in a place where you trust it."
+            f"{str(path)!r} is damaged, or is a pickle of other objects than tensors, which is not loaded for safety. "
+            "If you trust the file, save its weights as model.safetensors elsewhere."
         ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
@@ -289,11 +289,15 @@ def _read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
 
 def convert_original_state_dict(original: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """
-    Renames an original state dict, folds weight norm (w = g v / |v|, the norm over all axes but the first) and splits
-    the fused attention projection. The tensors of the result are float32.
+    Converts the keys of an original state dict, folds weight norm and splits the fused attention projection.
+
+    Weight norm is w = g v / |v|, with the norm over all dimensions but the first.
+
+    Returns:
+        `dict[str, torch.Tensor]` of float32 tensors.
 
     Raises:
-        ValueError: if a key is neither known nor known to be unused, or half of a weight-norm pair is missing.
+        ValueError: if a key is unknown, or half of a weight-norm pair is missing.
     """
     used = {key: value.float() for key, value in original.items() if not _is_unused(key)}
     converted, unexpected = {}, []
@@ -329,7 +333,7 @@ def _rename(key: str) -> str | None:
 
 
 def _fold_weight_norm(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Replaces each pair, in either of PyTorch's two ways of naming it, by the weight it stands for."""
+    """Replaces each pair of magnitude and direction, in both naming schemes of PyTorch, by its weight."""
     suffixes = {
         ".parametrizations.weight.original0": ".parametrizations.weight.original1",
         ".weight_g": ".weight_v",
@@ -347,7 +351,7 @@ def _fold_weight_norm(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Te
                 raise ValueError(f"missing weight in the original checkpoint: {error}.") from None
             if direction.dim() < 2 or magnitude.shape != direction.shape[:1] + (1,) * (direction.dim() - 1):
                 raise ValueError(
-                    f"the halves of the weight of {module!r} do not fit: {tuple(magnitude.shape)} and "
+                    f"magnitude and direction of the weight of {module!r} do not match: {tuple(magnitude.shape)} and "
                     f"{tuple(direction.shape)}."
                 )
             norm = torch.linalg.vector_norm(direction, dim=tuple(range(1, direction.dim())), keepdim=True)
@@ -357,7 +361,7 @@ def _fold_weight_norm(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Te
 
 
 def shorten(names: Iterable[object], limit: int = 5) -> str:
-    """The first few names, for an error message."""
+    """Joins the first `limit` names for an error message."""
     shown = sorted(str(name) for name in names)
     return ", ".join(shown[:limit]) + (", …" if len(shown) > limit else "")
 
