@@ -1,4 +1,4 @@
-"""The card of the small voice is what the generator makes of its notes, recipe and evaluations."""
+"""The card of nano is up to date with its notes, recipe and evaluations."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def options() -> list[str]:
-    """As the recipe's README has them."""
+    """Returns the options in the recipe's README."""
     reports = ROOT / "model_card" / "nano"
     return [
         "--notes",
@@ -40,15 +40,18 @@ def test_card_is_up_to_date(tmp_path):
     assert main([str(folder), *options()]) == 0
     assert (folder / "README.md").read_text() == Path(NANO, "README.md").read_text()
     for name in ("audio", "evaluation"):
-        made = {path.name: path.read_bytes() for path in (folder / name).iterdir()}
-        assert made and made == {path.name: path.read_bytes() for path in Path(NANO, name).iterdir()}
+        generated = {path.name: path.read_bytes() for path in (folder / name).iterdir()}
+        assert generated and generated == {path.name: path.read_bytes() for path in Path(NANO, name).iterdir()}
 
 
-def test_card_is_whole():
+def test_card_is_complete():
     card = ModelCard.load(Path(NANO, "README.md"))
     assert card.data.license == "mit" and card.data.language == "en" and card.data.pipeline_tag == "text-to-speech"
-    assert card.data.model_name == "nano" and {one.metric_type for one in card.data.eval_results} >= {"wer", "cer"}
-    assert {one["output"]["url"] for one in card.data.to_dict()["widget"]} == {
+    assert card.data.model_name == "nano" and {result.metric_type for result in card.data.eval_results} >= {
+        "wer",
+        "cer",
+    }
+    assert {sample["output"]["url"] for sample in card.data.to_dict()["widget"]} == {
         f"audio/{path.name}" for path in Path(NANO, "audio").iterdir()
     }
     for part in (

@@ -168,7 +168,7 @@ def test_words_of(text, expected):
 # clips
 
 
-def test_clips_are_levelled_and_trimmed():
+def test_clips_are_normalized_and_trimmed():
     speech = [clips.make_clip(voice().speak("Hello there.", 3), voice.sampling_rate) for voice in (Organ, Flute)]
     expected = int((12 * 0.05 + clips.LEADING_SECONDS + clips.TRAILING_SECONDS) * clips.SAMPLING_RATE)
     for clip in speech:
@@ -189,7 +189,7 @@ def test_peaks_are_not_clipped():
     click = np.full(16000, 1e-3, np.float32)
     click[4000:12000] += 0.01 * np.sin(np.arange(8000) / 3)
     click[8000] = 1.0
-    assert np.abs(clips.make_clip(click, 16000)).max() == pytest.approx(clips.HIGHEST_PEAK)
+    assert np.abs(clips.make_clip(click, 16000)).max() == pytest.approx(clips.MAX_PEAK)
 
 
 @pytest.mark.parametrize(

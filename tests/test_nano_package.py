@@ -1,4 +1,4 @@
-"""A packed checkpoint: half the bytes, loaded in full precision, and nearly the same weights."""
+"""Packaged checkpoints are stored in float16, load as float32 and have nearly the same weights."""
 
 import pytest
 import torch

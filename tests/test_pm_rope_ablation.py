@@ -1,4 +1,4 @@
-"""PM-RoPE switched off: the length of nano's speech is lost with it. Ears are easy to reason about."""
+"""Ablation of PM-RoPE: without it, nano does not follow requested durations. Speech recognition is simulated."""
 
 import json
 import math
@@ -19,7 +19,7 @@ RESULTS = Path(__file__).parents[1] / "model_card" / "nano"
 
 
 @pytest.mark.slow
-def test_lengths_follow_what_is_asked_with_pm_rope_only():
+def test_requested_durations_are_followed_only_with_pm_rope():
     results = ablate(NANO, None, lambda waveform, rate: "", "hibari", limit=3, ratios=(0.8, 1.6))
     assert results["sentences"] == 3 and results["lengths"] == "estimated"
     for ratio in ("0.8", "1.6"):
@@ -29,8 +29,8 @@ def test_lengths_follow_what_is_asked_with_pm_rope_only():
         assert without["mean_absolute_error"] > 0.3
 
 
-def test_sentences_made_anew_are_those_of_the_corpus():
-    """Which the card of nano shows the first of."""
+def test_generated_sentences_equal_those_of_the_corpus():
+    """The card of nano shows the first ones."""
     card = Path(NANO, "README.md").read_text(encoding="utf-8")
     sentences = held_out_sentences(None, "hibari", None)
     assert len(sentences) == 200 and len({item.text for item in sentences}) == 200
@@ -39,15 +39,15 @@ def test_sentences_made_anew_are_those_of_the_corpus():
     assert [item.text for item in held_out_sentences(None, "joe", 3)] == [item.text for item in sentences[:3]]
 
 
-def test_figures():
+def test_measure():
     sentences = [TestItem("a", "the old dog sleeps", "en", 1.0), TestItem("b", "the old dog sleeps", "en", 2.0)]
-    asked = []
+    requested = []
 
-    class Mouth:
+    class FakeGenerator:
         sampling_rate = 16000
 
         def generate(self, items):
-            asked.extend(item.duration_seconds for item in items)
+            requested.extend(item.duration_seconds for item in items)
             lengths = (16000 * 1.5, 16000 * 3.3)
             return [
                 GeneratedSpeech(np.zeros(int(n)), [1], 1, ended, 1.0)
@@ -57,8 +57,8 @@ def test_figures():
     def recognize(waveform, rate):
         return "the old dog sleeps" if len(waveform) == 24000 else "the old fox sleeps"
 
-    figures = measure(Mouth(), recognize, sentences, 1.5)
-    assert asked == [1.5, 3.0] and sentences[0].duration_seconds == 1.0
+    figures = measure(FakeGenerator(), recognize, sentences, 1.5)
+    assert requested == [1.5, 3.0] and sentences[0].duration_seconds == 1.0
     assert figures["wer"] == 1 / 8 and figures["cer"] == 2 / 36  # dog, fox
     assert figures["mean_absolute_error"] == pytest.approx(0.05)
     assert figures["within_5_percent"] == 0.5 and figures["endless"] == 1
@@ -77,14 +77,14 @@ def test_command(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     T5GemmaTTSConfig(use_pm_rope=False).save_pretrained(tmp_path / "plain")
     assert main([str(tmp_path / "plain"), *options]) == 1
-    assert "was made without PM-RoPE" in capsys.readouterr().err
+    assert "was trained without PM-RoPE" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([NANO, *options, "--ratios", "0"])
     assert "--ratios must be above 0, got [0.0]" in capsys.readouterr().err
 
 
-def test_published_figures():
-    """The table is that of the figures, and they say what the README says of them."""
+def test_published_results():
+    """The table matches the JSON file, and PM-RoPE improves every result."""
     results = json.loads((RESULTS / "pm_rope.json").read_text())
     assert (RESULTS / "pm_rope.md").read_text() == as_markdown(results)
     assert results["sentences"] == 200

@@ -1,10 +1,10 @@
-"""What Progress-Monitoring RoPE is to a trained model: held-out sentences at many lengths, with it and without it.
+"""Ablation of Progress-Monitoring RoPE: speaks held-out sentences at several durations, with and without it.
 
     python training/nano/ablate_pm_rope.py MODEL --asr WHISPER --output FOLDER [--corpus CORPUS]
 
-It is switched off at inference, in the encoder, in self- and in cross-attention: positions become indices of tokens,
-and nothing says how far along the speech is. The sentences come from the corpus with the lengths of its recordings, or
-are made anew, the same ones, with estimated lengths. Writes `pm_rope.json`, `pm_rope.md` and `pm_rope.png`.
+PM-RoPE is disabled at inference in the encoder, self-attention and cross-attention: positions become token indices, so
+the decoder does not know its progress. With a corpus, durations are those of its recordings; without one, the same
+sentences are generated and durations are estimated. Writes `pm_rope.json`, `pm_rope.md` and `pm_rope.png`.
 """
 
 import argparse
@@ -39,41 +39,43 @@ VARIANTS = {"with": True, "without": False}
 
 def held_out_sentences(corpus: Path | None, speaker: str, limit: int | None) -> list[TestItem]:
     """
-    The corpus' held-out sentences with their recordings' lengths; without a corpus the same ones, with estimates.
+    Returns the held-out sentences with the durations of their recordings, or with estimates if there is no corpus.
 
     Raises:
-        ValueError: if the corpus has none of that speaker.
+        ValueError: if the corpus has no sentences of the speaker.
     """
     if corpus is not None:
         return read_test_list(corpus, VALIDATION, speaker, limit=limit, recorded_lengths=True)
-    plan = plan_utterances([speaker], num_sentences=1)  # what is held out does not depend on what is not
+    plan = plan_utterances([speaker], num_sentences=1)  # held-out sentences do not depend on the training sentences
     held_out = [utterance for utterance in plan if utterance.split == VALIDATION][:limit]
-    return [TestItem(one.id, one.text, LANGUAGE, estimate_duration(one.text, LANGUAGE)) for one in held_out]
+    return [TestItem(item.id, item.text, LANGUAGE, estimate_duration(item.text, LANGUAGE)) for item in held_out]
 
 
-def measure(speaker: SpeechGenerator, recognize, sentences: list[TestItem], ratio: float) -> dict[str, float]:
+def measure(generator: SpeechGenerator, recognize, sentences: list[TestItem], ratio: float) -> dict[str, float]:
     """
-    Speaks sentences at `ratio` times their lengths.
+    Speaks sentences at `ratio` times their durations.
 
     Returns:
-        word and character error rates (shares, above 1 where more is said than asked), the mean of the lengths' errors
-        and the share of those up to `TOLERANCE`, quartiles of spoken by natural length, and the number of speeches
-        that had to be stopped.
+        `dict`: word and character error rates (fractions, which can exceed 1), the mean relative error of the duration,
+        the fraction of errors up to `TOLERANCE`, quartiles of spoken / natural duration, and the number of outputs
+        without an end token.
     """
     items = [dataclasses.replace(item, duration_seconds=ratio * item.duration_seconds) for item in sentences]
-    spoken = speaker.generate(items)
-    rate = speaker.sampling_rate
-    heard = [recognize(speech.waveform, rate) if len(speech.waveform) else "" for speech in spoken]
-    counts = [count_errors(item.text, said, LANGUAGE) for item, said in zip(items, heard, strict=True)]
-    shares = np.array(
+    spoken = generator.generate(items)
+    rate = generator.sampling_rate
+    transcripts = [recognize(speech.waveform, rate) if len(speech.waveform) else "" for speech in spoken]
+    counts = [
+        count_errors(item.text, transcript, LANGUAGE) for item, transcript in zip(items, transcripts, strict=True)
+    ]
+    ratios = np.array(
         [len(speech.waveform) / rate / item.duration_seconds for speech, item in zip(spoken, items, strict=True)]
     )
     return {
         "wer": error_rate(counts),
         "cer": error_rate(counts, "characters"),
-        "mean_absolute_error": float(np.abs(shares - 1).mean()),
-        "within_5_percent": float((np.abs(shares - 1) <= TOLERANCE).mean()),
-        "spoken_ratio_quartiles": np.quantile(ratio * shares, (0.25, 0.5, 0.75)).tolist(),
+        "mean_absolute_error": float(np.abs(ratios - 1).mean()),
+        "within_5_percent": float((np.abs(ratios - 1) <= TOLERANCE).mean()),
+        "spoken_ratio_quartiles": np.quantile(ratio * ratios, (0.25, 0.5, 0.75)).tolist(),
         "endless": sum(not speech.ended for speech in spoken),
     }
 
@@ -82,27 +84,34 @@ def ablate(
     name: str, corpus: Path | None, recognize, speaker: str, limit: int | None, ratios=LENGTH_RATIOS, seed: int = 0
 ) -> dict:
     """
+    Measures a checkpoint with and without PM-RoPE at several durations.
+
     Args:
         name (`str`): Hub name or folder of a checkpoint with PM-RoPE.
-        corpus (`Path` or None), speaker (`str`): folder of a corpus, and whose rows of it.
-        recognize (callable): as `load_recognizer` makes.
-        limit (`int`, *optional*): only so many sentences.
-        ratios: of the sentences' lengths.
+        corpus (`Path`, *optional*): Folder of a corpus.
+        recognize (callable): Speech recognition from `load_recognizer`.
+        speaker (`str`): Speaker whose held-out sentences are used.
+        limit (`int`, *optional*): Maximum number of sentences.
+        ratios: Ratios of requested and natural duration.
+        seed (`int`): Seed of sampling.
+
+    Returns:
+        `dict`: the content of `pm_rope.json`.
 
     Raises:
-        ValueError: for a model without PM-RoPE, or a corpus without the speaker's sentences.
+        ValueError: if the model has no PM-RoPE, or the corpus has no sentences of the speaker.
     """
     if not T5GemmaTTSConfig.from_pretrained(name).use_pm_rope:
-        raise ValueError(f"{name!r} was made without PM-RoPE (`use_pm_rope` is False): there is nothing to switch off.")
+        raise ValueError(f"{name!r} was trained without PM-RoPE (`use_pm_rope` is False), so it cannot be disabled.")
     processor = load_processor(name, codec_device="cpu")
     results = {}
     for variant, use_pm_rope in VARIANTS.items():
         model = T5GemmaTTSForConditionalGeneration.from_pretrained(name, dtype="float32", use_pm_rope=use_pm_rope)
-        mouth = SpeechGenerator(model, processor, batch_size=20, seed=seed)
+        generator = SpeechGenerator(model, processor, batch_size=20, seed=seed)
         sentences = held_out_sentences(corpus, speaker, limit)
         results[variant] = {}
         for ratio in ratios:
-            results[variant][f"{ratio:g}"] = figures = measure(mouth, recognize, sentences, ratio)
+            results[variant][f"{ratio:g}"] = figures = measure(generator, recognize, sentences, ratio)
             print(f"{variant} PM-RoPE, x {ratio:g}: {json.dumps(figures)}", file=sys.stderr, flush=True)
     return {
         "sentences": len(sentences),
@@ -113,15 +122,15 @@ def ablate(
 
 
 def as_markdown(results: dict) -> str:
-    source = {"estimated": "the estimated length", "recordings": "the recording's length"}[results["lengths"]]
+    source = {"estimated": "the estimated duration", "recordings": "the recording's duration"}[results["lengths"]]
     both = [results["pm_rope"][variant] for variant in VARIANTS]
     lines = [
-        "### Other lengths, and PM-RoPE switched off",
+        "### Other durations, with and without PM-RoPE",
         "",
-        f"{results['sentences']} held-out sentences at shares of {source}; without: PM-RoPE is off at inference.",
+        f"{results['sentences']} held-out sentences at multiples of {source}. Without: PM-RoPE is off at inference.",
         "",
-        "| length | word error rate, with | without | character error rate, with | without | duration within 5 %, with "
-        "| without | duration error, with | without |",
+        "| duration | word error rate, with | without | character error rate, with | without | duration within 5 %, "
+        "with | without | duration error, with | without |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for ratio in both[0]:
@@ -131,31 +140,35 @@ def as_markdown(results: dict) -> str:
             for figures in both
         ]
         lines.append(f"| x {ratio} | {' | '.join(cells)} |")
-    caption = "Word errors and spoken length over the length that was asked for, with and without PM-RoPE"
+    caption = "Word error rate and spoken duration against the requested duration, with and without PM-RoPE"
     return "\n".join([*lines, "", f"![{caption}](pm_rope.png)", ""])
 
 
 def draw(results: dict, picture: Path) -> None:
     """
+    Plots word error rate and spoken duration against the requested duration, and saves the plot to `picture`.
+
     Raises:
-        ImportError: without matplotlib.
+        ImportError: if matplotlib is not installed.
     """
     figure = new_figure()
-    words, lengths = figure.subplots(1, 2)
-    for variant, colour in zip(VARIANTS, ("tab:blue", "tab:red"), strict=True):
+    error_axes, duration_axes = figure.subplots(1, 2)
+    for variant, color in zip(VARIANTS, ("tab:blue", "tab:red"), strict=True):
         figures = results["pm_rope"][variant]
         ratios = [float(ratio) for ratio in figures]
-        words.plot(ratios, [one["wer"] for one in figures.values()], "o-", color=colour, label=f"{variant} PM-RoPE")
-        low, middle, high = zip(*(one["spoken_ratio_quartiles"] for one in figures.values()), strict=True)
-        lengths.plot(ratios, middle, "o-", color=colour, label=f"{variant} PM-RoPE, median")
-        lengths.fill_between(ratios, low, high, color=colour, alpha=0.2, linewidth=0)
-    lengths.plot(ratios, ratios, ":", color="grey", label="asked for")
-    words.set(title="word error rate", xlabel="length asked for, x natural")
-    words.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
-    lengths.set(title="length spoken, x natural", xlabel="length asked for, x natural")
-    for panel in (words, lengths):
-        panel.set_ylim(bottom=0)
-        panel.legend(fontsize="small")
+        error_axes.plot(
+            ratios, [metrics["wer"] for metrics in figures.values()], "o-", color=color, label=f"{variant} PM-RoPE"
+        )
+        low, middle, high = zip(*(metrics["spoken_ratio_quartiles"] for metrics in figures.values()), strict=True)
+        duration_axes.plot(ratios, middle, "o-", color=color, label=f"{variant} PM-RoPE, median")
+        duration_axes.fill_between(ratios, low, high, color=color, alpha=0.2, linewidth=0)
+    duration_axes.plot(ratios, ratios, ":", color="grey", label="requested")
+    error_axes.set(title="word error rate", xlabel="requested / natural duration")
+    error_axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    duration_axes.set(title="spoken / natural duration", xlabel="requested / natural duration")
+    for axes in (error_axes, duration_axes):
+        axes.set_ylim(bottom=0)
+        axes.legend(fontsize="small")
     figure.savefig(picture, dpi=90)
 
 
@@ -164,11 +177,13 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="checkpoint")
     parser.add_argument("--asr", required=True, help="speech recognition: folder of a CTranslate2 Whisper, or Hub name")
-    parser.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="where figures and picture go")
-    parser.add_argument("--corpus", type=Path, metavar="FOLDER", help="that training/nano/corpus.py made")
-    parser.add_argument("--speaker", default="hibari", help="whose recordings give the lengths (default: hibari)")
-    parser.add_argument("--limit", type=int, help="only so many sentences")
-    parser.add_argument("--ratios", type=float, nargs="+", default=LENGTH_RATIOS, help="of the natural lengths")
+    parser.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="output folder")
+    parser.add_argument("--corpus", type=Path, metavar="FOLDER", help="corpus that training/nano/corpus.py generated")
+    parser.add_argument("--speaker", default="hibari", help="speaker of the sentences (default: hibari)")
+    parser.add_argument("--limit", type=int, help="maximum number of sentences")
+    parser.add_argument(
+        "--ratios", type=float, nargs="+", default=LENGTH_RATIOS, help="ratios of requested and natural duration"
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     if not all(0 < ratio < float("inf") for ratio in arguments.ratios):

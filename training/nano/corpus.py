@@ -1,10 +1,10 @@
-"""Makes the corpus of the small voice: sentences of a grammar, spoken by synthetic voices.
+"""Generates the training corpus of nano: sentences of a grammar, spoken by synthetic voices.
 
     python training/nano/corpus.py FOLDER
     python training/nano/corpus.py FOLDER --voices hibari --sentences 300 --validation 20 --unseen-pairs 0
 
-The folder has `metadata.csv`, which `training/prepare_dataset.py` reads, `corpus.json` with what it was made of, and
-clips of 16 kHz in `audio/`. A run that was killed goes on where it was when the same command is started again.
+The folder has `metadata.csv`, which `training/prepare_dataset.py` reads, `corpus.json` with settings and statistics,
+and 16 kHz clips in `audio/`. To resume an interrupted run, repeat the command.
 """
 
 import argparse
@@ -37,26 +37,27 @@ def make_corpus(
     overwrite: bool = False,
 ) -> dict:
     """
-    Makes a corpus, or goes on with one.
+    Generates a corpus, or resumes an interrupted run.
 
     Args:
-        output (`str` or `os.PathLike`): Its folder.
-        voices (`list[type[Voice]]`)
-        num_sentences (`int`, *optional*, defaults to 3000): To train on, for each voice.
+        output (`str` or `os.PathLike`): Output folder.
+        voices (`list[type[Voice]]`): Voices.
+        num_sentences (`int`, *optional*, defaults to 3000): Training sentences per voice.
         num_validation (`int`, *optional*, defaults to 200): Held-out sentences, which all voices speak.
-        num_unseen_pairs (`int`, *optional*, defaults to 50): And those of word pairs that no voice trains on.
-        seed (`int`, *optional*, defaults to 0)
-        num_workers (`int`, *optional*, defaults to 1): Processes that speak.
-        overwrite (`bool`, *optional*, defaults to `False`): Discard what the folder holds of an earlier corpus.
+        num_unseen_pairs (`int`, *optional*, defaults to 50): Held-out sentences of word pairs that are not in the
+            training data.
+        seed (`int`, *optional*, defaults to 0): Seed of sentences and voices.
+        num_workers (`int`, *optional*, defaults to 1): Number of processes.
+        overwrite (`bool`, *optional*, defaults to `False`): Whether to delete an earlier corpus in the folder.
 
     Returns:
-        `dict`: what `corpus.json` holds.
+        `dict`: the content of `corpus.json`.
 
     Raises:
-        FileExistsError: if the folder holds something else.
-        ImportError: if the package of a voice is missing.
-        OSError: if writing fails, or another run has the folder.
-        ValueError: for numbers out of range, or a folder that was begun with other ones.
+        FileExistsError: if the folder holds other files.
+        ImportError: if the package of a voice is not installed.
+        OSError: if writing fails, or another run is using the folder.
+        ValueError: for numbers out of range, or if the corpus was started with different settings.
     """
     from t5gemma_tts.sharded.fingerprint import fingerprint
     from t5gemma_tts.sharded.folder_state import FolderState, exclusive_lock
@@ -69,7 +70,7 @@ def make_corpus(
     if num_workers < 1:
         raise ValueError(f"`workers` must be 1 or more, got {num_workers}.")
     for voice in voices:
-        voice()  # a missing package is noticed before anything is written
+        voice()  # raises an error for a missing package before anything is written
     voices = {voice.name: voice for voice in voices}
     utterances = plan_utterances(list(voices), num_sentences, num_validation, num_unseen_pairs, seed)
     settings = {
@@ -83,8 +84,8 @@ def make_corpus(
     }
     output = Path(output)
     with exclusive_lock(output, "preparation"):
-        record = FolderState(output, "preparation", settings)
-        record.begin(overwrite)
+        state = FolderState(output, "preparation", settings)
+        state.begin(overwrite)
         speak_all(utterances, output, voices, num_workers)
         rows = _rows(utterances, output, voices)
         summary = {**settings, **_statistics(rows)}
@@ -95,7 +96,7 @@ def make_corpus(
         (output / "corpus.json.tmp").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         for name in ("metadata.csv", "corpus.json"):
             os.replace(output / f"{name}.tmp", output / name)
-        record.finish()
+        state.finish()
     return summary
 
 
@@ -122,7 +123,7 @@ def _rows(utterances, output: Path, voices: dict) -> list[dict]:
 
 
 def _statistics(rows: list[dict]) -> dict:
-    """Counts of clips, hours and words, and the pairs of words that training does without."""
+    """Returns numbers of clips, hours and words, and the word pairs that are not in the training data."""
     from t5gemma_tts.preparation.splitting import TRAIN
     from training.nano.sentences import UNSEEN_PAIRS, reserved_pairs, words_of
 
@@ -149,15 +150,17 @@ def main(argv: list[str] | None = None) -> None:
     from training.nano.voices import VOICES
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", type=Path, metavar="FOLDER", help="folder of the corpus")
+    parser.add_argument("output", type=Path, metavar="FOLDER", help="output folder")
     parser.add_argument("--voices", nargs="+", choices=VOICES, default=list(VOICES), metavar="VOICE",
-                        help=f"who speaks: {', '.join(VOICES)} (default: all)")  # fmt: skip
+                        help=f"voices: {', '.join(VOICES)} (default: all)")  # fmt: skip
     parser.add_argument("--sentences", type=int, default=3000, help="training sentences per voice (default: 3000)")
     parser.add_argument("--validation", type=int, default=200, help="held-out sentences (default: 200)")
-    parser.add_argument("--unseen-pairs", type=int, default=50, help="and those of unseen word pairs (default: 50)")
-    parser.add_argument("--seed", type=int, default=0, help="of sentences and voices (default: 0)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that speak (default: 1)")
-    parser.add_argument("--overwrite", action="store_true", help="discard an earlier corpus in the folder")
+    parser.add_argument(
+        "--unseen-pairs", type=int, default=50, help="held-out sentences of unseen word pairs (default: 50)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of sentences and voices (default: 0)")
+    parser.add_argument("--workers", type=int, default=1, help="number of processes (default: 1)")
+    parser.add_argument("--overwrite", action="store_true", help="delete an earlier corpus in the folder")
     parsed = parser.parse_args(argv)
     summary = make_corpus(
         parsed.output,

@@ -1,9 +1,9 @@
-"""Evaluates the small voice as its card reports it: by an independent ear, beside the recordings it learnt from.
+"""Evaluates nano for its model card, with speech recognition, and compares it with the recordings of its voices.
 
     python training/nano/evaluate.py --asr WHISPER
 
-makes the held-out recordings where they are not there yet, and writes a folder of `t5gemma-tts evaluate` for each of
-`SETS`, and `codec.json`, into `model_card/nano/`. Killed midway, the same command goes on.
+generates missing held-out recordings, and writes the report of `t5gemma-tts evaluate` for each of `SETS`, and
+`codec.json`, to `model_card/nano/`. To resume an interrupted run, repeat the command.
 """
 
 import argparse
@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ONE_VOICE = ("--speaker", "hibari")
 NO_SAMPLES = ("--samples", "0")
 VOICES = ("--speaker-encoder", "resemblyzer")
-# folder: what it is called, and options of `t5gemma-tts evaluate`
+# folder: title and options of `t5gemma-tts evaluate`
 SETS = {
     "held_out": ("held-out sentences", (*ONE_VOICE, *VOICES, "--dnsmos")),
     "unseen_pairs": ("sentences with an unseen pair", (*ONE_VOICE, "--split", "unseen_pairs")),
@@ -41,41 +41,41 @@ def main(argv: list[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--asr", required=True, help="speech recognition: folder of a CTranslate2 Whisper, or Hub name")
-    parser.add_argument("--model", default=NANO, help="checkpoint (default: the one that comes with the project)")
+    parser.add_argument("--model", default=NANO, help="checkpoint (default: the bundled nano)")
     parser.add_argument(
         "--corpus",
         type=Path,
         default=Path("data/nano/held-out"),
         metavar="FOLDER",
-        help="recordings that training/nano/corpus.py made, or makes here (default: %(default)s)",
+        help="corpus of training/nano/corpus.py, generated if it is missing (default: %(default)s)",
     )
     parser.add_argument(
         "--output", type=Path, default=REPOSITORY / "model_card" / "nano", metavar="FOLDER", help="default: %(default)s"
     )
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), metavar="SET", help="default: all")
-    parser.add_argument("--limit", type=int, metavar="N", help="only so many sentences of each set")
-    parser.add_argument("--overwrite", action="store_true", help="measure again what is there")
+    parser.add_argument("--limit", type=int, metavar="N", help="maximum number of sentences per set")
+    parser.add_argument("--overwrite", action="store_true", help="repeat completed evaluations")
     arguments = parser.parse_args(argv)
-    again = ["--overwrite"] if arguments.overwrite else []
+    overwrite = ["--overwrite"] if arguments.overwrite else []
     if not (arguments.corpus / "corpus.json").is_file():
-        # held-out sentences do not depend on how many there are to train on
+        # held-out sentences do not depend on the number of training sentences
         if code := make_corpus([str(arguments.corpus), "--sentences", "1"]):
             return code
     for name in arguments.sets:
         title, options = SETS[name]
         options = [*options, *(["--limit", str(arguments.limit)] if arguments.limit else [])]
-        given = ["--model", arguments.model, "--asr", arguments.asr, "--title", title, *options, *again]
-        if code := command(["evaluate", str(arguments.corpus), "-o", str(arguments.output / name), *given]):
+        options = ["--model", arguments.model, "--asr", arguments.asr, "--title", title, *options, *overwrite]
+        if code := command(["evaluate", str(arguments.corpus), "-o", str(arguments.output / name), *options]):
             return code
-    figures = arguments.output / "codec.json"
-    if again or not figures.is_file():
+    codec_report = arguments.output / "codec.json"
+    if overwrite or not codec_report.is_file():
         summary, _ = evaluate_codec(
             load_codec(arguments.model, "cpu"),
             select_recordings([str(arguments.corpus)], VALIDATION, arguments.limit),
             recognize=load_recognizer(arguments.asr, "en"),
             rate=load_dnsmos(),
         )
-        figures.write_text(json.dumps(summary, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        codec_report.write_text(json.dumps(summary, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return 0
 
 
