@@ -19,7 +19,7 @@ train-smoke: $(VENV)/.installed-smoke
 	$(BIN)/python training/prepare_dataset.py --source data/smoke/corpus --output data/smoke/prepared \
 		--codec $(NANO)
 	rm -rf runs/smoke-start runs/smoke
-	$(BIN)/python training/nano/start.py runs/smoke-start --codec $(NANO)/codec --tokenizer $(NANO) \
+	$(BIN)/python training/nano/init_model.py runs/smoke-start --codec $(NANO)/codec --tokenizer $(NANO) \
 		--hidden-size 128 --encoder-layers 2 --decoder-layers 2
 	$(BIN)/accelerate launch --config_file accelerate_config.yaml training/train.py training/recipes/smoke.yaml
 	$(BIN)/t5gemma-tts speak "Good morning! The train leaves at seven." \

@@ -1,4 +1,4 @@
-"""The corpus of the small voice: its sentences, how they are spoken, and runs that are killed."""
+"""Corpus of nano: sentences, clips, and interrupted runs."""
 
 import csv
 import json
@@ -20,8 +20,8 @@ from tiny_checkpoint import tiny_codec
 
 from training.nano import clips, grammar, sentences, words
 from training.nano.corpus import main, make_corpus
-from training.nano.sentences import SentenceMaker, pairs_of, plan_utterances, reserved_pairs, words_of
-from training.nano.speaking import clip_path
+from training.nano.sentences import SentenceGenerator, pairs_of, plan_utterances, reserved_pairs, words_of
+from training.nano.synthesis import clip_path
 from training.nano.voices import VOICES
 
 
@@ -93,14 +93,14 @@ def test_vocabulary_is_large_and_every_word_common(plan):
         assert {word for text in held_out for word in words_of(text)} <= counts.keys()
 
 
-def test_lengths_spread_from_one_word_to_25(plan):
+def test_lengths_range_from_1_to_25_words(plan):
     lengths = [len(words_of(text)) for text in texts_of(plan, "train")]
     assert (min(lengths), max(lengths)) == (1, 25)
     assert 7.5 < np.mean(lengths) < 9.5
     assert np.mean(np.array(lengths) <= 4) > 0.2 and np.mean(np.array(lengths) > 15) > 0.1
 
 
-def test_texts_are_written_as_people_type(plan):
+def test_capitals_articles_and_punctuation(plan):
     for text in {item.text for item in plan}:
         assert re.fullmatch(r"[A-Z](?:[A-Za-z'-]|,? |[.!?] (?=[A-Z]))*[.!?]", text), text
         assert not re.search(r"\ba (?=[aeio](?!nce?\b))|\ban (?=[^aeiouh])", text, re.IGNORECASE), text
@@ -120,21 +120,21 @@ def test_reserved_pairs_are_not_trained_on(plan):
     assert any(pair in trained for pair in held_out)
 
 
-def test_training_sentences_are_said_at_many_speeds(plan):
+def test_training_sentences_have_many_speeds(plan):
     speeds = np.array([item.speed for item in plan if item.split == "train"])
-    assert (speeds.min(), speeds.max()) == (sentences.SLOWEST_SPEED, sentences.FASTEST_SPEED)
+    assert (speeds.min(), speeds.max()) == (sentences.MIN_SPEED, sentences.MAX_SPEED)
     assert np.median(speeds) == pytest.approx((speeds.min() * speeds.max()) ** 0.5, abs=0.02)
     assert {item.speed for item in plan if item.split != "train"} == {1.0}
 
 
 def test_a_reserved_pair_is_avoided():
     pair = ("next", "to")
-    careful, free = SentenceMaker(0, set(), {pair}), SentenceMaker(0, set())
-    assert all(pair not in pairs_of(words_of(careful.sentence())) for _ in range(300))
-    assert any(pair in pairs_of(words_of(free.sentence())) for _ in range(300))
+    restricted, unrestricted = SentenceGenerator(0, set(), {pair}), SentenceGenerator(0, set())
+    assert all(pair not in pairs_of(words_of(restricted.sentence())) for _ in range(300))
+    assert any(pair in pairs_of(words_of(unrestricted.sentence())) for _ in range(300))
 
 
-def test_plan_depends_on_the_seed_and_on_nothing_else():
+def test_plan_depends_only_on_the_seed():
     small = {"num_sentences": 20, "num_validation": 5, "num_unseen_pairs": 3}
     first = plan_utterances(["organ"], **small)
     assert plan_utterances(["organ"], **small) == first
@@ -147,10 +147,10 @@ def test_plan_depends_on_the_seed_and_on_nothing_else():
     assert printed.strip() == str([item.text for item in first])
 
 
-def test_a_grammar_that_has_run_dry_says_so(monkeypatch):
+def test_error_if_the_grammar_has_no_new_sentences(monkeypatch):
     monkeypatch.setattr(sentences, "RULES", {"only": ("hello.", "hello <Emma>.")})
     monkeypatch.setattr(sentences, "_KINDS", {"only": 1})
-    with pytest.raises(ValueError, match="no more new sentences .* ask for fewer"):
+    with pytest.raises(ValueError, match="no new sentence was found after .* Use fewer"):
         plan_utterances(["organ"], num_sentences=100, num_validation=0, num_unseen_pairs=0)
 
 
@@ -312,7 +312,7 @@ def test_overwrite_starts_anew(tmp_path):
         (["--validation", "-1"], "`validation` must be 0 or more, got -1"),
         (["--unseen-pairs", "-2"], "`unseen_pairs` must be 0 or more, got -2"),
         (["--workers", "0"], "`workers` must be 1 or more, got 0"),
-        (["--voices", "organ", "organ"], "each voice once"),
+        (["--voices", "organ", "organ"], "must be one or more distinct names"),
     ],
 )
 def test_bad_arguments(options, message, tmp_path, capsys, monkeypatch):

@@ -51,7 +51,7 @@ def test_the_trained_checkpoint_speaks(trained, run, tmp_path, capsys):
 def test_recipe_trains_what_the_makefile_prepares():
     script = subprocess.check_output(["make", "--dry-run", "--always-make", "train-smoke"], cwd=ROOT, text=True)
     commands = " ".join(script.replace("\\\n", " ").split())
-    assert f"nano/start.py {RECIPE['model']} --codec {NANO}/codec --tokenizer {NANO} " in commands
+    assert f"nano/init_model.py {RECIPE['model']} --codec {NANO}/codec --tokenizer {NANO} " in commands
     assert f"--output {RECIPE['datasets'][0]} --codec {NANO}" in commands
     assert f'speak "Good morning! The train leaves at seven." --model {RECIPE["output_dir"]} ' in commands
     assert f"check_run.py {RECIPE['output_dir']} smoke.wav" in commands

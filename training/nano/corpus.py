@@ -63,7 +63,7 @@ def make_corpus(
     from t5gemma_tts.sharded.folder_state import FolderState, exclusive_lock
     from training.nano.clips import SAMPLING_RATE
     from training.nano.sentences import check_plan, plan_utterances
-    from training.nano.speaking import speak_all
+    from training.nano.synthesis import synthesize_all
 
     check_plan([voice.name for voice in voices], num_sentences, num_validation, num_unseen_pairs)
 
@@ -86,7 +86,7 @@ def make_corpus(
     with exclusive_lock(output, "preparation"):
         state = FolderState(output, "preparation", settings)
         state.begin(overwrite)
-        speak_all(utterances, output, voices, num_workers)
+        synthesize_all(utterances, output, voices, num_workers)
         rows = _rows(utterances, output, voices)
         summary = {**settings, **_statistics(rows)}
         with open(output / "metadata.csv.tmp", "w", encoding="utf-8", newline="") as file:
@@ -103,7 +103,7 @@ def make_corpus(
 def _rows(utterances, output: Path, voices: dict) -> list[dict]:
     import soundfile
 
-    from training.nano.speaking import clip_path
+    from training.nano.synthesis import clip_path
 
     rows = []
     for utterance in utterances:

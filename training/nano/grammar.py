@@ -1,8 +1,9 @@
-"""The grammar of the corpus: what can be said, as rules that expand to sentences.
+"""Grammar of the corpus: rules that expand to sentences.
 
-A rule is a list of alternatives, one of which is drawn. `<name>` in it is another rule, or a class of `words.LEXICON`,
-which is called like one of its words: `<hammer>` is any thing, `<carried>` the past of any verb with a thing. Numbers,
-dates, times and prices are written as words, since voices and speech recognition read digits in ways of their own.
+A rule is a list of alternatives, one of which is drawn. `<name>` refers to another rule or to a class of
+`words.LEXICON`, which is named after one of its words: `<hammer>` is any thing, `<carried>` the past tense of any verb
+with a thing as object. Numbers, dates, times and prices are spelled out, because voices and speech recognition
+read digits differently.
 """
 
 NUMBERS = {

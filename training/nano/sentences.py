@@ -1,7 +1,7 @@
-"""Sentences of the grammar, chosen so that all words are said about equally often and in many neighbourhoods.
+"""Generates sentences from the grammar so that all words occur about equally often and next to many other words.
 
-Of a few random candidates the one with the rarest words wins. That is far from how often people say them, but a small
-model sees every word in the little speech it is given.
+From a few random candidates, the one with the rarest words is chosen. Word frequencies are therefore unnatural, but a
+small model sees every word in little speech.
 """
 
 import random
@@ -11,20 +11,20 @@ from dataclasses import dataclass
 
 from t5gemma_tts.preparation.splitting import TRAIN, VALIDATION, id_hash
 from training.nano.grammar import RULES
-from training.nano.words import LEXICON, OPEN_VOCABULARY, SAID_WITH_A, SAID_WITH_AN
+from training.nano.words import LEXICON, OPEN_VOCABULARY, WORDS_WITH_A, WORDS_WITH_AN
 
 
 UNSEEN_PAIRS = "unseen_pairs"
-LONGEST_SENTENCE = 25  # words
+MAX_WORDS = 25
 
-# kinds of sentences with their shares: words per sentence, 8 in the mean
+# kinds of sentences with their weights; the mean length is 8 words
 _KINDS = {"tiny": 13, "short": 26, "medium": 34, "long": 18, "very-long": 8}
 _CANDIDATES, _WORD_CANDIDATES = 12, 12
-# of training sentences, even on a logarithmic scale; what is held out is said at the voice's natural pace
-SLOWEST_SPEED, FASTEST_SPEED = 0.75, 1.3
-# of a sentence of new pairs
-_MIN_RESERVED_PAIRS, _MIN_RESERVED_SHARE = 3, 0.5
-_MOST_ATTEMPTS = 1000
+# training sentences have log-uniform speeds in this range; held-out sentences have speed 1
+MIN_SPEED, MAX_SPEED = 0.75, 1.3
+# minimum number and fraction of reserved pairs in a sentence for the split of unseen pairs
+_MIN_RESERVED_PAIRS, _MIN_RESERVED_FRACTION = 3, 0.5
+_MAX_ATTEMPTS = 1000
 
 _SLOT = re.compile(r"<([^<>]+)>")
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?")
@@ -34,7 +34,7 @@ _SENTENCE_START = re.compile(r"(?:^|(?<=[.!?] ))[a-z]")
 
 @dataclass(frozen=True)
 class Utterance:
-    """A sentence that a voice shall speak. `seed` is of the voice's own randomness, `speed` 1 is its natural pace."""
+    """A sentence for a voice, with the seed of the voice and the speed; 1 is the voice's natural speed."""
 
     id: str
     voice: str
@@ -45,33 +45,34 @@ class Utterance:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation; "Emma's" counts as "emma", "twenty-one" as two words."""
+    """Returns the lower-case words of a text; "Emma's" becomes "emma", and "twenty-one" two words."""
     words = _WORD.findall(text.lower())
     return [word[:-2] if word.endswith("'s") and word[:-2] in OPEN_VOCABULARY else word for word in words]
 
 
 def pairs_of(words: list[str]) -> list[tuple[str, str]]:
+    """Returns all pairs of adjacent words."""
     return list(zip(words, words[1:], strict=False))
 
 
 def open_pairs_of(words: list[str]) -> list[tuple[str, str]]:
-    """The adjacent pairs of words that are both of the open vocabulary: not those with "the", "of" or a number."""
+    """Returns the pairs of adjacent words that are both in the open vocabulary, unlike "the", "of" and numbers."""
     return [pair for pair in pairs_of(words) if OPEN_VOCABULARY.issuperset(pair)]
 
 
 def _has_many_open_pairs(words: list[str]) -> bool:
     count = len(open_pairs_of(words))
-    return count >= _MIN_RESERVED_PAIRS and count >= _MIN_RESERVED_SHARE * (len(words) - 1)
+    return count >= _MIN_RESERVED_PAIRS and count >= _MIN_RESERVED_FRACTION * (len(words) - 1)
 
 
-class SentenceMaker:
+class SentenceGenerator:
     """
-    Draws sentences from the grammar.
+    Generates sentences from the grammar.
 
     Args:
-        seed (`str` or `int`): Of this maker's random numbers: equal seeds make equal sentences.
-        taken (`set`): Word sequences that must not be said again; those that are made are added.
-        reserved (`set`, *optional*): Pairs of words that must not stand side by side.
+        seed (`str` or `int`): Random seed; equal seeds give equal sentences.
+        taken (`set`): Word sequences that must not be generated; new sentences are added.
+        reserved (`set`, *optional*): Pairs of words that must not be adjacent.
     """
 
     def __init__(self, seed, taken: set[tuple[str, ...]], reserved: set[tuple[str, str]] | None = None):
@@ -83,64 +84,64 @@ class SentenceMaker:
 
     def sentence(self) -> str:
         """
-        A sentence of 1 to 25 words that has not been made before.
+        Generates a new sentence with 1 to 25 words.
 
         Raises:
-            ValueError: if the grammar has no more of them.
+            ValueError: if no new sentence is found.
         """
-        return self._rarest(self.random.choices(list(_KINDS), list(_KINDS.values()))[0])
+        return self._generate(self.random.choices(list(_KINDS), list(_KINDS.values()))[0])
 
     def sentence_of_new_pairs(self) -> str:
-        """One of which at least half of the adjacent pairs, and three or more, are of the open vocabulary."""
-        return self._rarest("medium", _has_many_open_pairs)
+        """Generates a new sentence with at least three pairs of open words, which are at least half of its pairs."""
+        return self._generate("medium", _has_many_open_pairs)
 
-    def _rarest(self, kind: str, is_wanted=lambda words: True) -> str:
-        """The best of a few random candidates."""
+    def _generate(self, kind: str, accept=lambda words: True) -> str:
+        """Returns the best of a few random candidates."""
         candidates = []
-        for _ in range(_MOST_ATTEMPTS):
-            text = self._written(self._expanded(kind))
+        for _ in range(_MAX_ATTEMPTS):
+            text = self._add_articles_and_capitals(self._expand(kind))
             words = words_of(text)
-            if self._is_accepted(words) and is_wanted(words):
-                candidates.append((self._need(words), text, words))
+            if self._is_allowed(words) and accept(words):
+                candidates.append((self._score(words), text, words))
                 if len(candidates) == _CANDIDATES:
                     break
         if not candidates:
-            raise ValueError(f"the grammar makes no more new sentences ({len(self.taken)} so far): ask for fewer.")
+            raise ValueError(f"no new sentence was found after {len(self.taken)} sentences. Use fewer.")
         _, text, words = max(candidates, key=lambda candidate: candidate[0])
         self.taken.add(tuple(words))
         self.counts.update(words)
         self.pairs.update(pairs_of(words))
         return text
 
-    def _is_accepted(self, words: list[str]) -> bool:
-        of_meaning = [word for word in words if word in OPEN_VOCABULARY]
+    def _is_allowed(self, words: list[str]) -> bool:
+        open_words = [word for word in words if word in OPEN_VOCABULARY]
         return (
-            1 <= len(words) <= LONGEST_SENTENCE
-            and len(of_meaning) == len(set(of_meaning))
+            1 <= len(words) <= MAX_WORDS
+            and len(open_words) == len(set(open_words))
             and tuple(words) not in self.taken
             and self.reserved.isdisjoint(pairs_of(words))
         )
 
-    def _need(self, words: list[str]) -> float:
-        """How rare the words are so far, and how new their pairs; by neither sum nor mean, which prefer a length."""
+    def _score(self, words: list[str]) -> float:
+        """Scores rare words and new pairs; the normalization favors neither long nor short sentences."""
         rarity = sum((1 + self.counts[word]) ** -3 for word in words) / len(words) ** 0.7
         pairs = pairs_of(words)
         return rarity * (1 + sum(pair not in self.pairs for pair in pairs) / max(len(pairs), 1))
 
-    def _expanded(self, symbol: str) -> str:
+    def _expand(self, symbol: str) -> str:
         if symbol in LEXICON:
             words = LEXICON[symbol]
-            some = self.random.sample(words, min(_WORD_CANDIDATES, len(words)))
-            return min(some, key=lambda word: self.counts[word.lower()])
-        return _SLOT.sub(lambda slot: self._expanded(slot[1]), self.random.choice(RULES[symbol]))
+            candidates = self.random.sample(words, min(_WORD_CANDIDATES, len(words)))
+            return min(candidates, key=lambda word: self.counts[word.lower()])
+        return _SLOT.sub(lambda slot: self._expand(slot[1]), self.random.choice(RULES[symbol]))
 
     @staticmethod
-    def _written(text: str) -> str:
-        """With the article that the next word asks for, and capitals where sentences begin."""
+    def _add_articles_and_capitals(text: str) -> str:
+        """Chooses between "a" and "an", and capitalizes the first letters of sentences."""
 
         def article(match: re.Match) -> str:
             word = match[2].lower()
-            vowel = word in SAID_WITH_AN or (word[0] in "aeiou" and word not in SAID_WITH_A)
+            vowel = word in WORDS_WITH_AN or (word[0] in "aeiou" and word not in WORDS_WITH_A)
             return f"{match[1]}n " if vowel else match[0]
 
         return _SENTENCE_START.sub(lambda match: match[0].upper(), _ARTICLE.sub(article, text))
@@ -150,26 +151,26 @@ def plan_utterances(
     voices: list[str], num_sentences: int = 3000, num_validation: int = 200, num_unseen_pairs: int = 50, seed: int = 0
 ) -> list[Utterance]:
     """
-    Who says what: `num_sentences` of its own to train on for each voice, and for all voices the same held-out ones. No
-    sentence is in two splits, nor are two training sentences the same. Held-out sentences do not depend on the voices,
-    and a voice's not on those after it.
+    Plans the corpus: separate training sentences for each voice, and the same held-out sentences for all voices.
 
-    Of the sentences of `unseen_pairs`, no adjacent pair of open words occurs in training.
+    All training and held-out sentences are distinct. Held-out sentences do not depend on the voices, and the training
+    sentences of a voice do not depend on the voices after it. Pairs of adjacent open words in the split `unseen_pairs`
+    do not occur in training sentences.
 
     Raises:
         ValueError: for numbers out of range or repeated voices.
     """
     check_plan(voices, num_sentences, num_validation, num_unseen_pairs)
     taken: set[tuple[str, ...]] = set()
-    maker = SentenceMaker(f"{seed}/{UNSEEN_PAIRS}", taken)
-    unseen = [maker.sentence_of_new_pairs() for _ in range(num_unseen_pairs)]
-    maker = SentenceMaker(f"{seed}/{VALIDATION}", taken)
-    held_out = {VALIDATION: [maker.sentence() for _ in range(num_validation)], UNSEEN_PAIRS: unseen}
+    generator = SentenceGenerator(f"{seed}/{UNSEEN_PAIRS}", taken)
+    unseen = [generator.sentence_of_new_pairs() for _ in range(num_unseen_pairs)]
+    generator = SentenceGenerator(f"{seed}/{VALIDATION}", taken)
+    held_out = {VALIDATION: [generator.sentence() for _ in range(num_validation)], UNSEEN_PAIRS: unseen}
     reserved = reserved_pairs(unseen)
     utterances = []
     for voice in voices:
-        maker = SentenceMaker(f"{seed}/{voice}", taken, reserved)
-        texts = {TRAIN: [maker.sentence() for _ in range(num_sentences)], **held_out}
+        generator = SentenceGenerator(f"{seed}/{voice}", taken, reserved)
+        texts = {TRAIN: [generator.sentence() for _ in range(num_sentences)], **held_out}
         for split, sentences in texts.items():
             for number, text in enumerate(sentences):
                 name = f"{voice}-{split}-{number:05d}"
@@ -179,26 +180,28 @@ def plan_utterances(
 
 
 def _speed_of(name: str) -> float:
-    share = id_hash(name) / 2**64
-    return round(SLOWEST_SPEED * (FASTEST_SPEED / SLOWEST_SPEED) ** share, 2)
+    fraction = id_hash(name) / 2**64
+    return round(MIN_SPEED * (MAX_SPEED / MIN_SPEED) ** fraction, 2)
 
 
 def reserved_pairs(texts: list[str]) -> set[tuple[str, str]]:
-    """The pairs of open words that stand side by side in these texts."""
+    """Returns the pairs of adjacent open words in the texts."""
     return {pair for text in texts for pair in open_pairs_of(words_of(text))}
 
 
 def check_plan(voices: list[str], num_sentences: int, num_validation: int, num_unseen_pairs: int) -> None:
     """
+    Checks the arguments of `plan_utterances`.
+
     Raises:
         ValueError: for numbers out of range or repeated voices.
     """
     if not voices or len(set(voices)) != len(voices):
-        raise ValueError(f"`voices` must name each voice once, and at least one, got {voices}.")
-    for name, value, least in (
+        raise ValueError(f"`voices` must be one or more distinct names, got {voices}.")
+    for name, value, minimum in (
         ("sentences", num_sentences, 1),
         ("validation", num_validation, 0),
         ("unseen_pairs", num_unseen_pairs, 0),
     ):
-        if value < least:
-            raise ValueError(f"`{name}` must be {least} or more, got {value}.")
+        if value < minimum:
+            raise ValueError(f"`{name}` must be {minimum} or more, got {value}.")

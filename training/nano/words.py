@@ -1,13 +1,13 @@
-"""The open vocabulary of the corpus: nouns, verbs, adjectives, adverbs and names, by the places they can stand in.
+"""Open vocabulary of the corpus: nouns, verbs, adjectives, adverbs and names, in classes of the grammar.
 
-Left out are words that a listener cannot spell (flour, flower) and words whose sound depends on their meaning (read,
-wind, close): a small model shall learn one sound for one spelling. Classes are wide, so that any adjective can meet any
-noun: odd sentences are the price of words that are learned by themselves.
+Homophones (flour, flower) and words with several pronunciations (read, wind, close) are excluded, so that a spelling
+has one pronunciation. The classes are broad, so that any adjective can occur with any noun. This makes sentences odd,
+but the model learns words independently of their neighbors.
 """
 
 
 def _forms(table: str) -> dict[str, tuple[str, ...]]:
-    """Classes of verbs, called like the forms of the first: base, third person, past, -ing."""
+    """Returns classes of verb forms (base, third person, past, -ing), named after the forms of the first verb."""
     columns = zip(*(line.split() for line in table.strip().splitlines()), strict=True)
     return {forms[0]: forms for forms in columns}
 
@@ -194,7 +194,7 @@ OPEN_WORDS = {
         swim     swims     swam      swimming
         travel   travels   traveled  traveling
     """),
-    # without an object
+    # intransitive
     **_forms("""
         laugh    laughs    laughed   laughing
         cry      cries     cried     crying
@@ -227,6 +227,6 @@ OPEN_WORDS = {
 LEXICON = {name: tuple(words.split()) if isinstance(words, str) else words for name, words in OPEN_WORDS.items()}
 OPEN_VOCABULARY = frozenset(word.lower() for words in LEXICON.values() for word in words)
 
-# said with "a" although they begin with a vowel, and with "an" although they do not
-SAID_WITH_A = frozenset({"useful", "uniform", "usual", "one", "once", "euro"})
-SAID_WITH_AN = frozenset({"hour", "honest"})
+# exceptions: "a" before a vowel letter, and "an" before a consonant letter
+WORDS_WITH_A = frozenset({"useful", "uniform", "usual", "one", "once", "euro"})
+WORDS_WITH_AN = frozenset({"hour", "honest"})

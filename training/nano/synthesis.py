@@ -1,4 +1,4 @@
-"""Speaks planned utterances into files, in this process or several. What is on disk already is not spoken again."""
+"""Synthesizes planned utterances in one or several processes; existing clips are kept."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -13,22 +13,22 @@ from training.nano.voices import Voice
 
 
 AUDIO_FOLDER = "audio"
-# utterances that a worker is handed at once
+# utterances per task of a worker process
 _CHUNK = 16
 
 
 def clip_path(utterance: Utterance) -> str:
-    """Of its file, relative to the corpus."""
+    """Returns the path of the clip relative to the corpus."""
     return f"{AUDIO_FOLDER}/{utterance.voice}/{utterance.id}.flac"
 
 
-class Speaker:
+class ClipSynthesizer:
     """
-    Speaks utterances into files of a corpus.
+    Synthesizes utterances and writes them as clips of a corpus.
 
     Args:
         output (`Path`): Folder of the corpus.
-        voices (`dict[str, type[Voice]]`): By name; a voice is made when it first speaks.
+        voices (`dict[str, type[Voice]]`): Voice classes by name; a voice is loaded at first use.
     """
 
     def __init__(self, output: Path, voices: dict[str, type[Voice]]):
@@ -38,7 +38,7 @@ class Speaker:
     def __call__(self, utterance: Utterance) -> None:
         """
         Raises:
-            ValueError: if the voice said nothing that can be used; names voice and text.
+            ValueError: if the speech is not usable; the message names voice and text.
         """
         if utterance.voice not in self._voices:
             self._voices[utterance.voice] = self._classes[utterance.voice]()
@@ -50,55 +50,57 @@ class Speaker:
         write_clip(self.output / clip_path(utterance), clip)
 
 
-def speak_all(utterances: list[Utterance], output: Path, voices: dict[str, type[Voice]], num_workers: int = 1) -> int:
+def synthesize_all(
+    utterances: list[Utterance], output: Path, voices: dict[str, type[Voice]], num_workers: int = 1
+) -> int:
     """
-    Speaks what is not on disk yet.
+    Synthesizes the utterances whose clips do not exist.
 
     Args:
-        utterances (`list[Utterance]`)
+        utterances (`list[Utterance]`): All utterances of the corpus.
         output (`Path`): Folder of the corpus.
-        voices (`dict[str, type[Voice]]`): By name.
-        num_workers (`int`, *optional*, defaults to 1): Processes; the files do not depend on it.
+        voices (`dict[str, type[Voice]]`): Voice classes by name.
+        num_workers (`int`, *optional*, defaults to 1): Number of processes, which does not affect the clips.
 
     Returns:
-        `int`: number of clips that were spoken now.
+        `int`: number of new clips.
 
     Raises:
-        ImportError: if the package of a voice is missing.
+        ImportError: if the package of a voice is not installed.
         OSError: if a file cannot be written.
-        ValueError: if a voice said nothing that can be used.
+        ValueError: if the speech of an utterance is not usable.
     """
     for leftover in (output / AUDIO_FOLDER).glob("*/*.tmp"):
         leftover.unlink(missing_ok=True)
     missing = [utterance for utterance in utterances if not (output / clip_path(utterance)).is_file()]
-    done = _spoken(missing, Speaker(output, voices), num_workers)
+    done = _synthesize(missing, ClipSynthesizer(output, voices), num_workers)
     initial, total = len(utterances) - len(missing), len(utterances)
     for _ in tqdm(done, initial=initial, total=total, unit="clip", desc="speaking", mininterval=1):
         pass
     return len(missing)
 
 
-def _spoken(utterances: list[Utterance], speaker: Speaker, num_workers: int) -> Iterator[None]:
+def _synthesize(utterances: list[Utterance], synthesizer: ClipSynthesizer, num_workers: int) -> Iterator[None]:
     if num_workers == 1 or not utterances:
-        yield from map(speaker, utterances)
+        yield from map(synthesizer, utterances)
         return
-    # not forked: ONNX Runtime's threads do not survive that
+    # spawn, because ONNX Runtime does not work after a fork
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, context, initializer=_adopt, initargs=(speaker,)) as pool:
+    with ProcessPoolExecutor(num_workers, context, initializer=_set_synthesizer, initargs=(synthesizer,)) as pool:
         try:
-            yield from pool.map(_speak, utterances, chunksize=_CHUNK)
+            yield from pool.map(_synthesize_in_worker, utterances, chunksize=_CHUNK)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-_speaker: Speaker | None = None
+_synthesizer: ClipSynthesizer | None = None
 
 
-def _adopt(speaker: Speaker) -> None:
-    global _speaker
-    _speaker = speaker
+def _set_synthesizer(synthesizer: ClipSynthesizer) -> None:
+    global _synthesizer
+    _synthesizer = synthesizer
 
 
-def _speak(utterance: Utterance) -> None:
-    _speaker(utterance)
+def _synthesize_in_worker(utterance: Utterance) -> None:
+    _synthesizer(utterance)

@@ -1,47 +1,55 @@
-"""The tokenizer of the small voice: sounds of known words, rules for others, loaded like any tokenizer."""
+"""Tokenizer of nano: stored pronunciations, letter rules, loading."""
 
 import csv
 
 import pytest
 from transformers import AutoTokenizer
 
-from training.nano.spelling import SEPARATOR, build_tokenizer, main, read_texts
+from training.nano.build_tokenizer import SEPARATOR, build_tokenizer, main, read_texts
 
 
-SAID = {"cat": "kˈæt", "cats": "kˈæts", "the": "ðə", "it": "ɪt", "bit": "bˈɪt", "fox": "fˈɑks", "emma": "ˈɛmə"}
-SAID |= {name: "wˈʌn" for name in "zero one two three four five six seven eight nine".split()}
-SAID["can't"] = "kˈænt"
+PRONUNCIATIONS = {
+    "cat": "kˈæt",
+    "cats": "kˈæts",
+    "the": "ðə",
+    "it": "ɪt",
+    "bit": "bˈɪt",
+    "fox": "fˈɑks",
+    "emma": "ˈɛmə",
+}
+PRONUNCIATIONS |= {name: "wˈʌn" for name in "zero one two three four five six seven eight nine".split()}
+PRONUNCIATIONS["can't"] = "kˈænt"
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return build_tokenizer(SAID)
+    return build_tokenizer(PRONUNCIATIONS)
 
 
 def sounds(tokenizer, text: str) -> str:
-    """What the tokens say, in plain letters again."""
+    """Returns the sounds of the tokens with full-width characters converted back to ASCII."""
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     assert tokenizer.unk_token_id not in ids, text
-    said = tokenizer.decode(ids)
-    return "".join(chr(ord(c) - 0xFEE0) if 0xFF01 <= ord(c) <= 0xFF5E else c for c in said)
+    decoded = tokenizer.decode(ids)
+    return "".join(chr(ord(c) - 0xFEE0) if 0xFF01 <= ord(c) <= 0xFF5E else c for c in decoded)
 
 
 @pytest.mark.parametrize(
-    "text, said",
+    "text, expected",
     [
         ("The cat.", "ðə▁kˈæt."),
         ("the  CATS!", "ðə▁kˈæts!"),
-        ("Bit it?", "bˈɪt▁ɪt?"),  # "it" is a word of its own only where no letter is before it
+        ("Bit it?", "bˈɪt▁ɪt?"),  # "it" matches only as a whole word
         ("Emma's cat's fox’s", "ˈɛməz▁kˈæts▁fˈɑksᵻz"),
         ("Can't", "kˈænt"),
         ("cat-fox; it", "kˈæt▁fˈɑks,▁ɪt"),
         ("7 cats", "wˈʌn▁kˈæts"),
-        ("shock phone", "ʃɑk▁fOn"),  # rules of thumb
+        ("shock phone", "ʃɑk▁fOn"),  # letter rules
         (" the cat ", "ðə▁kˈæt"),
     ],
 )
-def test_texts_become_sounds(tokenizer, text, said):
-    assert sounds(tokenizer, text) == said
+def test_text_to_sounds(tokenizer, text, expected):
+    assert sounds(tokenizer, text) == expected
 
 
 def test_a_stressed_vowel_is_one_token(tokenizer):
@@ -55,7 +63,7 @@ def test_every_letter_has_a_sound(tokenizer):
     assert tokenizer.unk_token_id in tokenizer("日本")["input_ids"]
 
 
-def test_saved_and_loaded_it_is_the_same(tokenizer, tmp_path):
+def test_save_and_load(tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     text = "The fox bit Emma's 3 cats quickly."
@@ -63,8 +71,8 @@ def test_saved_and_loaded_it_is_the_same(tokenizer, tmp_path):
     assert loaded.convert_tokens_to_ids(SEPARATOR) == tokenizer.convert_tokens_to_ids(SEPARATOR)
 
 
-def test_no_words_are_refused():
-    with pytest.raises(ValueError, match="`said` has no words"):
+def test_error_without_words():
+    with pytest.raises(ValueError, match="`pronunciations` has no words"):
         build_tokenizer({})
 
 

@@ -1,10 +1,10 @@
-"""The small voice's tokenizer: ordinary English text in, the sounds of its words out.
+"""Builds the tokenizer of nano, which converts English text to phonemes.
 
-    python training/nano/spelling.py FOLDER --corpus CORPUS
+    python training/nano/build_tokenizer.py FOLDER --corpus CORPUS
 
-A model of ten million weights that hears a few hours of speech does not learn English spelling from it. So the
-tokenizer knows how the words of the corpus are said, and has rules of thumb for the letters of all others. Both are
-part of its normaliser, so that `AutoTokenizer` loads it like any other and no dictionary is needed beside it.
+A model with ten million parameters cannot learn English spelling from a few hours of speech. The tokenizer stores the
+pronunciations of the words in the corpus and has letter rules for all other words. Both are part of its normalizer, so
+that `AutoTokenizer` loads it without a separate dictionary.
 """
 
 import argparse
@@ -30,14 +30,14 @@ STRESS = "ˈˌ"
 SPACE = "▁"
 PUNCTUATION = ".,?!"
 
-# sounds are written apart from letters, so that no rule takes one for the other
+# ASCII symbols of sounds become full-width characters, so that no letter rule matches a sound
 _FULL_WIDTH = {code: code + 0xFEE0 for code in range(ord("!"), ord("~") + 1)}
 
 DIGITS = dict(zip("0123456789", "zero one two three four five six seven eight nine".split(), strict=True))
 
 CONSONANTS, CONSONANT_SOUNDS = "bcdfghjklmnpqrstvwz", "bkdfɡhʤklmnpkɹstvwz"
 
-# letters of words that are not in the corpus, in this order
+# letter rules for words that are not in the corpus, applied in this order
 LETTER_SOUNDS = [
     (r"(?<=[td])ed(?!\p{L}|')", "ᵻd"),
     (r"(?<=\p{L})tion", "ʃən"),
@@ -85,12 +85,14 @@ LETTER_SOUNDS = [
 ]  # fmt: skip
 
 
-def pronunciations(texts: Iterable[str]) -> dict[str, str]:
+def pronounce_words(texts: Iterable[str]) -> dict[str, str]:
     """
-    How the voice hibari says each word of the texts, one symbol for a sound and a mark before a stressed vowel.
+    Returns the pronunciation of each word in the texts, by the voice hibari.
+
+    A sound is one symbol, with a stress mark before stressed vowels.
 
     Raises:
-        ImportError: if hibari is missing.
+        ImportError: if hibari is not installed.
     """
     try:
         import hibari
@@ -101,43 +103,45 @@ def pronunciations(texts: Iterable[str]) -> dict[str, str]:
     return {word: "".join(voice.phonemize(word)).strip() for word in words}
 
 
-def build_tokenizer(said: dict[str, str]) -> PreTrainedTokenizerFast:
+def build_tokenizer(pronunciations: dict[str, str]) -> PreTrainedTokenizerFast:
     """
+    Builds the tokenizer.
+
     Args:
-        said (`dict[str, str]`): Sounds of lower-case words, as `pronunciations` gives them.
+        pronunciations (`dict[str, str]`): Sounds of lower-case words, from `pronounce_words`.
 
     Returns:
-        `PreTrainedTokenizerFast`: A token for each sound, vowels with and without stress apart, for the space between
-            words and for punctuation.
+        `PreTrainedTokenizerFast` with a token for each sound (stressed and unstressed vowels are different tokens), for
+        the space between words and for each punctuation mark.
 
     Raises:
-        ValueError: without words.
+        ValueError: if there are no words.
     """
-    if not said:
-        raise ValueError("`said` has no words.")
+    if not pronunciations:
+        raise ValueError("`pronunciations` has no words.")
     rules = [
         normalizers.NFKC(),
         normalizers.Lowercase(),
         normalizers.Replace(Regex("[’‘`]"), "'"),
         *(normalizers.Replace(digit, f" {word} ") for digit, word in DIGITS.items()),
         *(
-            normalizers.Replace(Regex(rf"(?<![a-z']){word}(?![a-z]|'(?!s\b))"), _written(sounds))
-            for word, sounds in said.items()
+            normalizers.Replace(Regex(rf"(?<![a-z']){word}(?![a-z]|'(?!s\b))"), _to_full_width(sounds))
+            for word, sounds in pronunciations.items()
         ),
-        *_endings(),
-        *(normalizers.Replace(Regex(letters), _written(sound)) for letters, sound in LETTER_SOUNDS),
+        *_possessive_rules(),
+        *(normalizers.Replace(Regex(letters), _to_full_width(sound)) for letters, sound in LETTER_SOUNDS),
         normalizers.Replace(Regex("[;:…]"), ","),
         normalizers.Replace(Regex(r"[\s\-–—]+"), SPACE),
         normalizers.Replace(Regex("['\"()]"), ""),
         normalizers.Replace(Regex(f"^{SPACE}+|{SPACE}+$|{SPACE}+(?=[{SPACE}{PUNCTUATION}])"), ""),
     ]
-    sounds = {symbol for word in said.values() for symbol in _symbols(word)}
+    sounds = {symbol for word in pronunciations.values() for symbol in _symbols(word)}
     sounds |= {symbol for _, sound in LETTER_SOUNDS for symbol in sound}
-    # a stress that the words of the corpus lack must not make a known sound unknown
+    # add each vowel with all stress marks, including combinations that the corpus lacks
     vowels = {symbol[-1] for symbol in sounds if symbol[0] in STRESS}
     sounds |= {mark + vowel for mark in STRESS for vowel in vowels} | vowels
-    vocabulary = [*SPECIAL_TOKENS, SPACE, *PUNCTUATION, *sorted(_written(sound) for sound in sounds)]
-    tokenizer = Tokenizer(WordLevel({token: number for number, token in enumerate(vocabulary)}, unk_token=UNKNOWN))
+    vocabulary = [*SPECIAL_TOKENS, SPACE, *PUNCTUATION, *sorted(_to_full_width(sound) for sound in sounds)]
+    tokenizer = Tokenizer(WordLevel({token: index for index, token in enumerate(vocabulary)}, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence(rules)
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(f"[{STRESS}]?[^{STRESS}]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
@@ -151,17 +155,18 @@ def build_tokenizer(said: dict[str, str]) -> PreTrainedTokenizerFast:
     )
 
 
-def _endings() -> list[normalizers.Normalizer]:
-    """The sound of "'s", by the one before it."""
-    hissing, voiceless = _written("szʃʒʤʧ"), _written("ptkfθ")
+def _possessive_rules() -> list[normalizers.Normalizer]:
+    """Rules for the sound of "'s", which depends on the sound before it."""
+    sibilants, voiceless = _to_full_width("szʃʒʤʧ"), _to_full_width("ptkfθ")
     return [
-        normalizers.Replace(Regex(f"(?<=[{hissing}])'s(?![a-z])"), _written("ᵻz")),
-        normalizers.Replace(Regex(f"(?<=[{voiceless}])'s(?![a-z])"), _written("s")),
-        normalizers.Replace(Regex("'s(?![a-z])"), _written("z")),
+        normalizers.Replace(Regex(f"(?<=[{sibilants}])'s(?![a-z])"), _to_full_width("ᵻz")),
+        normalizers.Replace(Regex(f"(?<=[{voiceless}])'s(?![a-z])"), _to_full_width("s")),
+        normalizers.Replace(Regex("'s(?![a-z])"), _to_full_width("z")),
     ]
 
 
 def _symbols(sounds: str) -> list[str]:
+    """Splits sounds into symbols; a stress mark belongs to the symbol after it."""
     symbols = []
     for symbol in sounds:
         if symbols and symbols[-1] in STRESS:
@@ -171,12 +176,12 @@ def _symbols(sounds: str) -> list[str]:
     return symbols
 
 
-def _written(sounds: str) -> str:
+def _to_full_width(sounds: str) -> str:
     return sounds.translate(_FULL_WIDTH)
 
 
 def read_texts(corpus: Path) -> list[str]:
-    """Training texts of a corpus folder, each once."""
+    """Returns the distinct training texts of a corpus, sorted."""
     with open(corpus / "metadata.csv", encoding="utf-8", newline="") as file:
         return sorted({row["text"] for row in csv.DictReader(file) if row["split"] == "train"})
 
@@ -185,11 +190,11 @@ def read_texts(corpus: Path) -> list[str]:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--corpus", type=Path, required=True, help="folder that training/nano/corpus.py made")
+    parser.add_argument("--corpus", type=Path, required=True, help="folder with the output of training/nano/corpus.py")
     arguments = parser.parse_args(argv)
     if arguments.folder.exists():
         raise FileExistsError(f"{str(arguments.folder)!r} exists; name a new folder.")
-    tokenizer = build_tokenizer(pronunciations(read_texts(arguments.corpus)))
+    tokenizer = build_tokenizer(pronounce_words(read_texts(arguments.corpus)))
     tokenizer.save_pretrained(arguments.folder)
     print(f"{arguments.folder}: {len(tokenizer)} tokens")
 

@@ -1,8 +1,8 @@
-"""Starts a small model: fresh weights, or those of an earlier round, around a trained codec and a tokenizer.
+"""Initializes a small model with a trained codec and a tokenizer, with new weights or those of an earlier round.
 
-    python training/nano/start.py FOLDER --codec CODEC --tokenizer TOKENIZER
+    python training/nano/init_model.py FOLDER --codec CODEC --tokenizer TOKENIZER
 
-The folder is what `training/train.py --model` goes on from.
+`training/train.py --model` trains the model in the folder.
 """
 
 import argparse
@@ -22,10 +22,10 @@ from t5gemma_tts import (  # noqa: E402
     XCodec2,
 )
 from t5gemma_tts.cli.command import command  # noqa: E402
-from training.nano.spelling import SEPARATOR  # noqa: E402
+from training.nano.build_tokenizer import SEPARATOR  # noqa: E402
 
 
-# below the published models' 0.8: a small model is less sure, and its less likely codes are more often wrong
+# lower than the 0.8 of the published models, because unlikely codes of a small model are more often wrong
 TEMPERATURE = 0.5
 
 
@@ -37,7 +37,7 @@ def small_config(
     decoder_layers: int,
     progress_scale: float,
 ) -> T5GemmaTTSConfig:
-    """The published architecture with small numbers: heads of 64, feed-forward layers three times as wide."""
+    """Returns a small configuration of the published architecture: head size 64, feed-forward size 3 * hidden size."""
     if hidden_size % 64:
         raise ValueError(f"`hidden_size` must be a multiple of 64, the size of a head; got {hidden_size}.")
     module = {
@@ -64,20 +64,22 @@ def small_config(
 
 
 @torch.no_grad()
-def start_from_codebook(model: T5GemmaTTSForConditionalGeneration, codec: XCodec2) -> None:
+def init_from_codebook(model: T5GemmaTTSForConditionalGeneration, codec: XCodec2) -> None:
     """
-    Gives codes that sound alike like embeddings and like outputs: of what the quantizer rounds to, a code's coordinates
-    are drawn through a random projection. Deviations stay those of the model's own initialisation.
+    Initializes similar codes with similar embeddings and output weights.
+
+    The weights of a code are a random projection of its quantizer levels, plus noise. The standard deviation of the
+    model's initialization is kept.
     """
     levels = codec.model.quantizer.quantizer.codebook
     coordinates = (levels - levels.mean(0)) / levels.std(0)  # (codebook_size, num_dimensions)
     for weight in (model.get_decoder().embed_tokens.weight, model.audio_head.out_proj.weight):
         projection = torch.randn(coordinates.shape[1], weight.shape[1]) / coordinates.shape[1] ** 0.5
-        own = weight[: codec.codebook_size]
-        own.copy_(own.std() * (coordinates @ projection + 0.3 * own / own.std()))
+        rows = weight[: codec.codebook_size]
+        rows.copy_(rows.std() * (coordinates @ projection + 0.3 * rows / rows.std()))
 
 
-def start(
+def init_model(
     folder: Path,
     codec: XCodec2,
     tokenizer: PreTrainedTokenizerFast,
@@ -86,32 +88,34 @@ def start(
     **sizes,
 ) -> int:
     """
-    Writes the checkpoint with its codec.
+    Writes a new checkpoint with its codec.
 
     Args:
-        tokenizer (`PreTrainedTokenizerFast`): Has the separator of `training/nano/spelling.py`.
-        weights (`str`, *optional*): A speech model of the same sizes, of an earlier round of the codec;
-            its weights instead of fresh ones.
-        sizes: as `small_config` takes them.
+        folder (`Path`): New folder.
+        codec (`XCodec2`): Trained codec.
+        tokenizer (`PreTrainedTokenizerFast`): Tokenizer from `training/nano/build_tokenizer.py`.
+        seed (`int`): Seed of the initialization.
+        weights (`str`, *optional*): Speech model with the same sizes, whose weights are copied.
+        sizes: Sizes for `small_config`.
 
     Returns:
-        `int`: number of weights, without the codec's.
+        `int`: number of parameters without the codec.
 
     Raises:
         FileExistsError: if `folder` exists.
-        ValueError: if `weights` are those of a model of other sizes.
+        ValueError: if the model `weights` has other sizes.
     """
     if folder.exists():
         raise FileExistsError(f"{str(folder)!r} exists; name a new folder.")
     config = small_config(codec, tokenizer, **sizes)
     torch.manual_seed(seed)
     model = T5GemmaTTSForConditionalGeneration(config)
-    start_from_codebook(model, codec)
+    init_from_codebook(model, codec)
     if weights is not None:
         earlier = T5GemmaTTSForConditionalGeneration.from_pretrained(weights)
-        shapes = [{name: tensor.shape for name, tensor in one.state_dict().items()} for one in (model, earlier)]
+        shapes = [{name: tensor.shape for name, tensor in module.state_dict().items()} for module in (model, earlier)]
         if shapes[0] != shapes[1]:
-            raise ValueError(f"`weights` {weights!r} are of a model of other sizes.")
+            raise ValueError(f"the model `weights` {weights!r} has other sizes.")
         model.load_state_dict(earlier.state_dict())
     model.generation_config.temperature = TEMPERATURE
     model.save_pretrained(folder)
@@ -126,15 +130,15 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--codec", required=True, help="codec folder")
-    parser.add_argument("--tokenizer", required=True, help="folder that training/nano/spelling.py made")
-    parser.add_argument("--weights", help="speech model of an earlier round, to go on from (default: fresh weights)")
+    parser.add_argument("--tokenizer", required=True, help="output folder of training/nano/build_tokenizer.py")
+    parser.add_argument("--weights", help="speech model whose weights are copied (default: new weights)")
     parser.add_argument("--hidden-size", type=int, default=256, help="width (default: %(default)s)")
     parser.add_argument("--encoder-layers", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--decoder-layers", type=int, default=6, help="default: %(default)s")
     parser.add_argument("--progress-scale", type=float, default=200.0, help="last position (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
-    size = start(
+    size = init_model(
         arguments.folder,
         XCodec2.from_pretrained(arguments.codec),
         AutoTokenizer.from_pretrained(arguments.tokenizer),
@@ -145,7 +149,7 @@ def main(argv: list[str] | None = None) -> None:
         decoder_layers=arguments.decoder_layers,
         progress_scale=arguments.progress_scale,
     )
-    print(f"{arguments.folder}: {size / 1e6:.1f} million weights")
+    print(f"{arguments.folder}: {size / 1e6:.1f} million parameters")
 
 
 if __name__ == "__main__":
