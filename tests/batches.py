@@ -1,4 +1,4 @@
-"""Batches for tests: what they say, and what became of it."""
+"""Helpers for tests of batches: sources, commands and outputs."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""A Python that has some packages, what those require, and nothing else of the environment that the tests run in."""
+"""Python environments with selected packages and their dependencies only."""
 
 import os
 import re

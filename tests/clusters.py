@@ -1,4 +1,4 @@
-"""Ray clusters of several nodes on this machine, for tests."""
+"""Local Ray clusters with several nodes."""
 
 import contextlib
 import os

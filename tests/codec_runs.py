@@ -1,4 +1,4 @@
-"""Small runs of train_codec.py: recordings of tones, and a codec of a few thousand weights."""
+"""Small runs of train_codec.py with recordings of tones and a tiny codec."""
 
 import csv
 import json

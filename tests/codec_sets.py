@@ -1,4 +1,4 @@
-"""Codecs recorded from the original implementation (`GOLDEN_DIR/codec`), and a clip to run them on."""
+"""Recorded results of original codecs (`GOLDEN_DIR/codec`), and a clip to run them on."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""One thread per process (small models lose to OpenMP's barriers) and no hub, whatever the machine's settings."""
+"""Test settings: one thread per process, because OpenMP slows down small models, and no access to the Hub."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Things that go wrong: disks that are full, files that were cut short or overwritten."""
+"""Fault injection: full disks, truncated and overwritten files."""
 
 import contextlib
 import os

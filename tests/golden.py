@@ -1,4 +1,4 @@
-"""Reads recorded results of the original implementation: `GOLDEN_DIR/{tts,codec}`, any set of that layout."""
+"""Reads recorded results of the original implementation from `GOLDEN_DIR/{tts,codec}`."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A small Hub on this machine: keeps what `huggingface_hub` pushes and serves it again, one commit after the other."""
+"""A local Hub server that stores what `huggingface_hub` pushes, commit by commit."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Runs that end in the middle of their file operations."""
+"""Runs that are killed during their file operations."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Runs of ScaledAdam with made-up gradients."""
+"""Runs of ScaledAdam with synthetic gradients."""
 
 import torch
 from torch import nn

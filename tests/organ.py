@@ -1,4 +1,4 @@
-"""A voice for tests that needs no package: it speaks real sound, if no words."""
+"""A synthetic voice for tests that needs no package; it produces sound without words."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Checkpoints in the original project's layouts, made from small models of ours."""
+"""Checkpoints in the original project's layouts, made from small models."""
 
 import json
 from argparse import Namespace

@@ -1,4 +1,4 @@
-"""A web page that runs, for its tests."""
+"""Runs the web page for tests."""
 
 import contextlib
 import threading

@@ -1,4 +1,4 @@
-"""What `setup.py` says."""
+"""Reads the project's metadata from `setup.py`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Run by torchrun on two CPU processes: FSDP2 shards the tiny model, trains, saves, and loads its shards again."""
+"""Script for torchrun with two CPU processes: trains the tiny model with FSDP2, saves it and loads it again."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Small prepared datasets for tests of training: words, random codes, a few speakers."""
+"""Small prepared datasets for tests of training, with random codes and a few speakers."""
 
 from pathlib import Path
 

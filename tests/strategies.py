@@ -1,4 +1,4 @@
-"""Hypothesis strategies of all that may come in, good or bad, and the number of cases that a fuzz test tries."""
+"""Hypothesis strategies for valid and invalid input, and the number of examples of fuzz tests."""
 
 import copy
 import os

@@ -1,4 +1,4 @@
-"""The launch configurations are what accelerate reads, and the recipes what train.py reads."""
+"""accelerate accepts the launch configurations, and train.py accepts the recipes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A batch of nano, killed in the middle: the same command ends with the rows of one that was not."""
+"""A batch that is killed and resumed gives the same rows as an uninterrupted one."""
 
 import random
 import signal

@@ -1,4 +1,4 @@
-"""What a batch reads: lines, JSON Lines, datasets, and what it says of those it cannot read."""
+"""Sources of batches: text files, JSON Lines, datasets, and error messages."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_json_lines(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["dataset", "splits", "parquet", "jsonl"])
-def test_all_kinds_say_the_same(checkpoint, tmp_path, kind):
+def test_all_formats_give_the_same_rows(checkpoint, tmp_path, kind):
     """With the recording of a voice in the row, as bytes or as a file beside it."""
     write_voice(tmp_path / "voice.wav")
     sound = {"bytes": (tmp_path / "voice.wav").read_bytes(), "path": None}
@@ -62,7 +62,7 @@ def test_all_kinds_say_the_same(checkpoint, tmp_path, kind):
     assert rows_of(tmp_path / "out") == expected
 
 
-def test_fingerprint_is_of_what_is_said(tmp_path):
+def test_fingerprint_depends_on_content(tmp_path):
     rows = [{"text": "One.", "reference_audio": "voice.wav", "reference_text": "This."}, {"text": "Two."}]
 
     def fingerprint() -> str:
@@ -110,7 +110,7 @@ def test_sources_that_cannot_be_read(tmp_path, name, content, message):
         BatchSource(str(tmp_path / name))
 
 
-def test_sources_that_are_not_there(tmp_path):
+def test_missing_sources(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"`source` .*none.jsonl' does not exist"):
         BatchSource(str(tmp_path / "none.jsonl"))
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")

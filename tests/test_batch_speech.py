@@ -1,4 +1,4 @@
-"""Batches: each row is what it is alone, whatever the others are; killed at any point, they go on."""
+"""Batches: rows do not depend on other rows, and interrupted batches resume."""
 
 import io
 import json
@@ -35,7 +35,7 @@ def source(tmp_path) -> Path:
     return write_json_lines(tmp_path / "rows.jsonl", ROWS)
 
 
-def test_rows_are_what_they_are_alone(checkpoint, processor, source, tmp_path):
+def test_rows_do_not_depend_on_other_rows(checkpoint, processor, source, tmp_path):
     summary = batch(source, tmp_path / "out", checkpoint, rows_per_shard=4, batch_size=3, seed=5)
     assert (summary.num_rows, summary.num_failed, summary.first_error) == (9, 0, None)
     assert summary.hours == pytest.approx(9 * 0.4 / 3600)
@@ -57,7 +57,7 @@ def test_rows_are_what_they_are_alone(checkpoint, processor, source, tmp_path):
     assert [row["codes"] for row in rows_of(tmp_path / "third")] != [row["codes"] for row in rows]
 
 
-def test_the_order_of_rows_does_not_matter(checkpoint, tmp_path):
+def test_rows_do_not_depend_on_their_order(checkpoint, tmp_path):
     write_json_lines(tmp_path / "turned.jsonl", ROWS[::-1])
     write_json_lines(tmp_path / "rows.jsonl", ROWS)
     batch(tmp_path / "rows.jsonl", tmp_path / "a", checkpoint, contents=("codes",))
@@ -155,13 +155,13 @@ def test_killed_at_any_file_operation(checkpoint, source, tmp_path, monkeypatch)
     }
 
 
-def test_a_finished_batch_is_left_alone(checkpoint, source, tmp_path, monkeypatch):
+def test_finished_batch_is_not_changed(checkpoint, source, tmp_path, monkeypatch):
     summary = batch(source, tmp_path / "out", checkpoint)
     monkeypatch.setattr(BatchWorker, "process_shard", None)
     assert batch(source, tmp_path / "out", checkpoint) == summary
 
 
-def test_other_settings_are_refused(checkpoint, tiny_checkpoint, source, tmp_path):
+def test_error_for_different_settings(checkpoint, tiny_checkpoint, source, tmp_path):
     batch(source, tmp_path / "out", checkpoint)
     refused = r"was started with different settings \(.*{}.* before, .* now\)"
     for options, name in (({"seed": 1}, "seed"), ({"sampling": {"top_k": 3}}, "sampling"), ({"speed": 2.0}, "speed")):
@@ -192,7 +192,7 @@ def test_other_settings_are_refused(checkpoint, tiny_checkpoint, source, tmp_pat
         ({"reference_text": "x"}, "without `reference_audio`"),
     ],
 )
-def test_options_that_make_no_sense(options, message):
+def test_invalid_options(options, message):
     with pytest.raises(ValueError, match=message):
         BatchArguments("lines.txt", "out", ModelOptions("nano"), **options)
 

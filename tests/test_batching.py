@@ -1,4 +1,4 @@
-"""Batch plans and reference prompts: deterministic, complete, within budget, little padding."""
+"""Batch plans and reference prompts: deterministic, complete, within the token budget, little padding."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_every_row_once_within_the_budget(group_size, epoch):
         assert len(batch) * (audio.max() + text.max()) <= 16000
 
 
-def test_same_plan_from_seed_and_epoch_alone():
+def test_plan_depends_only_on_seed_and_epoch():
     one, other = sampler(seed=3), sampler(seed=3)
     other.set_epoch(5)
     list(other)  # what was seen before does not matter

@@ -1,4 +1,4 @@
-"""`t5gemma-tts speak`: says the same as processor and model in Python."""
+"""`t5gemma-tts speak` gives the same output as processor and model in Python."""
 
 import io
 import json
@@ -214,7 +214,7 @@ def test_long_text_becomes_one_file(speak_with, run, checkpoint):
         (("One.", "-o", "x.wav", "--quantization", "int2"), "`quantization` must be one of int8, torchao-int8"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(run, checkpoint, arguments, message):
+def test_inconsistent_options(run, checkpoint, arguments, message):
     code, out, err = run("speak", *arguments, "--model", checkpoint)
     assert code == 1 and message in err and not list(Path().iterdir())
 

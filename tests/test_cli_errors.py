@@ -1,4 +1,4 @@
-"""What `t5gemma-tts` refuses, and what its exit codes and messages are."""
+"""Exit codes and error messages of `t5gemma-tts`."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from t5gemma_tts.cli import speak
 
 
 @pytest.mark.parametrize("existing", ["out.wav", "tokens.txt"])
-def test_existing_output_is_refused_before_anything_is_loaded(run, checkpoint, monkeypatch, existing):
+def test_error_for_existing_output_before_loading(run, checkpoint, monkeypatch, existing):
     def load_nothing(*args, **kwargs):
         raise AssertionError("loaded")
 
@@ -72,7 +72,7 @@ def test_one_existing_file_of_several(run, checkpoint):
         (["One.", "--top-k", "-1", "--duration", "1"], "`top_k` must be"),
     ],
 )
-def test_what_speak_refuses(run, checkpoint, arguments, message):
+def test_speak_errors(run, checkpoint, arguments, message):
     Path("latin.txt").write_bytes("Grün".encode("latin-1"))
     Path("lines.txt").write_text("One.")
     write_voice(Path("voice.wav"))

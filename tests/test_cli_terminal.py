@@ -1,4 +1,4 @@
-"""`t5gemma-tts` in processes of its own, and on a terminal."""
+"""`t5gemma-tts` in separate processes and on a terminal."""
 
 import contextlib
 import fcntl

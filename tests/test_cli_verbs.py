@@ -33,7 +33,7 @@ def test_encode_and_decode(run, checkpoint, processor):
         np.testing.assert_allclose(written, processor.codec.decode(clip).clip(-1, 1), rtol=0, atol=2**-14)
 
 
-def test_encode_refuses_existing_and_says_which_file(run, checkpoint):
+def test_encode_error_for_an_existing_file(run, checkpoint):
     path = write_voice(Path("one.wav"))
     Path("tokens.txt").write_text("precious")
     code, _, err = run("encode", path, "--codec", checkpoint, "-o", "tokens.txt")

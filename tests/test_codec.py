@@ -1,4 +1,4 @@
-"""The codec: against recordings of the original implementation, and by itself."""
+"""XCodec2: comparison with the original implementation, and unit tests."""
 
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def audio_atol(codec: XCodec2) -> float:
 
 
 @pytest.mark.golden
-def test_golden_sets_are_there():
+def test_golden_sets_exist():
     assert GOLDEN_CODEC_SETS, f"no codec recordings in {GOLDEN_DIR}"
     assert list(golden_cases("encode")) and list(golden_cases("decode"))
 
@@ -153,13 +153,13 @@ def test_properties(plain, upsampled):
         assert codec.to("cpu") is codec
 
 
-def test_widths_must_fit(upsampled):
+def test_invalid_widths(upsampled):
     config = T5GemmaTTSCodecConfig.from_dict({**upsampled.model.config.to_dict(), "quantization_dim": 99})
     with pytest.raises(ValueError, match="`quantization_dim` must be .* got 99"):
         T5GemmaTTSCodecModel(config)
 
 
-def test_frames_must_fit(plain):
+def test_invalid_frame_size(plain):
     config = type(plain.model.config).from_dict(
         {**plain.model.config.to_dict(), "downsampling_ratios": [2, 2, 4, 4, 4]}
     )

@@ -1,4 +1,4 @@
-"""Codec checkpoints: saving, the layouts that load, and what is refused."""
+"""Codec checkpoints: saving, supported layouts, errors."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def test_plain_codec_is_saved_for_transformers(plain, tmp_path):
     assert_same(plain, XCodec2(Xcodec2Model.from_pretrained(tmp_path)))
 
 
-def test_without_upsampler_our_model_is_the_native_one(plain):
+def test_without_upsampler_the_model_equals_transformers(plain):
     config = T5GemmaTTSCodecConfig(**{k: v for k, v in plain.model.config.to_dict().items() if k != "model_type"})
     model = T5GemmaTTSCodecModel(config)
     model.load_state_dict(plain.model.state_dict(), strict=True)
@@ -169,7 +169,7 @@ def test_missing_and_unexpected_weights(original, tmp_path):
         XCodec2.from_pretrained(write_original(tmp_path / "reshaped", config, reshaped))
 
 
-def test_missing_weights_of_a_native_folder(plain, tmp_path):
+def test_missing_weights_of_a_transformers_folder(plain, tmp_path):
     plain.save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     del weights["fc_encoder.bias"]
@@ -198,7 +198,7 @@ def test_pickled_code_is_not_run(original, tmp_path):
     assert trace.exists(), "the intruder is harmless, the test shows nothing"
 
 
-def test_refused_folders(original, tmp_path):
+def test_invalid_folders(original, tmp_path):
     config, weights = original
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="must have its weights in model.safetensors.*found none"):
@@ -232,7 +232,7 @@ def test_refused_folders(original, tmp_path):
         ({"upsample_factors": [3, 3], "upsample_kernel_sizes": [9]}, "must have the same length"),
     ],
 )
-def test_refused_original_configurations(change, message):
+def test_invalid_original_configurations(change, message):
     with pytest.raises(ValueError, match=message):
         config_from_original({"model_type": "xcodec", **change})
 
@@ -260,7 +260,7 @@ def test_published_sizes():
     assert not is_original_config({"model_type": "xcodec", "acoustic_model_config": {}})
 
 
-def test_loading_draws_no_random_numbers(tmp_path):
+def test_loading_keeps_the_random_state(tmp_path):
     tiny_codec().save_pretrained(tmp_path)
     torch.manual_seed(3)
     expected = torch.rand(3)

@@ -1,4 +1,4 @@
-"""What codec training reads: recordings, their cache of waveforms, features and codes, and batches drawn from it."""
+"""Data of codec training: recordings, the cache of waveforms, features and codes, and batches."""
 
 import csv
 
@@ -54,7 +54,7 @@ def test_features_and_codes_are_those_of_encode(recordings, tmp_path):
     assert float((codes[0] == expected).float().mean()) > 0.9
 
 
-def test_cache_is_made_once_and_follows_its_recordings(recordings, tmp_path):
+def test_cache_is_created_once_and_updated_for_changed_recordings(recordings, tmp_path):
     codec = new_codec()
     first = cache_of(tmp_path, recordings, codec)
     written = (first.folder / "audio.int16").stat().st_mtime_ns
@@ -75,7 +75,7 @@ def test_other_rates_are_resampled(tmp_path):
     assert np.square(error[500:-500]).mean() < 1e-3 * np.square(expected).mean()
 
 
-def test_batches_depend_on_seed_step_and_process_alone(recordings, tmp_path):
+def test_batches_depend_only_on_seed_step_and_process(recordings, tmp_path):
     cache = cache_of(tmp_path, recordings, new_codec())
     clips = cache.split("train")
     one = SegmentBatches(cache, clips, [8, 16], 32, seed=5)
@@ -99,7 +99,7 @@ def test_segments_stay_inside_their_clips(recordings, tmp_path):
     assert all(torch.equal(row, expected) for row in batches(0)["target"])
 
 
-def test_refusals_of_recordings(tmp_path, recordings):
+def test_invalid_recordings(tmp_path, recordings):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         main(options(tmp_path / "nowhere", tmp_path / "out"))
     data = save_recordings(tmp_path / "nan", count=3)

@@ -1,4 +1,4 @@
-"""Measuring a codec: figures beside those of the recordings, and the command that writes them."""
+"""Evaluation of codecs: metrics of decoded audio and recordings, and the command."""
 
 import json
 import sys

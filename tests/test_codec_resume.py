@@ -1,4 +1,4 @@
-"""Codec training that was interrupted ends with the weights, averages and log of a run that was not."""
+"""Interrupted codec training resumes with the same weights, averages and log as an uninterrupted run."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def test_interrupted_run_ends_the_same(uninterrupted, recordings, tmp_path, monk
     assert_same_runs(uninterrupted, tmp_path / "run")
 
 
-def test_resume_refuses_other_options(uninterrupted, recordings):
+def test_resume_error_for_other_options(uninterrupted, recordings):
     with pytest.raises(ValueError, match="learning_rate: 0.003 before, 0.1 now"):
         train(recordings, uninterrupted, resume=True, **RUN, **{"learning_rate": 0.1})
 

@@ -1,4 +1,4 @@
-"""Codes that keep the text: the CTC head, whole-clip batches, and training with both."""
+"""Text loss of codec training: the CTC head, whole-clip batches, and training."""
 
 import csv
 import shutil
@@ -54,7 +54,7 @@ def test_batches_are_whole_clips_of_one_length():
         WholeClipBatches(Grid(), clips, 9, seed=1)
 
 
-def test_loss_falls_where_codes_carry_the_text(tokenizer):
+def test_loss_decreases_if_codes_contain_the_text(tokenizer):
     texts = {"one": "Ab, ba!", "two": "bb aa"}
     torch.manual_seed(0)
     loss = TextLoss(4, tokenizer, texts, hidden_size=32)
@@ -74,7 +74,7 @@ def test_loss_falls_where_codes_carry_the_text(tokenizer):
     assert loss(latents[:, :2], ["one", "two"]).item() == 0  # no room for four tokens in two frames
 
 
-def test_texts_without_sounds_are_refused(tokenizer):
+def test_texts_without_spoken_tokens(tokenizer):
     with pytest.raises(ValueError, match="clip 'x' has no text to learn: '...'"):
         TextLoss(4, tokenizer, {"x": "..."})
 
@@ -103,7 +103,7 @@ def test_training_with_text(tokenizer, tmp_path):
     assert all(torch.equal(resumed[name], weights[name]) for name in weights)
 
 
-def test_refusals(tokenizer, tmp_path, capsys):
+def test_errors(tokenizer, tmp_path, capsys):
     recordings = save_recordings(tmp_path / "recordings")
     with pytest.raises(ValueError, match=r"set both or neither of `text_weight` \(above 0\) and `text_tokenizer`"):
         train(recordings, tmp_path / "out", text_weight=1.0)

@@ -1,4 +1,4 @@
-"""Codec training: what it learns, what it leaves alone, what it writes, and what it refuses."""
+"""Codec training: trained and frozen parts, outputs, errors."""
 
 import json
 import math
@@ -130,7 +130,7 @@ def test_decoder_of_a_higher_rate(tmp_path, freeze_encoder):
 
 
 @pytest.mark.parametrize("kind", ["least_squares", "hinge"])
-def test_discriminators_train_and_are_listened_to(recordings, tmp_path, kind):
+def test_discriminators_are_trained_and_affect_the_codec(recordings, tmp_path, kind):
     log = train(recordings, tmp_path / kind, logging_steps=1, adversarial_loss=kind, **DISCRIMINATORS)
     assert "discriminator" not in log[0] and "adversarial" not in log[1]
     assert all(np.isfinite([line["discriminator"], line["adversarial"]]).all() for line in log[2:])
@@ -138,7 +138,7 @@ def test_discriminators_train_and_are_listened_to(recordings, tmp_path, kind):
     assert all(not torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
 
 
-def test_discriminators_hear_a_part(recordings, tmp_path):
+def test_discriminators_use_a_segment(recordings, tmp_path):
     parts = {"discriminator_segment_frames": 4, **DISCRIMINATORS}
     log = train(recordings, tmp_path / "parts", max_steps=3, logging_steps=1, **parts)
     assert np.isfinite(log[-1]["feature_matching"])
@@ -262,7 +262,7 @@ def test_schedule_and_perplexity():
         ({"model": "nowhere/at-all"}, "nowhere"),
     ],
 )
-def test_refusals_of_options(tmp_path, recordings, changes, message, capsys):
+def test_invalid_options(tmp_path, recordings, changes, message, capsys):
     with pytest.raises((ValueError, OSError, SystemExit)) as refused:
         main(options(recordings, tmp_path / "out", **changes))
     said = f"{refused.value} {capsys.readouterr().err}"

@@ -1,4 +1,4 @@
-"""Figures that tell whether a model listens to its text."""
+"""Metrics of text conditioning: text gap and cross-attention."""
 
 import numpy as np
 import pytest

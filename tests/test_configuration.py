@@ -1,4 +1,4 @@
-"""`T5GemmaTTSConfig`: what it derives, keeps and refuses."""
+"""`T5GemmaTTSConfig`: derived fields, stored fields, errors."""
 
 import json
 
@@ -16,7 +16,7 @@ def codec_config(**kwargs) -> Xcodec2Config:
     return Xcodec2Config(**{"quantization_levels": [4, 4, 4], **kwargs})
 
 
-def test_everything_about_the_decoder_follows_from_the_codebook():
+def test_decoder_fields_are_derived_from_the_codebook_size():
     config = tiny_config(codebook_size=64)
     ids = {
         "bos_token_id": 64,
@@ -49,12 +49,12 @@ def test_defaults_are_those_of_the_published_models():
         assert side.attn_logit_softcapping is None
 
 
-def test_soft_capping_stays_as_given():
+def test_soft_capping_is_kept():
     config = tiny_config(backbone={"attn_logit_softcapping": 50.0})
     assert config.backbone.encoder.attn_logit_softcapping == config.backbone.decoder.attn_logit_softcapping == 50.0
 
 
-def test_parts_may_be_dicts():
+def test_dicts_as_sub_configs():
     backbone, codec = tiny_backbone().to_dict(), codec_config().to_dict()
     config = T5GemmaTTSConfig(backbone=backbone, codec_config=codec, codebook_size=64, text_separator_token_id=5)
     assert isinstance(config.backbone, T5GemmaConfig) and config.backbone.decoder.vocab_size == 69
@@ -106,7 +106,7 @@ def test_round_trip(tmp_path, codec):
     )
 
 
-def test_auto_map_is_always_ours(tmp_path):
+def test_auto_map_is_always_this_projects(tmp_path):
     foreign = {"AutoConfig": "elsewhere.Config"}
     tiny_config(auto_map=foreign).save_pretrained(tmp_path)
     stored = json.loads((tmp_path / "config.json").read_text())
@@ -191,7 +191,7 @@ def test_get_text_config():
         ({"backbone": {"num_key_value_heads": 3}}, "`backbone.encoder.num_key_value_heads` must be a divisor of the 4"),
     ],
 )
-def test_what_is_refused(arguments, message):
+def test_invalid_values(arguments, message):
     with pytest.raises(ValueError, match=message):
         tiny_config(**arguments)
 
@@ -234,7 +234,7 @@ def test_derived_ids_cannot_be_changed():
         ({"sampling_rate": 44100}, {}, "`sampling_rate` must be 16000, the codec's, got 44100"),
     ],
 )
-def test_codec_that_disagrees(arguments, codec, message):
+def test_inconsistent_codec(arguments, codec, message):
     with pytest.raises(ValueError, match=message):
         tiny_config(codec_config=codec_config(**codec), **arguments)
 
@@ -249,7 +249,7 @@ def test_sampling_rate_is_the_codecs():
         tiny_config(codec_config=upsampled, sampling_rate=16000)
 
 
-def test_codec_config_derives_the_ordinary_codec():
+def test_codec_config_defaults_to_the_ordinary_codec():
     config = T5GemmaTTSCodecConfig(hidden_size=64, sampling_rate=16000)
     assert (config.output_sampling_rate, config.decoder_hop_length) == (16000, config.hop_length)
     assert config.acoustic_hidden_size == 64
@@ -267,12 +267,12 @@ def test_codec_config_derives_the_ordinary_codec():
         ),
     ],
 )
-def test_upsamplers_that_cannot_be(arguments, message):
+def test_invalid_upsamplers(arguments, message):
     with pytest.raises(ValueError, match=message):
         T5GemmaTTSCodecConfig(**arguments)
 
 
-def test_folders_of_something_else(tmp_path):
+def test_folders_of_other_models(tmp_path):
     with pytest.raises(OSError, match="is not a checkpoint: it has no config.json"):
         T5GemmaTTSConfig.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
@@ -310,7 +310,7 @@ def test_values_of_wrong_types_in_a_file(tmp_path, content, message):
         ("rope_parameters", {"rope_type": "default", "rope_theta": None}),
     ],
 )
-def test_backbones_that_no_model_can_have(name, value):
+def test_invalid_backbones(name, value):
     backbone = tiny_backbone().to_dict()
     backbone["encoder"][name] = value
     with pytest.raises((ValueError, StrictDataclassError), match=name):

@@ -171,7 +171,7 @@ def test_from_original_with_the_backbone_apart(kind):
         ({"x_sep_token": 255999}, r"`text_separator_token_id` must be an integer in \[0, 128\)"),
     ],
 )
-def test_original_configurations_that_are_refused(changes, message):
+def test_invalid_original_configurations(changes, message):
     with pytest.raises(ValueError, match=message):
         T5GemmaTTSConfig.from_original(original_config(**changes))
 

@@ -1,4 +1,4 @@
-"""Conversion: the weights of bundles and exports, LoRA, and files that are refused."""
+"""Conversion: weights of bundles and exports, LoRA, unsafe and damaged files."""
 
 import builtins
 import json
@@ -69,14 +69,14 @@ def test_bundle(tmp_path, backbone, output, prune_text_modules):
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
-def test_wrapper_prefixes_are_cut(tmp_path, backbone, output, prefix):
+def test_wrapper_prefixes_are_removed(tmp_path, backbone, output, prefix):
     model = small_model()
     weights = {prefix + key: value for key, value in with_aliases(original_weights(model)).items()}
     convert_checkpoint(write_bundle(tmp_path / "bundle.pth", weights), output, backbone_config=backbone)
     assert_same_weights(load(output), model)
 
 
-def test_bundle_in_the_older_file_format(tmp_path, backbone, output):
+def test_bundle_in_the_legacy_file_format(tmp_path, backbone, output):
     model = small_model()
     content = {"model": with_aliases(original_weights(model)), "args": Namespace(**original_args())}
     torch.save(content, tmp_path / "bundle.pth", _use_new_zipfile_serialization=False)
@@ -108,7 +108,7 @@ def test_backbone_configurations(tmp_path, backbone, output, kind):
         assert found == getattr(model.config.backbone, side).to_dict()
 
 
-def test_backbone_that_the_bundle_names(tmp_path, backbone, output):
+def test_backbone_named_in_the_bundle(tmp_path, backbone, output):
     bundle = write_bundle(tmp_path / "bundle.pth", original_weights(small_model()), t5gemma_model_name=str(backbone))
     convert_checkpoint(bundle, output)
     assert_same_weights(load(output), small_model())
@@ -197,7 +197,7 @@ def break_lora(weights: dict, how: str) -> dict:
         (None, {"lora_r": 0}, "`lora_r` in the bundle's 'args' must be a number above 0, got 0"),
     ],
 )
-def test_broken_lora_is_refused(tmp_path, backbone, output, how, args, message):
+def test_invalid_lora(tmp_path, backbone, output, how, args, message):
     weights = original_weights(small_model())
     wrapped = break_lora(lora_weights(weights, self_attention(weights), rank=4), how)
     bundle = write_bundle(tmp_path / "bundle.pth", wrapped, **{"lora_r": 4, "lora_alpha": 8, **args})
@@ -206,7 +206,7 @@ def test_broken_lora_is_refused(tmp_path, backbone, output, how, args, message):
     assert not any(output.parent.iterdir())
 
 
-def test_keeping_an_adapter_needs_one(tmp_path, backbone, output):
+def test_error_without_an_adapter(tmp_path, backbone, output):
     weights = original_weights(small_model())
     for source in (write_bundle(tmp_path / "bundle.pth", weights), write_export(tmp_path / "export", weights)):
         with pytest.raises(ValueError, match="`merge_lora` must be true"):
@@ -225,7 +225,7 @@ class Malicious:
 
 @pytest.mark.parametrize("place", ["args", "optimizer", "model", "top"])
 @pytest.mark.parametrize("file_format", ["zip", "older", "plain pickle"])
-def test_malicious_bundle_is_refused_and_not_executed(tmp_path, backbone, output, place, file_format):
+def test_malicious_bundle_is_an_error_and_not_executed(tmp_path, backbone, output, place, file_format):
     proof, path = tmp_path / "executed", tmp_path / "bundle.pth"
     content = {
         "model": with_aliases(original_weights(small_model())),
@@ -278,7 +278,7 @@ def test_damaged_files_and_other_content(tmp_path):
 
 
 @pytest.mark.skipif(not MAPS.exists(), reason="needs /proc")
-def test_bundle_is_mapped_not_read(tmp_path):
+def test_bundle_is_memory_mapped(tmp_path):
     path = write_bundle(tmp_path / "bundle.pth", with_aliases(original_weights(small_model())))
     bundle = load_bundle(path)
     assert str(path) in MAPS.read_text()
@@ -337,7 +337,7 @@ def test_export_with_missing_weights_or_shards(tmp_path, output):
     assert not any(output.parent.iterdir())
 
 
-def test_export_without_backbone_takes_one(tmp_path, backbone, output):
+def test_export_without_backbone(tmp_path, backbone, output):
     weights = original_weights(small_model())
     source = write_export(tmp_path / "export", weights, t5_config_dict=None)
     with pytest.raises(ValueError, match="has no `t5_config_dict`"):

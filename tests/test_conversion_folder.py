@@ -1,4 +1,4 @@
-"""Conversion: tokenizer, codec and arguments, and what becomes of the output folder."""
+"""Conversion: tokenizer, codec, arguments and the output folder."""
 
 import logging
 from argparse import Namespace
@@ -67,7 +67,7 @@ def test_tokenizer(tmp_path, backbone, output, where):
         assert str(tmp_path) not in path.read_text()
 
 
-def test_without_a_tokenizer_there_is_a_warning(tmp_path, backbone, output, caplog):
+def test_warning_without_a_tokenizer(tmp_path, backbone, output, caplog):
     bundle = write_bundle(tmp_path / "bundle.pth", original_weights(small_model()))
     with caplog.at_level(logging.WARNING):
         convert_checkpoint(bundle, output, backbone_config=backbone)
@@ -161,7 +161,7 @@ def test_bad_arguments(tmp_path, backbone, output):
         assert not any(output.parent.iterdir())
 
 
-def test_output_that_exists(tmp_path, backbone, output):
+def test_existing_output(tmp_path, backbone, output):
     bundle = write_bundle(tmp_path / "bundle.pth", original_weights(small_model()))
 
     def convert(**kwargs):
@@ -193,7 +193,7 @@ def test_output_that_exists(tmp_path, backbone, output):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_failure_while_writing_leaves_everything_as_it_was(tmp_path, backbone, output, monkeypatch, overwrite):
+def test_failed_write_changes_nothing(tmp_path, backbone, output, monkeypatch, overwrite):
     bundle = write_bundle(tmp_path / "bundle.pth", original_weights(small_model()))
     if overwrite:
         convert_checkpoint(bundle, output, backbone_config=backbone)

@@ -1,4 +1,4 @@
-"""Preparing recordings when something is wrong: bad clips, full disks, damaged shards."""
+"""Data preparation with bad clips, full disks and damaged shards."""
 
 import errno
 import json
@@ -115,7 +115,7 @@ def test_full_disk_when_merging(codec, tmp_path, monkeypatch):
     assert len(all_rows(tmp_path / "out")) == 2 and not (tmp_path / "out" / "merging").exists()
 
 
-def test_damaged_shards_are_made_again(tmp_path):
+def test_damaged_shards_are_rewritten(tmp_path):
     features = Features({"id": Value("string"), "split": Value("string")})
     store = ShardStore(tmp_path, 5, 2, features)
     for shard in range(3):

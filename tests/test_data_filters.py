@@ -1,4 +1,4 @@
-"""Preparing recordings: what filters leave, which split a row belongs to, speed variants."""
+"""Data preparation: filters, splits and speed variants."""
 
 import dataclasses
 
@@ -79,7 +79,7 @@ def test_filters_reach_the_rows(codec, tmp_path):
     assert list(all_rows(tmp_path / "out")) == ["clip00"]
 
 
-def test_split_depends_on_the_id_alone():
+def test_split_depends_only_on_the_id():
     ids = [f"row-{number}" for number in range(4000)]
     places = dict(zip(ids, split_by_id(ids, share=0.1), strict=True))
     assert 300 < sum(place == "validation" for place in places.values()) < 500

@@ -1,4 +1,4 @@
-"""Folders of the original project, taken over without encoding anything again."""
+"""Import of encoded folders of the original project."""
 
 import json
 from pathlib import Path
@@ -148,7 +148,7 @@ def test_bad_rows_are_named_and_skipped(tmp_path):
         prepare(folder, tmp_path / "strict", strict=True)
 
 
-def test_smaller_codebook_refuses_every_row(tmp_path):
+def test_smaller_codebook_skips_every_row(tmp_path):
     write_original(tmp_path / "original")
     with pytest.raises(ValueError, match=r"none of the 12 rows can be used. Skipped: 12 for codes, .*\[0, 256\)"):
         prepare(tmp_path / "original", tmp_path / "out", codebook_size=256)
@@ -183,7 +183,7 @@ def test_filters_only_when_asked_for(tmp_path):
     assert all_rows(tmp_path / "normal")["01/utterance_1"]["text"] == "今日はいい天気です。"
 
 
-def test_options_of_recordings_are_refused(tmp_path):
+def test_error_for_options_of_recordings(tmp_path):
     write_original(tmp_path / "original")
     with pytest.raises(ValueError, match="`validation_count` cannot be used with an import"):
         prepare(tmp_path / "original", tmp_path / "out", validation_count=2)

@@ -1,4 +1,4 @@
-"""Preparing recordings: sources, filters, splits, speed variants, bad data, cards, uploads."""
+"""Data preparation: sources, filters, splits, speed variants, bad data, cards, uploads."""
 
 import csv
 import dataclasses
@@ -66,13 +66,13 @@ def test_columns_and_metadata(prepared, codec):
         DatasetMetadata.load(output / "train")
 
 
-def test_a_codebook_that_16_bits_cannot_hold_is_refused():
+def test_error_for_a_codebook_over_16_bits():
     DatasetMetadata("codec", 65536, 50.0)
     with pytest.raises(ValueError, match="16 bits, got 65537"):
         DatasetMetadata("codec", 65537, 50.0)
 
 
-def test_finished_preparation_is_left_alone(prepared, codec, monkeypatch):
+def test_finished_preparation_is_not_changed(prepared, codec, monkeypatch):
     source, output, summary, options = prepared
     monkeypatch.setattr(XCodec2, "encode", None)
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
@@ -82,7 +82,7 @@ def test_finished_preparation_is_left_alone(prepared, codec, monkeypatch):
     assert {path for path in before if before[path] != after[path]} <= {output / ".preparation.lock"}
 
 
-def test_other_settings_are_refused(prepared, codec, tmp_path):
+def test_error_for_different_settings(prepared, codec, tmp_path):
     source, output, _, options = prepared
     with pytest.raises(ValueError, match=r"max_seconds: null before, 9\.0 now.*--overwrite"):
         prepare(source, output, codec, max_seconds=9.0, **options)

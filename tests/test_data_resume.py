@@ -1,4 +1,4 @@
-"""Preparation in several processes, killed and started again, and over Ray."""
+"""Data preparation in several processes, after interruptions, and with Ray."""
 
 import random
 import signal

@@ -1,4 +1,4 @@
-"""Folders whose rows say which split they belong to."""
+"""Sources with a split column."""
 
 import json
 
@@ -43,7 +43,7 @@ def test_rows_without_splits_are_drawn(codec, tmp_path):
     assert {split: len(part) for split, part in load_rows(tmp_path / "out").items()} == {"train": 3, "validation": 2}
 
 
-def test_options_that_splits_contradict_are_refused(codec, tmp_path):
+def test_error_for_options_that_contradict_splits(codec, tmp_path):
     source = write_source(tmp_path / "source", "split")
     with pytest.raises(ValueError, match="`validation_count` cannot be used with a folder whose rows have splits"):
         prepare(source, tmp_path / "out", codec, validation_count=2)

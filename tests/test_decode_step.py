@@ -1,4 +1,4 @@
-"""The fast decode step: the tokens of the layers it replaces, whatever hangs on the model, and nothing out of date."""
+"""The fast decode step gives the same tokens as the layers it replaces, with hooks, adapters and changed weights."""
 
 import pytest
 import torch
@@ -69,7 +69,7 @@ def test_in_bfloat16(counted):
     assert error(fast, 3) < 1.5 * error(layers, 3)
 
 
-def test_weights_that_change_are_noticed():
+def test_changed_weights_are_detected():
     model = tiny_model()
     batch = collate(mixed_samples(model.config, count=2), model.config)
     before = model.generate(**batch, do_sample=False)
@@ -83,7 +83,7 @@ def test_weights_that_change_are_noticed():
     assert after.sequences.tolist() == layers.sequences.tolist()
 
 
-def test_norms_alone_are_noticed():
+def test_changed_norms_are_detected():
     model = tiny_model()
     batch = collate(mixed_samples(model.config, count=2), model.config)
     model.generate(**batch, do_sample=False)
@@ -93,7 +93,7 @@ def test_norms_alone_are_noticed():
     torch.testing.assert_close(fast.logits[1], layers.logits[1])
 
 
-def test_packing_can_be_switched_off_later():
+def test_packing_can_be_disabled_later():
     model = tiny_model()
     batch = collate(mixed_samples(model.config, count=1), model.config)
     model.generate(**batch, do_sample=False)
@@ -119,7 +119,7 @@ def test_saving_is_not_affected(tmp_path):
     assert again.generate(**batch, do_sample=False).tolist() == first.tolist()
 
 
-def test_an_adapter_is_heard(counted):
+def test_adapters_are_applied(counted):
     from peft import LoraConfig, get_peft_model
 
     model = tiny_model()
@@ -132,7 +132,7 @@ def test_an_adapter_is_heard(counted):
     assert plain.tolist() != fast.sequences.tolist() == layers.sequences.tolist()
 
 
-def test_who_has_shown_attentions_is_fast_again(counted):
+def test_fast_step_is_used_again_after_attention_output(counted):
     model = tiny_model()
     model.set_attn_implementation("eager")
     batch = collate(mixed_samples(model.config, count=2), model.config)
@@ -185,7 +185,7 @@ def test_cache_of_long_speech():
     assert not layer.key_buffer[:, :, HUGE_PAGES_MIN_TOKENS + 1 :].any()
 
 
-def test_cache_that_is_too_small_grows_while_speaking(monkeypatch):
+def test_small_cache_grows_during_generation(monkeypatch):
     model = tiny_model()
     batch = collate(mixed_samples(model.config), model.config)
     expected = model.generate(**batch, do_sample=False)
@@ -214,7 +214,7 @@ def test_fused_linears(pack_weights, bias, num_rows, first_width, stored):
 
 
 @pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16])
-def test_weights_of_half_checkpoints_lose_nothing_in_sixteen_bits(stored):
+def test_float16_weights_are_packed_exactly(stored):
     """Integers have sums without rounding: weights of very different sizes, and inputs that make one of them count."""
     layer = torch.nn.Linear(64, 40, bias=False)
     with torch.no_grad():
@@ -238,7 +238,7 @@ def test_weights_of_half_checkpoints_lose_nothing_in_sixteen_bits(stored):
         (torch.full((8, 16), torch.nan), False),
     ],
 )
-def test_weights_that_sixteen_bits_cannot_hold(weight, fits):
+def test_weights_that_float16_cannot_represent(weight, fits):
     layer = torch.nn.Linear(16, 8, bias=True)
     with torch.no_grad():
         layer.weight.copy_(weight)
@@ -249,7 +249,7 @@ def test_weights_that_sixteen_bits_cannot_hold(weight, fits):
         torch.testing.assert_close(packed(states), layer(states).detach(), equal_nan=True)
 
 
-def test_trained_weights_are_packed_anew():
+def test_trained_weights_are_repacked():
     model = tiny_model()
     model.to(torch.bfloat16).float()
     assert model.decode_step().out_proj.fp16_weights is not None
@@ -277,7 +277,7 @@ def test_fused_int8_linears_give_the_same_bits(biases, num_rows, in_features, fo
     assert torch.equal(fused(nothing), torch.cat([layer(nothing) for layer in layers], dim=-1))
 
 
-def test_int8_layouts_are_made_when_they_are_needed():
+def test_int8_layouts_are_created_on_demand():
     layers = [Int8Linear.from_linear(torch.nn.Linear(96, 8)) for _ in range(2)]
     fused = fuse_linears(layers)
     fused(torch.randn(1, 96))

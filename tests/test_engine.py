@@ -1,4 +1,4 @@
-"""The engine: the tokens of `generate`, rows that come and go, and nobody who hears of the others."""
+"""The engine: the tokens of `generate`, requests that join and leave, and independence of other requests."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def spoken(model, batch, max_batch_size=16, **kwargs) -> list[list[int]]:
 
 @pytest.mark.parametrize("max_batch_size", [1, 3, 16])
 @pytest.mark.parametrize("sliding_window", [4096, 12], ids=["wide", "narrow"])
-def test_greedy_tokens_are_those_of_generate(sliding_window, max_batch_size):
+def test_greedy_tokens_equal_generate(sliding_window, max_batch_size):
     model = tiny_model(tiny_config(backbone={"sliding_window": sliding_window}))
     batch = collate(mixed_samples(model.config), model.config)
     expected = [until_end(row, model.config) for row in model.generate(**batch, do_sample=False)]
@@ -45,7 +45,7 @@ def test_without_lengths_and_with_few_tokens():
     ]
 
 
-def test_silence_rule_is_that_of_generate():
+def test_silence_penalty_equals_generate():
     model = tiny_model()
     batch = collate(mixed_samples(model.config, count=4), model.config)
     plain = spoken(model, batch, do_sample=False)
@@ -55,7 +55,7 @@ def test_silence_rule_is_that_of_generate():
         assert spoken(model, batch, do_sample=False, **rule) == [until_end(row, model.config) for row in sequences]
 
 
-def test_with_a_seed_a_row_is_the_same_in_any_company():
+def test_seeded_tokens_do_not_depend_on_the_batch():
     model = tiny_model()
     samples = mixed_samples(model.config)
     options = {"temperature": 1.5, "top_k": 20, "top_p": 0.95, "do_sample": True}
@@ -71,7 +71,7 @@ def test_with_a_seed_a_row_is_the_same_in_any_company():
     assert spoken(model, collate(samples, model.config), **options) == one
 
 
-def test_samples_of_a_row_count_up_from_its_seed():
+def test_samples_of_a_row_have_consecutive_seeds():
     model = tiny_model()
     batch = collate(mixed_samples(model.config, count=2), model.config)
     rows = spoken(model, batch, seed=[3, 30], num_return_sequences=2, temperature=1.5)
@@ -79,7 +79,7 @@ def test_samples_of_a_row_count_up_from_its_seed():
         assert spoken(model, batch, seed=seeds, temperature=1.5) == rows[number::2]
 
 
-def test_short_ones_leave_and_others_take_their_place():
+def test_finished_requests_free_their_slots():
     model = tiny_model(tiny_config(extra_cutoff_seconds=0.0))
     samples = mixed_samples(model.config, count=6)
     for sample, num_frames in zip(samples, (80, 12, 12, 80, 12, 12), strict=True):
@@ -97,7 +97,7 @@ def test_short_ones_leave_and_others_take_their_place():
     assert sum(sizes) == sum(len(request.token_ids) for request in requests)
 
 
-def test_what_is_cancelled_is_gone():
+def test_cancelled_requests_are_removed():
     model = tiny_model()
     batch = collate(mixed_samples(model.config, count=4), model.config)
     expected = spoken(model, batch, do_sample=False)
@@ -117,7 +117,7 @@ def test_what_is_cancelled_is_gone():
     assert [requests[1].token_ids, requests[3].token_ids] == [expected[1], expected[3]]
 
 
-def test_nobody_speaks_on_when_nobody_listens():
+def test_closed_stream_stops_generation():
     model = tiny_model()
     batch = collate(mixed_samples(model.config, count=4), model.config)
     engine = SpeechEngine(model, max_batch_size=2)
@@ -156,7 +156,7 @@ def test_stream_yields_the_tokens(batch_size):
         {"top_k": 1},
     ],
 )
-def test_distribution_is_that_of_the_filter(options):
+def test_distribution_equals_the_filter(options):
     scores = torch.randn(6, 40, generator=torch.Generator().manual_seed(0)) * 2
     scores[1] = scores[1].round()  # ties
     scores[2, :] = 1.0
@@ -195,7 +195,7 @@ def shares_in(scores: torch.Tensor, options: SamplingOptions) -> torch.Tensor:
 @pytest.mark.parametrize(
     "options", [{"top_k": 3}, {"top_k": MAX_LIST_CANDIDATES + 1}, {"top_k": 0}, {"top_k": 0, "top_p": 0.9}]
 )
-def test_noise_draws_by_probability(options):
+def test_uniforms_sample_by_probability(options):
     scores = torch.tensor([[0.0, 1.0, 2.0, -1.0, -torch.inf]]).log_softmax(-1)
     noise = ((torch.arange(1000, dtype=torch.float64) + 0.5) / 1000).tolist()
     sampler = RowSampler([SamplingOptions(**options)] * 1000, scores.device)
@@ -209,7 +209,7 @@ def test_noise_draws_by_probability(options):
     assert edges(scores.expand(2, -1), [0.0, 1 - 2**-53])[1] == [2, 3 if expected[3] else 0]
 
 
-def test_rows_of_all_kinds_draw_as_they_do_alone():
+def test_mixed_sampling_options_equal_single_rows():
     scores = torch.randn(6, 300, generator=torch.Generator().manual_seed(0))
     scores[3] = (scores[3] * 2).round()  # ties
     options = [
@@ -228,7 +228,7 @@ def test_rows_of_all_kinds_draw_as_they_do_alone():
         assert scores[row, best[row]] == scores[row].max() and (one.do_sample or best[row] == chosen[row])
 
 
-def test_bad_requests_are_refused():
+def test_invalid_requests():
     model = tiny_model()
     batch = collate(mixed_samples(model.config, count=2), model.config)
     text, prompt = torch.tensor([4]), torch.tensor([model.config.decoder_start_token_id])
@@ -291,7 +291,7 @@ def test_shortest_first_gives_the_same_tokens_and_ends_short_requests_sooner(qua
 
 
 @pytest.mark.parametrize("pack_weights", [True, False])
-def test_a_model_that_has_spoken_can_be_trained(pack_weights):
+def test_training_after_generation(pack_weights):
     """Speaking happens in inference mode, and may put weights into new tensors: nothing of that stays."""
     model = tiny_model()
     model.pack_weights = pack_weights

@@ -1,4 +1,4 @@
-"""Figures of evaluations: errors of words and characters, failures, intervals, breakdowns."""
+"""Evaluation metrics: text errors, failures, confidence intervals, breakdowns."""
 
 import numpy as np
 import pytest

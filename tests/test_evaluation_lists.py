@@ -1,4 +1,4 @@
-"""Test lists: every layout that is read, references, and what is refused."""
+"""Test lists: layouts, references, errors."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Metrics that `evaluate.load` finds in a clone, and the networks behind them."""
+"""Metrics for `evaluate.load`, and their networks."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""An evaluation from list to report: resumed, refused, compared; a tiny model speaks noise, and ears are easy."""
+"""Evaluations from test list to report: resuming, errors, comparisons. Speech recognition is simulated."""
 
 import json
 import shutil
@@ -96,7 +96,7 @@ class Killed(Exception):
     pass
 
 
-def test_killed_midway_it_goes_on_and_ends_the_same(checkpoint, tmp_path):
+def test_killed_evaluation_resumes_with_the_same_result(checkpoint, tmp_path):
     heard = []
 
     def dying(waveform, rate, language=None):
@@ -120,7 +120,7 @@ def test_killed_midway_it_goes_on_and_ends_the_same(checkpoint, tmp_path):
     assert one["figures"] == other["figures"] and one["worst"] == other["worst"]
 
 
-def test_other_settings_are_refused(checkpoint, tmp_path):
+def test_error_for_different_settings(checkpoint, tmp_path):
     run(checkpoint, texts(2), tmp_path / "out")
     with pytest.raises(ValueError, match="started with different settings .*title"):
         run(checkpoint, texts(2), tmp_path / "out", about={"title": "other words"})

@@ -1,4 +1,4 @@
-"""Preparing data, writing audio and keeping voices when something is wrong below: disks, codecs, finished datasets."""
+"""Full disks, failing codecs and damaged datasets in data preparation, audio files and stored voices."""
 
 import json
 import random

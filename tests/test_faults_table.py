@@ -1,4 +1,4 @@
-"""The tests that docs/robustness.md and SECURITY.md name are there."""
+"""The tests that docs/robustness.md and SECURITY.md name exist."""
 
 import ast
 import re

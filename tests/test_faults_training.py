@@ -1,4 +1,4 @@
-"""Training when something goes wrong: it stops with an error that says what to do, and no checkpoint is harmed."""
+"""Faults in training: helpful errors, and earlier checkpoints stay intact."""
 
 import json
 import random
@@ -58,7 +58,7 @@ def assert_refused(tiny_checkpoint, folder, message: str) -> None:
         assert snapshot(folder) == before
 
 
-def test_resumed_run_is_the_whole_run(tiny_checkpoint, interrupted, finished):
+def test_resumed_run_equals_an_uninterrupted_run(tiny_checkpoint, interrupted, finished):
     resume(tiny_checkpoint, interrupted)
     assert same_weights(interrupted / "checkpoint-3", finished / "checkpoint-3")
 

@@ -1,4 +1,4 @@
-"""Configurations with anything in them: refused with the field's name, or a model can be built and saved."""
+"""Fuzz test of configurations: an error that names the field, or a model that can be built and saved."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Checkpoints of the original project, damaged or with anything in them: refused by name, or sound weights come out."""
+"""Fuzz test of the original project's checkpoints: an error that names the cause, or valid weights."""
 
 import io
 import json

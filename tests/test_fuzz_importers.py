@@ -1,4 +1,4 @@
-"""Folders with anything in them: every row is read or left out with a reason, and a folder that is refused is named."""
+"""Fuzz test of source folders: each row is read or skipped with a reason, and errors name the folder."""
 
 import io
 import json

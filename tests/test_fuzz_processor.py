@@ -1,4 +1,4 @@
-"""Whatever is given to the processor: a refusal that names the argument, or tensors that the model can take."""
+"""Fuzz test of the processor: an error that names the argument, or valid model inputs."""
 
 import io
 import re
@@ -170,7 +170,7 @@ def test_sequences_of_any_tokens_are_decoded(processor, data):
 
 @cases(40)
 @given(codes=st.lists(st.integers(0, 255), max_size=5) | json_values() | st.lists(numbers(), max_size=3) | arrays())
-def test_codec_takes_codes_or_refuses(processor, codes):
+def test_codec_accepts_codes_or_raises(processor, codes):
     try:
         sound = processor.codec.decode(codes)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Texts of any characters: normalising, splitting and measuring them never fails, and loses nothing."""
+"""Fuzz test of text functions: normalizing, splitting and measuring never fails or loses text."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""`generate`: mixed batches, caches, budgets, rules and their errors."""
+"""`generate`: mixed batches, caches, length limits, stopping rules, errors."""
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ def until_end(row: torch.Tensor, config) -> list[int]:
 @pytest.mark.parametrize("cache_implementation", [None, "static"])
 @pytest.mark.parametrize("attn_implementation", ["eager", "sdpa"])
 @pytest.mark.parametrize("sliding_window", [4096, 12], ids=["wide", "narrow"])
-def test_mixed_batch_equals_samples_alone(cache_implementation, attn_implementation, sliding_window):
+def test_mixed_batch_equals_single_samples(cache_implementation, attn_implementation, sliding_window):
     config = tiny_config(backbone={"sliding_window": sliding_window}, extra_cutoff_seconds=0.2)
     config._attn_implementation = attn_implementation
     model = tiny_model(config)
@@ -112,7 +112,7 @@ def test_dict_output_holds_new_tokens_only():
     assert len(output.logits) == output.sequences.shape[1]
 
 
-def test_budget_and_max_new_tokens():
+def test_length_limit_and_max_new_tokens():
     config = tiny_config(extra_cutoff_seconds=0.1)
     model = tiny_model(config)
     model.audio_head.out_proj.bias.data[config.eos_token_id] = -1e4  # never ends by itself
@@ -135,7 +135,7 @@ def test_text_guard():
         assert len(until_end(row, config)) == int(2.5 * len(sample["text"])) + 2
 
 
-def test_end_is_impossible_in_the_first_frames():
+def test_no_end_token_in_the_first_frames():
     config = tiny_config()
     model = tiny_model(config)
     model.audio_head.out_proj.bias.data[config.eos_token_id] = 1e4
@@ -143,7 +143,7 @@ def test_end_is_impossible_in_the_first_frames():
     assert row.index(config.eos_token_id) == 50 // 5 + 1
 
 
-def test_rules_act_row_by_row():
+def test_rules_are_applied_per_row():
     ids = torch.tensor([[9, 3, 3, 3], [9, 3, 3, 5]])
     scores = torch.tensor([[0.0, 1.0, 2.0, 6.0, 3.0, 4.0], [0.0, 1.0, 2.0, -6.0, 3.0, -4.0]])
     penalised = SilencePenaltyLogitsProcessor([3, 5], max_run=1, prompt_length=1)(ids, scores)
@@ -178,7 +178,7 @@ def test_bad_arguments(arguments, message):
         tiny_model().generate(torch.tensor([[5, 6, 7]]), **arguments)
 
 
-def test_training_mode_and_missing_text_are_refused():
+def test_error_in_training_mode_and_without_text():
     with pytest.raises(ValueError, match="training mode"):
         tiny_model().train().generate(torch.tensor([[5]]), num_frames=[3])
     with pytest.raises(ValueError, match="needs `input_ids`"):
@@ -189,6 +189,6 @@ def test_training_mode_and_missing_text_are_refused():
     ("arguments", "message"),
     [({"top_k": -1}, "top_k"), ({"top_p": -0.1}, "top_p"), ({"min_p": 1.0}, "min_p"), ({"top_k": 2.5}, "top_k")],
 )
-def test_sampling_filter_refuses(arguments, message):
+def test_sampling_filter_errors(arguments, message):
     with pytest.raises(ValueError, match=f"`{message}` must be"):
         SpeechSamplingWarper(**arguments)

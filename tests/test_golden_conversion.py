@@ -1,4 +1,4 @@
-"""Bundles, LoRA and exports of the original project's own scripts, converted and loaded as they are."""
+"""Conversion of bundles, LoRA and exports from the original project's scripts."""
 
 import json
 from pathlib import Path

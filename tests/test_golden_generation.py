@@ -1,4 +1,4 @@
-"""Token sequences, step logits, positions and the sampling filter against the original implementation."""
+"""Tokens, logits, positions and sampling filter, compared with the original implementation."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Encoder states, training logits, losses and gradients against the original implementation."""
+"""Encoder states, logits, losses and gradients, compared with the original implementation."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Guided attention: the formula on small cases, and that training follows it."""
+"""Guided attention: the loss on small cases, and its effect in training."""
 
 import math
 

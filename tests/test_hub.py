@@ -1,4 +1,4 @@
-"""A saved folder as a Hub repository: loaded by a process that has only transformers, and original checkpoints."""
+"""Saved folders as Hub repositories, loaded with transformers only; checkpoints of the original project."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Pushed to a Hub and pulled again, by a process that has transformers and what the card lists, and nothing else."""
+"""Upload to a Hub and download in a process with only transformers and the requirements of the card."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The training loss: what counts, and the chunked computation against the plain one."""
+"""Training loss: masking, and the chunked computation compared with the plain one."""
 
 import pytest
 import torch

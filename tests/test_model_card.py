@@ -1,4 +1,4 @@
-"""The card generator: what it takes from a checkpoint, a run, evaluations and notes, and what it refuses."""
+"""Model cards: content from checkpoint, run, evaluations and notes; errors."""
 
 import json
 import shutil
@@ -107,7 +107,7 @@ def test_codec_figures_and_losses(folder, tmp_path):
     assert (folder / "evaluation" / "more.png").is_file()
 
 
-def test_refusals(folder, evaluation, tmp_path, capsys):
+def test_errors(folder, evaluation, tmp_path, capsys):
     def refused(message, *options):
         assert main([str(folder), *options]) == 1
         assert message in capsys.readouterr().err

@@ -24,7 +24,7 @@ def training_inputs(config, seed: int = 0) -> dict:
     }
 
 
-def test_soft_capping_is_applied_or_refused():
+def test_soft_capping_is_applied_or_an_error():
     plain = tiny_model()(**training_inputs(tiny_config())).logits
     config = tiny_config()
     for side in ("encoder", "decoder"):
@@ -54,7 +54,7 @@ def test_flex_attention_applies_soft_capping():
         torch.testing.assert_close(model(**inputs).logits[valid], eager[valid], rtol=0, atol=1e-3)
 
 
-def test_a_decoder_without_a_text_says_so():
+def test_error_for_a_decoder_without_text():
     config = tiny_config()
     with pytest.raises(ValueError, match="`encoder_hidden_states` are required"):
         tiny_model(config).get_decoder()(input_ids=torch.tensor([[config.bos_token_id]]))
@@ -145,7 +145,7 @@ def test_bfloat16_keeps_positions_in_float32(tmp_path, how):
     assert sequences.shape == (2, 5)
 
 
-def test_incomplete_or_foreign_weights_are_refused(tmp_path):
+def test_error_for_incomplete_or_other_weights(tmp_path):
     model = tiny_model()
     model.save_pretrained(tmp_path)
     file = tmp_path / "model.safetensors"
@@ -193,7 +193,7 @@ def test_from_backbone(tmp_path):
         )
 
 
-def test_resizing_the_text_vocabulary_leaves_the_audio_head_alone():
+def test_resizing_the_text_vocabulary_keeps_the_audio_head():
     model = tiny_model()
     head = model.audio_head.out_proj.weight.clone()
     model.resize_token_embeddings(140, mean_resizing=False)

@@ -1,4 +1,4 @@
-"""The voice that comes with the project: whole, small, the default, and loadable in every way that users have."""
+"""The bundled model nano: complete, small, the default model, and loadable in all supported ways."""
 
 import json
 import subprocess
@@ -99,7 +99,7 @@ def test_another_text_is_less_likely(nano):
         assert losses[0] < losses[1] - 0.2
 
 
-def test_codec_and_tokenizer_load_alone():
+def test_codec_and_tokenizer_load_separately():
     codec = XCodec2.from_pretrained(FOLDER / "codec")
     audio = codec.decode(codec.encode(np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32), 16000))
     assert len(audio) >= 16000

@@ -288,7 +288,7 @@ def test_killed_run_and_workers_end_with_the_same_files(corpus, tmp_path):
     assert contents(tmp_path / "out") == contents(folder)
 
 
-def test_other_settings_and_foreign_folders_are_refused(corpus, tmp_path):
+def test_error_for_different_settings_and_other_folders(corpus, tmp_path):
     folder, _ = corpus
     with pytest.raises(ValueError, match="seed: 0 before, 1 now"):
         make_corpus(folder, BAND, **SMALL, seed=1)

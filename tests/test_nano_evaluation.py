@@ -1,4 +1,4 @@
-"""The published evaluation of the small voice, and the command that makes it."""
+"""The published evaluation of nano, and the command that creates it."""
 
 import json
 from pathlib import Path

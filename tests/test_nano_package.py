@@ -39,7 +39,7 @@ def test_it_speaks(packed):
     assert len(waveform) and waveform.dtype == "float32"
 
 
-def test_refusals(packed, tiny_checkpoint, tmp_path, capsys):
+def test_errors(packed, tiny_checkpoint, tmp_path, capsys):
     options = ["--model", str(tiny_checkpoint), "--codec", str(tiny_checkpoint / "codec")]
     assert main([str(packed), *options]) == 1
     assert "exists; name a new folder" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The small voice is understood: an independent ear reads back what it says. Needs faster-whisper and its weights."""
+"""Intelligibility of nano, measured with speech recognition. Needs faster-whisper and its weights."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Long texts: every piece in its order, one voice, pauses as planned, memory that does not grow."""
+"""Long texts: order of pieces, one voice, pauses, constant memory."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def spoken(model, processor, **kwargs):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_pieces_come_in_order_in_the_voice_of_the_first(model, processor, requests, batch_size):
+def test_pieces_are_in_order_with_the_voice_of_the_first(model, processor, requests, batch_size):
     sounds = spoken(model, processor, batch_size=batch_size)
     assert len(sounds) == len(PIECES) == len(requests)
     first = processor.speech_codes(requests[0].token_ids)
@@ -80,7 +80,7 @@ def test_seed_repeats(model, processor):
     assert [len(sound) for sound in one] == [len(sound) for sound in two] != [len(sound) for sound in other]
 
 
-def test_no_more_is_held_than_a_few_pieces(model, processor, requests, monkeypatch):
+def test_only_a_few_pieces_are_in_memory(model, processor, requests, monkeypatch):
     ahead = []
     submit = narration.SpeechEngine.submit
 
@@ -109,7 +109,7 @@ def test_edges():
     assert len(trim_edges(np.zeros(0, dtype=np.float32), rate)) == 0
 
 
-def test_bad_input_is_refused(model, processor):
+def test_invalid_input(model, processor):
     for options, message in (
         ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
         ({"speed": 0}, "`speed` must be a finite number above 0, got 0"),

@@ -1,4 +1,4 @@
-"""Notebooks run from top to bottom without a network, do what they say, and leave nothing behind."""
+"""Notebooks run completely without a network, give the documented results and leave no files."""
 
 import base64
 import io

@@ -60,7 +60,7 @@ def test_bfloat16_parameters_follow_the_float32_run_with_float32_state():
         torch.testing.assert_close(p.detach().float(), exact[name].detach(), rtol=0.05, atol=0.01)
 
 
-def test_missing_gradient_counts_as_zero_and_momentum_goes_on():
+def test_missing_gradient_is_zero_and_momentum_continues():
     missing, zero = make_parameters(), make_parameters()
     optimizers = [ScaledAdam(params.values(), clipping_update_period=3) for params in (missing, zero)]
     for step in range(10):
@@ -351,7 +351,7 @@ def test_bad_parameters_and_gradients():
     assert torch.equal(embedding.weight, before)
 
 
-def test_sharded_parameters_are_refused():
+def test_error_for_sharded_parameters():
     import torch.distributed as dist
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import Shard, distribute_tensor

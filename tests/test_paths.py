@@ -1,4 +1,4 @@
-"""All ways to speak give the same greedy tokens: attention kernels, caches, compiled or not, engine, stream."""
+"""All generation paths give the same greedy tokens: attention kernels, caches, compilation, engine, streaming."""
 
 import pytest
 import torch

@@ -84,7 +84,7 @@ def test_estimated_duration(processor):
     assert processor(japanese)["num_frames"].tolist() == [frames]
 
 
-def test_estimate_hears_the_reference(processor, monkeypatch):
+def test_estimate_uses_the_reference(processor, monkeypatch):
     calls = []
 
     def recording_estimate(*args, **kwargs):
@@ -118,7 +118,7 @@ def model(tiny_checkpoint) -> T5GemmaTTSForConditionalGeneration:
     return T5GemmaTTSForConditionalGeneration.from_pretrained(tiny_checkpoint)
 
 
-def test_a_batch_speaks_like_its_texts_alone(processor, model):
+def test_batch_equals_single_texts(processor, model):
     samples = [
         {"text": "Hello there.", "duration": 0.8},
         {"text": "ﾃｽﾄ　です。", "duration": 0.3, "reference_audio": voice(5000), "reference_text": "Eins zwei"},
@@ -208,7 +208,7 @@ def test_save_audio_of_nothing(processor, tmp_path):
         processor.save_audio([], tmp_path / "out.wav")
 
 
-def test_save_audio_refuses_before_writing_any(processor, tmp_path):
+def test_save_audio_error_before_writing(processor, tmp_path):
     waves = [voice(3200), voice(1600)]
     (tmp_path / "out-2.wav").write_bytes(b"precious")
     with pytest.raises(FileExistsError, match=r"out-2\.wav.*overwrite=True"):

@@ -1,4 +1,4 @@
-"""Input that the processor refuses, alone and in a batch."""
+"""Errors of the processor, for single texts and batches."""
 
 from pathlib import Path
 

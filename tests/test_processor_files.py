@@ -1,4 +1,4 @@
-"""The processor and its codec as parts of a checkpoint."""
+"""Saving and loading of the processor and its codec."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Weights in int8: close to the float model, the same in any batch to the bit, saved and loaded again."""
+"""int8 weights: close to the float model, bit-identical in any batch, saved and loaded."""
 
 import copy
 import sys
@@ -51,7 +51,7 @@ def test_rows_of_zeros(width, bias):
     assert torch.equal(made[1:2], layer(states[1:2])) and made.isfinite().all()
 
 
-def test_a_row_does_not_depend_on_the_others():
+def test_rows_do_not_depend_on_other_rows():
     layer = Int8Linear.from_linear(torch.nn.Linear(96, 50))
     states = torch.randn(17, 96) * torch.logspace(-3, 3, 17).unsqueeze(-1)
     assert torch.equal(layer(states), torch.cat([layer(row) for row in states.split(1)]))
@@ -93,7 +93,7 @@ def test_logits_are_close_to_those_of_the_float_model(folder):
     assert torch.corrcoef(torch.stack([rounded.flatten(), logits.flatten()]))[0, 1] > 0.99
 
 
-def test_sampled_tokens_are_the_same_alone_and_together(folder):
+def test_sampled_tokens_do_not_depend_on_the_batch(folder):
     model = load_model(folder, "cpu", quantization="int8")
     samples = mixed_samples(model.config)
     options = {"seed": 3, "do_sample": True, "temperature": 2.0}
@@ -120,7 +120,7 @@ def test_torchao(folder, tmp_path):
     assert 0 < (rounded - logits).std() < 0.05 * logits.std()
 
 
-def test_torchao_that_is_not_installed(monkeypatch):
+def test_missing_torchao(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
     with pytest.raises(ImportError, match="'torchao-int8' needs torchao"):
         quantization_config("torchao-int8")
@@ -141,7 +141,7 @@ def test_names_of_bitsandbytes(name, bits, skipped):
     assert config.llm_int8_skip_modules == skipped
 
 
-def test_bad_names_and_places_are_refused(folder, monkeypatch):
+def test_invalid_names_and_devices(folder, monkeypatch):
     with pytest.raises(ValueError, match="`quantization` must be one of int8, torchao-int8, bnb-8bit.*, got 'int4'"):
         load_model(folder, "cpu", quantization="int4")
     with pytest.raises(ValueError, match="either `quantization` or `quantization_config`"):

@@ -1,4 +1,4 @@
-"""Batches on a Ray cluster of two nodes: a worker is killed, a node is lost, and every row is there once."""
+"""Batches on a Ray cluster of two nodes: after the loss of a worker and a node, each row exists exactly once."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What the page on clusters says can be typed, and its configurations are understood."""
+"""The commands and configurations of docs/cluster.md are valid."""
 
 import concurrent.futures
 import json

@@ -1,4 +1,4 @@
-"""References in all their forms, and speech recognition for those without a transcript."""
+"""Reference audio in all forms, and speech recognition for missing transcripts."""
 
 import json
 from pathlib import Path

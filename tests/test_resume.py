@@ -1,4 +1,4 @@
-"""Interrupted runs go on exactly, and two processes do what one does. Each run is a real process."""
+"""Interrupted training resumes exactly, and two processes give the results of one. Each run is a process."""
 
 import os
 import random
@@ -80,7 +80,7 @@ def check_resume(tmp_path, tiny_checkpoint, kills, processes=1, options=()):
     assert same_weights(whole, broken)
 
 
-def test_killed_run_goes_on_exactly(tmp_path, tiny_checkpoint):
+def test_killed_run_resumes_exactly(tmp_path, tiny_checkpoint):
     check_resume(tmp_path, tiny_checkpoint, kills=[2])
 
 

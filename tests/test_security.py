@@ -1,4 +1,4 @@
-"""What SECURITY.md promises: nothing is unpickled or evaluated, rows name no files of others, keys stay secret."""
+"""The promises of SECURITY.md: no code execution from files, no access to other files, no leaked keys."""
 
 import ast
 import io

@@ -1,4 +1,4 @@
-"""Long texts in pieces: no word lost, at the joints that a reader would choose."""
+"""Splitting of long texts: no word is lost, and splits are at natural boundaries."""
 
 import re
 
@@ -100,7 +100,7 @@ def test_nothing_is_lost_at_any_limit(text, limit):
     assert all(seconds(piece) <= max(limit, 0.8) for piece in pieces)
 
 
-def test_bad_input_is_refused():
+def test_invalid_input():
     with pytest.raises(ValueError, match="`text` has nothing to say"):
         split_text(" \n ", seconds, 1.0, language="en")
     with pytest.raises(ValueError, match="`max_seconds` must be above 0, got 0"):

@@ -27,7 +27,7 @@ async def together(synthesis, jobs):
     return await asyncio.gather(*(synthesis.speak(one) for one in jobs))
 
 
-def test_in_company_as_alone(synthesis, monkeypatch):
+def test_concurrent_requests_equal_single_requests(synthesis, monkeypatch):
     jobs = [job(seed=seed, duration_seconds=0.2 * (1 + seed % 3)) for seed in range(8)]
     alone = [asyncio.run(synthesis.speak(one)) for one in jobs]
     steps = Steps(monkeypatch)

@@ -1,4 +1,4 @@
-"""FSDP2 on two CPU processes: what accelerators will do with the launch configurations, as far as a CPU can show it."""
+"""FSDP2 on two CPU processes, with the launch configurations."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The path of `make train-smoke` with less of everything: corpus, preparation, training, speech, check."""
+"""The steps of `make train-smoke` in a smaller size: corpus, preparation, training, speech, check."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Streams: every sample once, close to the clip decoded whole, however it is cut."""
+"""Streaming: each sample once, and close to decoding the whole clip, for any chunk sizes."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ CUTS = [StreamWindows(), StreamWindows(5, 20, 1.5, 3, 2, 1.0), StreamWindows(1, 
 @pytest.mark.parametrize(
     "windows", [StreamWindows(), StreamWindows(5, 20, 1.5, 3, 2, 1.0), StreamWindows(1, 1, 1, 0, 0, 0)]
 )
-def test_every_sample_comes_once(length, pushed, windows):
+def test_every_sample_is_returned_once(length, pushed, windows):
     codes = list(range(length))
     codec = Ramp()
     decoder = StreamDecoder(codec, windows)
@@ -70,7 +70,7 @@ def spoken_codes(nano_codec):
     return nano_codec.encode(*soundfile.read(path, dtype="float32")).tolist()
 
 
-def test_stream_is_close_to_the_whole_clip(nano_codec, spoken_codes):
+def test_stream_is_close_to_decoding_the_whole_clip(nano_codec, spoken_codes):
     from benchmarks.streaming import distance, seam
 
     whole = nano_codec.decode(spoken_codes)
@@ -139,6 +139,6 @@ def test_model_and_processor_together(texts):
         ({"fade_frames": 9}, "`fade_frames` must not be above"),
     ],
 )
-def test_bad_windows_are_refused(options, message):
+def test_invalid_windows(options, message):
     with pytest.raises(ValueError, match=message):
         StreamWindows(**options)

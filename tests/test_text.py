@@ -1,4 +1,4 @@
-"""Text normalisation, language detection, phoneme counts and duration estimates."""
+"""Text normalization, language detection, phoneme counts and duration estimates."""
 
 import contextlib
 import importlib.util
@@ -210,7 +210,7 @@ def test_characters_without_any_pronouncing_dictionary(with_packages, monkeypatc
     assert len(caught) == 1
 
 
-def test_missing_nltk_data_gives_no_warning_and_leaves_g2p_en_alone(with_packages):
+def test_missing_nltk_data_gives_no_warning_and_disables_g2p_en(with_packages):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         assert count_phonemes("hello", "en") == 4

@@ -1,4 +1,4 @@
-"""Alignment of text and codes: paths against all paths, positions, the dataset's new column, and training by it."""
+"""Alignment of text and codes: the best path, positions, the dataset column, and training with it."""
 
 import itertools
 import shutil

@@ -1,4 +1,4 @@
-"""The trainer: loss, logs, optimisers, skipped steps, checkpoints, adapters."""
+"""The trainer: loss, logs, optimizers, skipped steps, checkpoints, adapters."""
 
 import json
 import math
@@ -284,7 +284,7 @@ def test_bad_options(kind, options, message):
         kind(**options)
 
 
-def test_bad_data_is_refused_before_any_step(tmp_path, tiny_checkpoint):
+def test_error_for_bad_data_before_the_first_step(tmp_path, tiny_checkpoint):
     processor = T5GemmaTTSProcessor.from_pretrained(tiny_checkpoint)
     config = T5GemmaTTSForConditionalGeneration.from_pretrained(tiny_checkpoint).config
     with pytest.raises(ValueError, match=r"row 0 \('row-0'\).*codebook size"):

@@ -1,4 +1,4 @@
-"""What runs of `train.py` can be asked for, and what they leave behind: cards, logs, uploads."""
+"""Runs of `train.py`: options, cards, logs, uploads."""
 
 import json
 from pathlib import Path

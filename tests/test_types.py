@@ -1,4 +1,4 @@
-"""What type checkers see of the package."""
+"""Types of the public API, as type checkers infer them."""
 
 import ast
 import os

@@ -1,4 +1,4 @@
-"""Small models with random weights that behave like trained ones: decisive, and different for every input."""
+"""Small random models that behave like trained ones: confident, and with different outputs for each input."""
 
 import torch
 from transformers import T5GemmaConfig, T5GemmaModuleConfig

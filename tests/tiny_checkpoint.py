@@ -1,4 +1,4 @@
-"""A tiny checkpoint with random weights, in the layout of a Hub repository: it runs in no time, and speaks noise."""
+"""A tiny random checkpoint in the layout of a Hub repository."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Trainers of a tiny model on made-up rows."""
+"""Trainers of a tiny model on synthetic rows."""
 
 from pathlib import Path
 

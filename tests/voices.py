@@ -1,4 +1,4 @@
-"""What the tests of processor and command line say and hear, in text ids and audio tokens of the tiny checkpoint."""
+"""Texts and audio for tests of processor and command line, in tokens of the tiny checkpoint."""
 
 from pathlib import Path
 

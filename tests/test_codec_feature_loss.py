@@ -1,4 +1,4 @@
-"""The listening loss: features of the library with gradients, the distance, and training by it."""
+"""Feature loss of codec training: mel features with gradients, the loss, and training with it."""
 
 from types import SimpleNamespace
 
@@ -11,10 +11,10 @@ from t5gemma_tts.codec_training.cache import clip_features
 from t5gemma_tts.codec_training.feature_loss import FeatureLoss, MelFeatures
 
 
-def test_features_are_those_of_the_library():
+def test_features_equal_the_feature_extractor():
     codec = new_codec()
     waveforms = np.stack([tone(9600, 0), tone(9600, 1)])
-    # bands with nothing in them would compare rounding errors
+    # noise, because empty bands would compare rounding errors
     waveforms += np.random.default_rng(0).normal(0, 0.01, waveforms.shape).astype(np.float32)
     features = MelFeatures(codec)(torch.from_numpy(waveforms))
     expected = np.stack([clip_features(codec, waveform) for waveform in waveforms])
@@ -22,7 +22,7 @@ def test_features_are_those_of_the_library():
     np.testing.assert_allclose(features.numpy(), expected, atol=2e-3)
 
 
-def test_distance_grows_with_what_is_changed_and_pulls_back():
+def test_loss_grows_with_noise_and_its_gradient_reduces_it():
     codec = new_codec()
     loss = FeatureLoss(codec)
     target = torch.from_numpy(np.stack([tone(9600, 0), tone(9600, 1)]))
@@ -39,24 +39,24 @@ def test_distance_grows_with_what_is_changed_and_pulls_back():
     assert all(parameter.grad is None for parameter in loss.parameters())
 
 
-def test_what_is_very_soft_hardly_counts():
+def test_very_quiet_sound_has_little_weight():
     codec = new_codec()
     target = torch.from_numpy(tone(9600, 0))[None]
     target[:, 4000:] = 0
     noise = 1e-5 * torch.randn_like(target)
-    strict, ours = MelFeatures(codec), FeatureLoss(codec).features
-    change = [(features(target + noise) - features(target)).abs().mean() for features in (strict, ours)]
+    without_floor, with_floor = MelFeatures(codec), FeatureLoss(codec).features
+    change = [(features(target + noise) - features(target)).abs().mean() for features in (without_floor, with_floor)]
     assert change[1] < 0.1 * change[0]
 
 
-def test_decoder_learns_by_it(tmp_path):
+def test_training_the_decoder(tmp_path):
     recordings = save_recordings(tmp_path / "data")
     train(recordings, tmp_path / "codec")
     frozen = {"model": tmp_path / "codec", "freeze_encoder": True, "max_steps": 40, "logging_steps": 10}
     frozen |= {"whole_clips": True, "frames_per_batch": 64}
     lines = train(recordings, tmp_path / "out", listening_weight=3.0, **frozen)
-    heard = [line["listening"] for line in lines]
-    assert heard[-1] < 0.9 * heard[0]
+    losses = [line["listening"] for line in lines]
+    assert losses[-1] < 0.9 * losses[0]
     with pytest.raises(ValueError, match="`frames_per_batch` must hold at least one whole clip"):
         train(recordings, tmp_path / "other", **(frozen | {"frames_per_batch": 32}))
     with pytest.raises(ValueError, match="`listening_weight` needs `model`"):
@@ -65,7 +65,7 @@ def test_decoder_learns_by_it(tmp_path):
         train(recordings, tmp_path / "other", listening_weight=-1.0, **frozen)
 
 
-def test_a_codec_with_another_output_rate_is_refused():
+def test_error_for_another_output_rate():
     codec = SimpleNamespace(sampling_rate=44100, input_sampling_rate=16000)
     with pytest.raises(
         ValueError, match="`listening_weight` needs a codec that decodes to its input rate, 16000 Hz.*44100"
