@@ -25,12 +25,12 @@ BAD_ROWS = {17: {"text": " "}, 101: {"duration_seconds": -1.0}, 199: {"reference
 
 @functools.cache
 def load_once(options: ModelOptions) -> tuple:
-    """For tests whose batches are many: loading takes longer than speaking."""
+    """Loads a model once per test run, because loading takes longer than generating."""
     return LOAD(options)
 
 
 def batch(source, output, checkpoint, **options) -> Summary:
-    """One that the tiny checkpoint speaks in this process."""
+    """Runs a batch with the tiny checkpoint in this process."""
     return synthesize_batch(BatchArguments(str(source), str(output), ModelOptions(str(checkpoint)), **options))
 
 
@@ -44,7 +44,7 @@ def write_json_lines(path: Path, rows: list[dict]) -> Path:
 
 
 def write_many(path: Path) -> Path:
-    """200 rows of one or two seconds each, three of which cannot be spoken."""
+    """Writes 200 rows of one or two seconds each, three of them invalid."""
     chance = random.Random(0)
     rows = []
     for index in range(NUM_ROWS):
@@ -54,13 +54,13 @@ def write_many(path: Path) -> Path:
 
 
 def command(source, output, *options) -> list[str]:
-    """Of a batch that nano speaks, ten rows at a time."""
+    """Returns the command of a batch with nano and ten rows per shard."""
     shards = ["--rows-per-shard", "10", "--batch-size", "10"]
     return [sys.executable, "-m", "t5gemma_tts", "batch", str(source), "-o", str(output), *shards, *options]
 
 
 def finish(source, output, *options, **environment) -> str:
-    """Runs the command to its end; returns what it prints."""
+    """Runs the command and returns its output."""
     done = subprocess.run(
         command(source, output, *options),
         env=ENVIRONMENT | environment,
@@ -77,7 +77,7 @@ def shards_of(output) -> list[Path]:
 
 
 def assert_many(output, expected: list[dict] | None = None) -> list[dict]:
-    """Every row of `write_many` is there once; bad ones say why. If others are expected, all cells are theirs."""
+    """Checks that each row of `write_many` exists once, has an error if it is invalid, and equals `expected`."""
     rows = rows_of(output)
     assert [row["id"] for row in rows] == [f"row-{index}" for index in range(NUM_ROWS)]
     assert {index for index, row in enumerate(rows) if row["error"] is not None} == set(BAD_ROWS)

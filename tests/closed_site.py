@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def requirements_of(names: list[str]) -> dict[str, object]:
-    """Distributions by name: `names`, and all that they require without extras."""
+    """Returns the distributions `names` and all their requirements without extras, by name."""
     found, waiting = {}, list(names)
     while waiting:
         name = re.match(r"[\w.-]+", waiting.pop())[0].lower().replace("_", "-")
@@ -17,14 +17,14 @@ def requirements_of(names: list[str]) -> dict[str, object]:
             continue
         try:
             found[name] = distribution(name)
-        except PackageNotFoundError:  # of another system or Python
+        except PackageNotFoundError:  # required only on another system or Python version
             continue
         waiting += [line for line in found[name].requires or [] if "extra ==" not in line]
     return found
 
 
 def make_site(folder: Path, names: list[str]) -> Path:
-    """Links the files of the distributions `names`, and of all that they require, into `folder`."""
+    """Links the files of the distributions `names` and their requirements into `folder`."""
     folder.mkdir(parents=True)
     for installed in requirements_of(names).values():
         tops = {file.parts[0] for file in installed.files if file.parts[0] not in ("..", "__pycache__")}

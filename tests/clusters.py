@@ -12,17 +12,17 @@ from batches import ENVIRONMENT
 
 ray = pytest.importorskip("ray")
 
-NODE_BYTES = 100 << 20  # of a node's object store
+NODE_BYTES = 100 << 20  # object store of a node
 PATIENCE_SECONDS = 300
 
 
 @contextlib.contextmanager
 def local_cluster(num_nodes: int = 2, cpus: int = 1) -> Iterator:
-    """Yields a `Cluster` whose processes find the code as this one does; this process is connected to it."""
+    """Yields a `Cluster`, connected to this process, whose processes import the same code."""
     from ray.cluster_utils import Cluster
 
     before = dict(os.environ)
-    # proxies would rather ask replicas of their own node, and only the first node's is asked here
+    # otherwise, proxies prefer replicas of their own node, and the tests use only the first node's proxy
     os.environ.update(ENVIRONMENT, RAY_USAGE_STATS_ENABLED="0", RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING="0")
     node = {"num_cpus": cpus, "object_store_memory": NODE_BYTES}
     cluster = Cluster(initialize_head=True, head_node_args=node)
@@ -32,7 +32,7 @@ def local_cluster(num_nodes: int = 2, cpus: int = 1) -> Iterator:
         ray.init(address=cluster.address, log_to_driver=False)
         yield cluster
     finally:
-        if "ray.serve" in sys.modules:  # what it knows of a cluster outlives the connection
+        if "ray.serve" in sys.modules:  # Ray Serve keeps state of the cluster after the connection is closed
             sys.modules["ray.serve"].shutdown()
         ray.shutdown()
         cluster.shutdown()
@@ -41,7 +41,7 @@ def local_cluster(num_nodes: int = 2, cpus: int = 1) -> Iterator:
 
 
 def actors(name: str) -> dict[int, str]:
-    """Process and node of each that lives, of those whose class is called so."""
+    """Returns process id and node of each live actor of a class."""
     from ray.util.state import list_actors
 
     alive = list_actors(filters=[("state", "=", "ALIVE")])
@@ -49,7 +49,7 @@ def actors(name: str) -> dict[int, str]:
 
 
 def wait_for(condition, what: str):
-    """What `condition()` returns when it is true."""
+    """Waits until `condition()` is true and returns its value."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (found := condition()):
         assert time.monotonic() < deadline, f"no {what}"

@@ -50,13 +50,13 @@ DISCRIMINATORS = {
 
 
 def new_codec(seed: int = 0, **changes) -> XCodec2:
-    """A codec as training begins with it."""
+    """Creates an untrained codec."""
     torch.manual_seed(seed)
     return load_codec_to_train(CodecModelArguments(**{**ARCHITECTURE, **changes}))
 
 
 def tone(num_samples: int, seed: int, sampling_rate: int = 16000) -> np.ndarray:
-    """A gliding harmonic tone that swells and fades, float32 (num_samples,)."""
+    """Returns a harmonic tone with varying pitch and volume, float32 of shape (num_samples,)."""
     time = np.arange(num_samples) / sampling_rate
     generator = np.random.default_rng(seed)
     phase = 2 * np.pi * (generator.uniform(90, 250) * time + generator.uniform(-20, 40) * time**2)
@@ -65,7 +65,7 @@ def tone(num_samples: int, seed: int, sampling_rate: int = 16000) -> np.ndarray:
 
 
 def save_recordings(folder: Path, count: int = 6, sampling_rate: int = 16000, seconds: float = 0.8) -> Path:
-    """A folder of tones with metadata; the last row is for validation."""
+    """Writes a folder of tones with metadata; the last row is in the validation split."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "metadata.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -79,7 +79,7 @@ def save_recordings(folder: Path, count: int = 6, sampling_rate: int = 16000, se
 
 
 def options(data: Path, output: Path, **changes) -> list[str]:
-    """Options of a run; `model` in `changes` takes the place of the architecture."""
+    """Returns the options of a run; `model` in `changes` replaces the architecture."""
     chosen = {**({} if "model" in changes else ARCHITECTURE), **FAST, **changes}
     chosen |= {"data": [data], "output_dir": output}
     arguments = []
@@ -90,7 +90,7 @@ def options(data: Path, output: Path, **changes) -> list[str]:
 
 
 def train(data: Path, output: Path, **changes) -> list[dict]:
-    """Runs the training; returns the lines of its log."""
+    """Runs the training and returns the lines of its log."""
     main(options(data, output, **changes))
     return read_log(output)
 

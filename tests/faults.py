@@ -33,10 +33,10 @@ def small_disk(folder: Path, num_bytes: int):
 
 @contextlib.contextmanager
 def small_files(num_bytes: int):
-    """No file of this process can become larger: what is written beyond fails, as on a full disk."""
+    """Limits the file size of this process, so that writes fail as on a full disk."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))  # Python ignores the signal that comes with it
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))  # Python ignores SIGXFSZ
     try:
         yield
     finally:
@@ -44,7 +44,7 @@ def small_files(num_bytes: int):
 
 
 def cut(path: Path, share: float = 0.5) -> None:
-    """Leaves the first part of a file only."""
+    """Truncates a file."""
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
 
 
@@ -55,5 +55,5 @@ def overwrite(path: Path, start: int, content: bytes) -> None:
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """All files of a folder."""
+    """Returns all files in a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

@@ -10,12 +10,12 @@ import pytest
 
 
 class Killed(BaseException):
-    """Nothing catches it, as nothing catches a kill."""
+    """Simulates a kill: a BaseException, which no code catches."""
 
 
 @contextlib.contextmanager
 def killed_after(num_operations: int, dataset_class: type) -> Iterator[None]:
-    """Whatever moves, removes or saves files raises `Killed` once that has been done so often."""
+    """Raises `Killed` in the file operation (move, remove, save) with this number."""
     operations = 0
 
     def stop_at(function):

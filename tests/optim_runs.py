@@ -24,7 +24,7 @@ def make_parameters(shapes=SHAPES, dtype=torch.float32, seed=0) -> dict[str, nn.
 
 
 def set_gradients(params: dict[str, nn.Parameter], step: int, scale: float = 1.0) -> None:
-    """Gradients that depend on the step and the name only, larger in some steps, so that clipping has work."""
+    """Gradients that depend only on step and name, and are larger in some steps, so that they are clipped."""
     for name, p in params.items():
         generator = torch.Generator().manual_seed(1000 * step + list(SHAPES).index(name))
         spike = 20.0 if step % 7 == 6 else 1.0

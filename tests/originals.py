@@ -31,7 +31,7 @@ def original_key(our_key: str) -> str:
 
 
 def original_args(codebook_size: int = 64, **kwargs) -> dict:
-    """What the original's trainer knows of a model of `tiny_config`."""
+    """Returns the trainer arguments of the original for a model of `tiny_config`."""
     return {
         "audio_vocab_size": codebook_size,
         "eos": codebook_size + 3,
@@ -53,7 +53,7 @@ def small_model(codebook_size: int = 64, seed: int = 0) -> T5GemmaTTSForConditio
 
 
 def with_aliases(weights: dict, backbone: str = "backbone.model.") -> dict:
-    """The original's state dict has both halves of the backbone under a second name."""
+    """Adds the second names that encoder and decoder have in the original's state dict."""
     aliases = {}
     for half, alias in HALVES.items():
         prefix = backbone + half
@@ -62,7 +62,7 @@ def with_aliases(weights: dict, backbone: str = "backbone.model.") -> dict:
 
 
 def original_weights(model: T5GemmaTTSForConditionalGeneration, prune_text_modules: int = 2) -> dict:
-    """The original's names, without aliases."""
+    """Returns the weights with the original's names, without aliases."""
     weights = {original_key(key): value for key, value in model.state_dict().items()}
     embedding = torch.zeros(128, model.config.backbone.decoder.hidden_size)
     if prune_text_modules < 2:
@@ -73,7 +73,7 @@ def original_weights(model: T5GemmaTTSForConditionalGeneration, prune_text_modul
 
 
 def lora_weights(weights: dict, modules: list[str], rank: int, seed: int = 0) -> dict:
-    """`weights` with LoRA on `modules` (names of `weights`), as PEFT names it inside the original's backbone."""
+    """Adds LoRA weights for `modules` (names in `weights`), with PEFT's names in the original's backbone."""
     generator = torch.Generator().manual_seed(seed)
     wrapped = {}
     for key, value in weights.items():
@@ -95,13 +95,13 @@ def write_bundle(path: Path, weights: dict, **args) -> Path:
 
 
 def write_backbone_config(folder: Path) -> Path:
-    """A T5Gemma's configuration, with the soft-capping that real ones have."""
+    """Writes the configuration of a T5Gemma with soft-capping, as in published ones."""
     tiny_backbone(attn_logit_softcapping=50.0).save_pretrained(folder)
     return folder
 
 
 def write_export(folder: Path, weights: dict, num_shards: int = 1, **fields) -> Path:
-    """A folder as the original's export scripts write it."""
+    """Writes a folder in the format of the original's export scripts."""
     folder.mkdir(parents=True)
     backbone = tiny_backbone(attn_logit_softcapping=50.0).to_dict()
     config = {"model_type": "t5gemma_voice", "t5_config_dict": backbone, **original_args(), **fields}
@@ -123,7 +123,7 @@ def write_export(folder: Path, weights: dict, num_shards: int = 1, **fields) -> 
 
 
 def letter_tokenizer() -> PreTrainedTokenizerFast:
-    """One token per letter; 30 entries, which fit the text vocabulary of `tiny_config`."""
+    """Writes a tokenizer with one token per letter and 30 entries, which fit the text vocabulary of `tiny_config`."""
     symbols = ["<pad>", "<unk>", *"abcdefghijklmnopqrstuvwxyz", " ", "."]
     tokenizer = Tokenizer(WordLevel({symbol: number for number, symbol in enumerate(symbols)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = Split("", behavior="isolated")

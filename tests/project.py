@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def setup_arguments(folder: Path, monkeypatch) -> dict:
-    """What the `setup.py` in a folder hands to setuptools."""
+    """Returns the arguments that the `setup.py` in a folder passes to setuptools."""
     arguments: dict = {}
     monkeypatch.setattr(setuptools, "setup", lambda **given: arguments.update(given))
     monkeypatch.chdir(folder)

@@ -18,7 +18,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
 def clip(number: int, seconds: float = 0.6, sampling_rate: int = 16000) -> np.ndarray:
-    """A tone in noise, float32, another one for every number."""
+    """Returns a tone with noise, float32, different for each number."""
     noise = np.random.default_rng(number).standard_normal(int(seconds * sampling_rate))
     phase = 2 * np.pi * (150 + 40 * number) * np.arange(len(noise)) / sampling_rate
     return (0.3 * np.sin(phase) + 0.03 * noise).astype(np.float32)

@@ -21,7 +21,7 @@ WORDS = ("hello", "world", "nice", "day", "speech", "again")
 
 
 def speech_rows(count: int, codebook_size: int = 256, seed: int = 0) -> Dataset:
-    """Rows whose codes follow from their words, so that there is something to learn."""
+    """Returns rows whose codes depend on their words, so that a model can learn them."""
     generator = np.random.default_rng(seed)
     rows = []
     for number in range(count):
@@ -45,7 +45,7 @@ def speech_rows(count: int, codebook_size: int = 256, seed: int = 0) -> Dataset:
 
 
 def save_prepared(folder: Path, count: int = 80, codebook_size: int = 256) -> Path:
-    """A prepared dataset folder with train and validation splits."""
+    """Writes a prepared dataset with train and validation splits."""
     splits = {"train": speech_rows(count, codebook_size), "validation": speech_rows(12, codebook_size, seed=1)}
     DatasetDict(splits).save_to_disk(folder)
     return folder

@@ -34,7 +34,7 @@ def test_json_lines(tmp_path):
 
 @pytest.mark.parametrize("kind", ["dataset", "splits", "parquet", "jsonl"])
 def test_all_formats_give_the_same_rows(checkpoint, tmp_path, kind):
-    """With the recording of a voice in the row, as bytes or as a file beside it."""
+    """The row has a reference recording, as bytes or as a file."""
     write_voice(tmp_path / "voice.wav")
     sound = {"bytes": (tmp_path / "voice.wav").read_bytes(), "path": None}
     rows = [{"id": "a", "text": "One.", "duration_seconds": 0.2}, {"id": "b", "text": "Two.", "duration_seconds": 0.3}]
@@ -122,7 +122,7 @@ def test_missing_sources(tmp_path):
 
 
 def test_common_voice_and_asr_texts(checkpoint, tmp_path):
-    """A voice for all, which a row's own goes before."""
+    """The reference of a row takes precedence over the default reference."""
     write_voice(tmp_path / "all.wav")
     soundfile.write(tmp_path / "own.wav", np.random.default_rng(1).normal(size=8000) * 0.1, 16000)
     own = {"reference_audio": "own.wav", "reference_text": "Mine."}

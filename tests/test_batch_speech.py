@@ -134,7 +134,7 @@ def test_rows_that_cannot_be_spoken(checkpoint, processor, tmp_path):
 
 
 def test_killed_at_any_file_operation(checkpoint, source, tmp_path, monkeypatch):
-    """The batch ends at each in turn, and goes on from there; no row is spoken twice."""
+    """Kills the batch at each file operation in turn and resumes it; no row is generated twice."""
     batch(source, tmp_path / "expected", checkpoint, rows_per_shard=2)
     spoken, kills = [], 0
     process_shard = BatchWorker.process_shard
@@ -173,7 +173,7 @@ def test_error_for_different_settings(checkpoint, tiny_checkpoint, source, tmp_p
     with pytest.raises(ValueError, match=refused.format("source_fingerprint")):
         batch(source, tmp_path / "out", checkpoint)
     assert batch(source, tmp_path / "out", checkpoint, overwrite=True).num_rows == 8
-    shutil.copytree(checkpoint, tmp_path / "moved")  # the same model, wherever it is
+    shutil.copytree(checkpoint, tmp_path / "moved")  # the path of the model does not matter
     assert batch(source, tmp_path / "out", tmp_path / "moved").num_rows == 8
     with exclusive_lock(tmp_path / "out", "batch"), pytest.raises(OSError, match="another batch is writing"):
         batch(source, tmp_path / "out", checkpoint)
@@ -205,7 +205,7 @@ def test_command(run, checkpoint, source):
     settings = json.loads(Path("out/batch.json").read_text())["settings"]
     assert settings["sampling"] == {"do_sample": False, "temperature": 1.0} and settings["seed"] == 3
     codes = [row["codes"] for row in rows_of("out")]
-    assert codes[0] == codes[3] != codes[1]  # the best tokens of the same text
+    assert codes[0] == codes[3] != codes[1]  # greedy tokens depend only on the text
     code, out, err = run("batch", "rows.jsonl", "-o", "out", "--model", checkpoint)
     assert code == 1 and "started with different settings" in err
     code, out, err = run("batch", "rows.jsonl", "-o", "other", "--model", "nothing-here")

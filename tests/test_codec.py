@@ -30,7 +30,7 @@ ENCODER_ATOL = {
 
 
 def golden_cases(kind: str):
-    """(folder, prefix of its files, case) of every recorded case; variants have a prefix such as `variants/k8.`"""
+    """Returns (folder, file prefix, case) of each recorded case; variants have a prefix such as `variants/k8.`"""
     for folder in GOLDEN_CODEC_SETS:
         prefixes = [
             "",
@@ -50,7 +50,7 @@ def golden_tensors(folder: Path, prefix: str, kind: str, case: str) -> dict[str,
 
 @pytest.fixture
 def record():
-    """`record(module, name, pick, before=False)` keeps what passes through a module; returns the dictionary of it."""
+    """Returns `record(module, name, pick, before=False)`, which stores a module's input or output in a dictionary."""
     kept, handles = {}, []
 
     def hook(module, name, pick=lambda value: value, before=False):
@@ -169,7 +169,7 @@ def test_invalid_frame_size(plain):
 
 @pytest.mark.parametrize("hop_length", [4, 7])
 def test_head_overlaps_and_adds(hop_length):
-    """Against a plain overlap-add; an odd hop crops one sample more on the right than on the left."""
+    """Compares with a simple overlap-add; an odd hop crops one sample more on the right than on the left."""
     torch.manual_seed(0)
     config = T5GemmaTTSCodecConfig(
         hidden_size=64, num_attention_heads=4, num_key_value_heads=4, head_dim=16, decoder_hop_length=hop_length

@@ -144,7 +144,7 @@ def test_hub_cache(plain, tmp_path):
 
 @pytest.fixture
 def original():
-    """(config, weights) of a 16 kHz checkpoint, to be spoilt."""
+    """Returns (config, weights) of a 16 kHz checkpoint, which tests modify."""
     folder = first_set(upsampled=False)
     return read_config(folder), load_file(folder / "model.safetensors")
 
@@ -238,13 +238,13 @@ def test_invalid_original_configurations(change, message):
 
 
 def test_published_sizes():
-    """The published configurations name few sizes; the rest is fixed in the original's code."""
+    """Published configurations omit most sizes, which are constants of the original's code."""
     published = {"semantic_hidden_size": 1024, "codec_encoder_hidden_size": 1024, "codec_decoder_hidden_size": 1024}
     config = config_from_original({"model_type": "xcodec", "use_vocos": True, **published})
     native = type(Xcodec2Model.config_class())()
     assert type(config) is type(native)
     ours, theirs = config.to_dict(), native.to_dict()
-    # SpecAugment, which is for training the semantic model
+    # SpecAugment is only for training the semantic model
     assert ours["semantic_model_config"].pop("mask_time_prob") == 0
     assert theirs["semantic_model_config"].pop("mask_time_prob") > 0
     assert {k: v for k, v in ours.items() if k != "downsampling_ratios"} == {

@@ -23,7 +23,7 @@ def tokenizer(tmp_path_factory):
 
 
 class Grid:
-    """A cache whose frames are their own numbers."""
+    """Returns a cache whose frames contain their index."""
 
     def segment(self, start: int, num_frames: int) -> dict:
         return {"target": np.arange(start, start + num_frames)}
@@ -45,11 +45,13 @@ def test_batches_are_whole_clips_of_one_length():
         assert len(chosen) == {10: 4, 20: 2}[chosen[0].num_frames]
         assert torch.equal(batch["target"][:, 0], torch.tensor([clip.start for clip in chosen]))
         seen |= set(batch["clips"])
-    assert seen == {clip.id for clip in clips} - {"clip-5"}  # which no batch can hold
+    assert seen == {clip.id for clip in clips} - {"clip-5"}  # longer than a batch
     again, other = WholeClipBatches(Grid(), clips, 40, seed=1), WholeClipBatches(Grid(), clips, 40, 1, process_index=1)
     assert again(7)["clips"] == batches(7)["clips"]
     assert any(other(step)["clips"] != batches(step)["clips"] for step in range(5))
-    assert all(other(step)["target"].shape == batches(step)["target"].shape for step in range(20))  # no one waits
+    assert all(
+        other(step)["target"].shape == batches(step)["target"].shape for step in range(20)
+    )  # processes have batches of equal shape
     with pytest.raises(ValueError, match="`frames_per_batch` must hold at least one whole clip; .* 10 frames, got 9"):
         WholeClipBatches(Grid(), clips, 9, seed=1)
 
@@ -71,7 +73,7 @@ def test_loss_decreases_if_codes_contain_the_text(tokenizer):
     assert latents.grad.abs().sum() > 0
     assert values[-1] < 0.1 * values[0]
     assert loss(latents, ["two", "one"]).item() > 10 * values[-1]
-    assert loss(latents[:, :2], ["one", "two"]).item() == 0  # no room for four tokens in two frames
+    assert loss(latents[:, :2], ["one", "two"]).item() == 0  # four tokens do not fit into two frames
 
 
 def test_texts_without_spoken_tokens(tokenizer):
@@ -80,7 +82,7 @@ def test_texts_without_spoken_tokens(tokenizer):
 
 
 def test_training_with_text(tokenizer, tmp_path):
-    """The encoder listens alone at first; then all learn. Killed in between, a run ends with the same weights."""
+    """First the encoder is trained alone, then all parts. A run that is killed in between has the same result."""
     recordings = save_recordings(tmp_path / "recordings")
     options = {"text_weight": 1.0, "text_tokenizer": tokenizer, "frames_per_batch": 64, "learning_rate": 1e-2}
     options |= {"text_only_steps": 20, "max_steps": 40, "logging_steps": 5, "save_steps": 20}

@@ -33,7 +33,7 @@ def test_decoder_fields_are_derived_from_the_codebook_size():
         assert (module.bos_token_id, module.eos_token_id, module.pad_token_id) == (64, 67, 66)
         assert not module.tie_word_embeddings
     assert not encoder.tie_word_embeddings
-    assert encoder.pad_token_id == 0  # the text's stays
+    assert encoder.pad_token_id == 0  # unchanged for the text encoder
     assert decoder.final_logit_softcapping is None
     assert config.is_encoder_decoder and not config.tie_word_embeddings
     assert config.sampling_rate == 16000
@@ -100,7 +100,7 @@ def test_round_trip(tmp_path, codec):
         assert type(loaded.codec_config) is type(codec)
         assert loaded.sampling_rate == (16000 if codec is None else getattr(codec, "output_sampling_rate", 16000))
         assert loaded.backbone.encoder.sliding_window == 12
-    # nothing that follows from other fields is written down to contradict them
+    # derived fields are not stored
     assert (
         not {"pad_token_id", "bos_token_id", "vocab_size"} & json.loads((tmp_path / "config.json").read_text()).keys()
     )
@@ -121,7 +121,7 @@ def test_auto_map_is_always_this_projects(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(stored | {"auto_map": foreign}))
     loaded = T5GemmaTTSConfig.from_pretrained(tmp_path)
     assert loaded.auto_map == AUTO_MAP
-    loaded.auto_map.clear()  # a copy of its own
+    loaded.auto_map.clear()  # must not change the constant
     assert AUTO_MAP and loaded.to_dict()["auto_map"] == AUTO_MAP
 
 
@@ -218,7 +218,7 @@ def test_backbones_that_do_not_fit(side, name, value, message):
 
 
 def test_derived_ids_cannot_be_changed():
-    config = tiny_config(bos_token_id=64, pad_token_id=66, decoder_start_token_id=64)  # what they are anyway
+    config = tiny_config(bos_token_id=64, pad_token_id=66, decoder_start_token_id=64)  # equal to the derived values
     for name in ("bos_token_id", "decoder_start_token_id", "pad_token_id", "audio_separator_token_id"):
         with pytest.raises(ValueError, match=f"`{name}` follows from `codebook_size`"):
             setattr(config, name, 1)

@@ -131,7 +131,7 @@ def test_lora_is_merged_in_float32(tmp_path, backbone, output):
         torch.testing.assert_close(converted[key], value, rtol=0, atol=1e-6)
     assert not (output / "adapter").exists()
 
-    # smaller types are rounded to once, after the sum
+    # smaller dtypes are rounded only once, after the sum
     convert_checkpoint(bundle, output, backbone_config=backbone, dtype="bfloat16", overwrite=True)
     for key, value in original_weights(load(output)).items():
         assert torch.equal(value, converted[key].bfloat16())
@@ -214,7 +214,7 @@ def test_error_without_an_adapter(tmp_path, backbone, output):
 
 
 class Malicious:
-    """Unpickling it touches a file, if it is allowed to."""
+    """Unpickling it creates a folder."""
 
     def __init__(self, path):
         self.path = path
@@ -244,13 +244,13 @@ def test_malicious_bundle_is_an_error_and_not_executed(tmp_path, backbone, outpu
         torch.save(content, path, _use_new_zipfile_serialization=file_format == "zip")
     expected = "is not loaded for safety: it refers to posix.mkdir" if os.name == "posix" else "bundle"
     if file_format == "plain pickle" and place != "top":
-        expected = "bundle.pth"  # tensors themselves are refused outside a file of `torch.save`
+        expected = "bundle.pth"  # outside a file of `torch.save`, tensors are also an error
     for function in (load_bundle, lambda path: convert_checkpoint(path, output, backbone_config=backbone)):
         with pytest.raises(ValueError, match=expected):
             function(path)
     assert not proof.exists()
     assert not any(output.parent.iterdir())
-    # the file does what it is accused of
+    # unsafe loading does execute the code
     torch.load(path, weights_only=False) if file_format != "plain pickle" else pickle.loads(path.read_bytes())
     assert proof.is_dir()
 
@@ -361,7 +361,7 @@ def test_code_in_an_export_is_never_executed(tmp_path, output, monkeypatch):
         "class T5GemmaVoiceConfig(PreTrainedConfig):\n    model_type = 't5gemma_voice'\n"
     )
     letter_tokenizer().save_pretrained(source)
-    monkeypatch.setattr(builtins, "input", lambda prompt: "y")  # a user who agrees to everything
+    monkeypatch.setattr(builtins, "input", lambda prompt: "y")  # a user who accepts remote code
     convert_checkpoint(source, output)
     assert (output / "tokenizer.json").is_file()
     assert T5GemmaTTSProcessor.from_pretrained(source).tokenizer("ab").input_ids == [2, 3]

@@ -86,7 +86,7 @@ def test_codec_folder_is_copied(tmp_path, backbone, output):
     )
     config = T5GemmaTTSConfig.from_pretrained(output)
     assert config.codec_name_or_path is None
-    assert config.sampling_rate == config.codec_config.sampling_rate == 16000  # the bundle says 44 100
+    assert config.sampling_rate == config.codec_config.sampling_rate == 16000  # the bundle has 44 100
 
     output.rename(output.with_name("moved"))
     processor = AutoProcessor.from_pretrained(output.with_name("moved"))
@@ -101,7 +101,7 @@ def test_codec_folder_is_copied(tmp_path, backbone, output):
 
 
 def test_codec_by_name(tmp_path, backbone, output, monkeypatch):
-    """Its configuration is looked at, and its weights stay where they are."""
+    """The configuration is read, and the weights are not copied."""
     codec_config = tiny_codec().model.config.to_dict()
     monkeypatch.setattr(checkpoint, "read_config", {"someone/codec": codec_config}.__getitem__)
     bundle = write_bundle(tmp_path / "bundle.pth", original_weights(small_model()), xcodec2_model_name="someone/codec")
@@ -172,7 +172,7 @@ def test_existing_output(tmp_path, backbone, output):
         convert(overwrite=True)
     output.unlink()
     output.mkdir()
-    convert()  # an empty folder is as good as none
+    convert()  # an empty folder is accepted
     with pytest.raises(FileExistsError, match="is not empty; pass `overwrite=True`"):
         convert()
     (output / "old.txt").touch()
@@ -207,7 +207,7 @@ def test_failed_write_changes_nothing(tmp_path, backbone, output, monkeypatch, o
     monkeypatch.setattr(T5GemmaTTSProcessor, "save_pretrained", fail)
     with pytest.raises(OSError, match="no space left"):
         convert_checkpoint(bundle, output, backbone_config=backbone, tokenizer=letter_tokenizer(), overwrite=overwrite)
-    assert "model.safetensors" in seen  # half of it was there
+    assert "model.safetensors" in seen  # the output was partially written
     assert [path.name for path in output.parent.iterdir()] == ([output.name] if overwrite else [])
     if overwrite:
         assert_same_weights(load(output), small_model())

@@ -23,7 +23,7 @@ FLAGS = ["--rows_per_shard", "2", "--validation_share", "0.3"]
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """Sixteen clips, two of them bad, the codec, and the dataset that one run makes."""
+    """Returns sixteen clips, two of them invalid, the codec, and the dataset of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     source = write_pairs(folder / "source", 16)
     (source / "clip03.wav").write_bytes(b"nothing")
@@ -42,7 +42,7 @@ def assert_same(output: Path, expected: Path):
 
 
 def kill_after(process: subprocess.Popen, folder: Path, num_shards: int, delay_seconds: float) -> None:
-    """Kills the process when `folder` has that many shards, and a moment more has passed."""
+    """Kills the process shortly after `folder` has this many shards."""
     deadline = time.monotonic() + 120
     while process.poll() is None and len(list(folder.glob("*.arrow"))) < num_shards:
         assert time.monotonic() < deadline, "no shards appear"
@@ -73,7 +73,7 @@ def test_killed_runs_end_with_the_same_rows(uninterrupted, tmp_path, seed):
 
 
 def test_killed_while_merging(uninterrupted, tmp_path, monkeypatch):
-    """The run ends at every file operation of the merge in turn, and goes on from there."""
+    """Kills the run at each file operation of the merge in turn and resumes it."""
     source, codec, expected = uninterrupted
     output = tmp_path / "out"
     kills = 0
@@ -104,7 +104,7 @@ def test_two_processes(uninterrupted, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("train: ") == 1
-    # the bar counts the main process's share only
+    # the progress bar counts only rows of the main process
     assert "8/8" in done.stderr and "16/16" not in done.stderr
     assert_same(output, expected)
 

@@ -48,7 +48,7 @@ def test_equals_the_layers(kind, pack_weights, counted):
     model = kind_of_model(kind)
     model.pack_weights = pack_weights
     fast, layers = both_ways(model, collate(mixed_samples(model.config), model.config))
-    assert len(counted) == len(fast.logits) - 1  # the prompt goes through the layers
+    assert len(counted) == len(fast.logits) - 1  # the prompt uses the layers
     assert fast.sequences.tolist() == layers.sequences.tolist()
     torch.testing.assert_close(torch.stack(fast.logits), torch.stack(layers.logits), rtol=0, atol=1e-4)
 
@@ -62,7 +62,7 @@ def test_in_bfloat16(counted):
         **batch, do_sample=False, output_logits=True, return_dict_in_generate=True, cache_implementation="dynamic"
     )
 
-    def error(output, steps=10):  # later ones follow other tokens
+    def error(output, steps=10):  # later steps may have other tokens
         return (torch.stack(output.logits[:steps]).float() - torch.stack(exact.logits[:steps])).abs().mean()
 
     assert fast.sequences[:, :3].tolist() == exact.sequences[:, :3].tolist()
@@ -198,7 +198,7 @@ def test_small_cache_grows_during_generation(monkeypatch):
 @pytest.mark.parametrize("pack_weights", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("num_rows", [1, 3, 5])
-@pytest.mark.parametrize("first_width", [16, 4096])  # many outputs have one row to themselves
+@pytest.mark.parametrize("first_width", [16, 4096])  # wide outputs use another kernel for single rows
 @pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16, torch.float16])
 def test_fused_linears(pack_weights, bias, num_rows, first_width, stored):
     layers = [torch.nn.Linear(32, width, bias=bias).to(stored).float() for width in (first_width, 8)]
@@ -208,14 +208,14 @@ def test_fused_linears(pack_weights, bias, num_rows, first_width, stored):
     with torch.no_grad():
         torch.testing.assert_close(fused(states), expected.detach())
         torch.testing.assert_close(layers[1](states), expected[:, first_width:].detach())
-    assert supports_packing() and supports_fp16_packing()  # with the torch that tests run on
+    assert supports_packing() and supports_fp16_packing()  # with the tested torch version
     if pack_weights:
         assert (fused.fp16_weights is not None) == (stored != torch.float32)
 
 
 @pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16])
 def test_float16_weights_are_packed_exactly(stored):
-    """Integers have sums without rounding: weights of very different sizes, and inputs that make one of them count."""
+    """Integer sums are exact, even for weights of very different sizes."""
     layer = torch.nn.Linear(64, 40, bias=False)
     with torch.no_grad():
         layer.weight.copy_((torch.randint(-255, 256, (40, 64)) * torch.logspace(-20, 0, 64, base=2)).to(stored))

@@ -107,7 +107,7 @@ def test_cancelled_requests_are_removed():
         engine.submit(request)
     for _ in range(5):
         engine.step()
-    engine.cancel(requests[0])  # speaking
+    engine.cancel(requests[0])  # active
     engine.cancel(requests[2])  # waiting
     engine.cancel(requests[2])
     while engine.busy:
@@ -162,7 +162,7 @@ def test_distribution_equals_the_filter(options):
     scores[2, :] = 1.0
     scores[3, 5:] = -torch.inf
     expected = SpeechSamplingWarper(**options)(None, scores / 0.7).softmax(-1)
-    # beside rows of other options
+    # in a batch with other sampling options
     rows = [SamplingOptions(temperature=0.7, **options)] * 6 + [SamplingOptions(top_k=3), SamplingOptions(top_k=11)]
     probabilities, candidates = TensorSampler(rows, scores.device).distribution(torch.cat([scores, scores[:2]]))
     found = torch.zeros(8, 40).scatter(1, candidates, probabilities)
@@ -182,7 +182,7 @@ def test_distribution_equals_the_filter(options):
 
 
 def shares_in(scores: torch.Tensor, options: SamplingOptions) -> torch.Tensor:
-    """Probabilities as they are drawn from among few candidates, of all tokens."""
+    """Returns the probabilities of all tokens when sampling from few candidates."""
     found = scores.topk(min(options.width + 1, len(scores)))
     candidates = top_candidates(scores.unsqueeze(0), 0, found.values.tolist(), found.indices.tolist(), options.width)
     shares = torch.zeros(len(scores))
@@ -292,7 +292,7 @@ def test_shortest_first_gives_the_same_tokens_and_ends_short_requests_sooner(qua
 
 @pytest.mark.parametrize("pack_weights", [True, False])
 def test_training_after_generation(pack_weights):
-    """Speaking happens in inference mode, and may put weights into new tensors: nothing of that stays."""
+    """Generation runs in inference mode and may replace weight tensors; neither must affect training."""
     model = tiny_model()
     model.pack_weights = pack_weights
     batch = collate(mixed_samples(model.config, count=2), model.config)

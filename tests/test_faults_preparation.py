@@ -25,7 +25,7 @@ VOICE = {"codes": list(range(4000)), "reference_text": "Hello.", "duration_secon
 
 
 def test_full_disk(codec, tmp_path):
-    """A real one: it fills up with shards; with more room the same command goes on."""
+    """A real full disk: shards fill it, and with more space the same command resumes."""
     source = write_pairs(tmp_path / "source", 12)
     with small_disk(tmp_path / "disk", 28 << 10) as resize:
         output = tmp_path / "disk" / "out"
@@ -39,7 +39,7 @@ def test_full_disk(codec, tmp_path):
 
 
 def test_files_that_cannot_grow(codec, tmp_path):
-    """No shard is left under its name that is not whole."""
+    """No shard is partially written."""
     source = write_pairs(tmp_path / "source", 4)
     with small_files(1500), pytest.raises(OSError):
         prepare(source, tmp_path / "out", codec, rows_per_shard=2)
@@ -50,7 +50,7 @@ def test_files_that_cannot_grow(codec, tmp_path):
 
 @pytest.mark.parametrize("name", ["train/data-00000-of-00001.arrow", "dataset_dict.json", "skipped.jsonl"])
 def test_finished_dataset_that_was_damaged(codec, tmp_path, name):
-    """It is not made anew in silence, nor said to be complete; `overwrite` makes it anew."""
+    """A damaged dataset is an error; `overwrite` creates it again."""
     source = write_pairs(tmp_path / "source", 3)
     (source / "clip00.txt").write_text("")
     prepare(source, tmp_path / "out", codec)
@@ -92,7 +92,7 @@ def test_audio_files_that_cannot_be_written(tmp_path, suffix, exists):
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
 def test_streams_into_files_that_cannot_grow(tmp_path, suffix):
-    """What was heard is kept, and that there was more is said."""
+    """The written audio is kept, and the error says that it is incomplete."""
     path = str(tmp_path / f"speech{suffix}")
     with small_files(10_000), pytest.raises(OSError, match="is the disk full"), open_sound(path, 16000) as sound:
         for start in range(0, len(NOISE), 16000):
@@ -124,13 +124,13 @@ def whole_run(clips, tmp_path_factory):
 
 @pytest.fixture
 def interrupted_run(whole_run, tmp_path):
-    """What is left of it when it is killed after three steps."""
+    """Returns the output of a run that is killed after three steps."""
     shutil.copytree(whole_run / "checkpoint-2", tmp_path / "run" / "checkpoint-2")
     return tmp_path / "run"
 
 
 def test_codec_training_on_a_full_disk(clips, whole_run, interrupted_run):
-    """The checkpoint that does not fit is not there; the one before is as it was, and the run goes on from it."""
+    """The failed checkpoint does not exist; the earlier one is unchanged, and the run resumes from it."""
     before = snapshot(interrupted_run / "checkpoint-2")
     largest = max(len(content) for content in before.values())
     with small_files(largest // 2), pytest.raises(OSError, match="checkpoint-4 cannot be written .* are unchanged"):
@@ -145,7 +145,7 @@ def test_codec_training_on_a_full_disk(clips, whole_run, interrupted_run):
     "name", ["model.safetensors", "average.safetensors", "optimizers.pt", "random-0.pt", "state.json"]
 )
 def test_damaged_checkpoints_of_codec_training(clips, interrupted_run, name):
-    """Cut short or gone: neither a new start nor a run with other numbers."""
+    """A truncated or missing file is an error, not a new start or a run with other results."""
     for damage in (cut, lambda path: path.unlink()):
         damage(interrupted_run / "checkpoint-2" / name)
         before = snapshot(interrupted_run / "checkpoint-2")
@@ -157,7 +157,7 @@ def test_damaged_checkpoints_of_codec_training(clips, interrupted_run, name):
 
 @pytest.mark.slow
 def test_killed_at_random_moments(codec, tmp_path):
-    """SIGKILL after any fraction of a second, until a run gets through: the rows are those of one that was let be."""
+    """Kills runs at random times until one completes; its rows equal those of an uninterrupted run."""
     source = write_pairs(tmp_path / "source", 24)
     prepare(source, tmp_path / "whole", codec, rows_per_shard=2)
     arguments = ["--source", source, "--output", tmp_path / "out", "--codec", codec, "--rows_per_shard", "2"]

@@ -29,7 +29,7 @@ SAVING = {"save_strategy": "steps", "save_steps": 1, "max_steps": 3, "eval_strat
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, tiny_checkpoint):
-    """A run of three steps with a checkpoint after each. For reading."""
+    """A run of three steps with a checkpoint after each, which tests do not modify."""
     folder = tmp_path_factory.mktemp("finished")
     make_trainer(tiny_checkpoint, folder, **SAVING).train()
     return folder
@@ -37,7 +37,7 @@ def finished(tmp_path_factory, tiny_checkpoint):
 
 @pytest.fixture
 def interrupted(finished, tmp_path):
-    """The same after two steps."""
+    """A copy of the run after two steps."""
     folder = tmp_path / "run"
     for number in (1, 2):
         shutil.copytree(finished / f"checkpoint-{number}", folder / f"checkpoint-{number}")
@@ -49,12 +49,12 @@ def resume(tiny_checkpoint, folder):
 
 
 def assert_refused(tiny_checkpoint, folder, message: str) -> None:
-    """Twice: nothing has changed after the first time, and no step was made."""
+    """Checks twice that resuming fails without a step and without changing files."""
     before = snapshot(folder)
     for _ in range(2):
         with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
             resume(tiny_checkpoint, folder)
-        assert "checkpoint-1" in str(caught.value)  # from which it could go on
+        assert "checkpoint-1" in str(caught.value)  # the other checkpoint
         assert snapshot(folder) == before
 
 
@@ -67,7 +67,7 @@ def test_resumed_run_equals_an_uninterrupted_run(tiny_checkpoint, interrupted, f
     "name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "model.safetensors"]
 )
 def test_missing_files_in_a_checkpoint(tiny_checkpoint, interrupted, name):
-    """transformers would start anew with some of these, or go on with other numbers."""
+    """Without these files, transformers would start again or give other results."""
     (interrupted / "checkpoint-2" / name).unlink()
     assert_refused(tiny_checkpoint, interrupted, f"checkpoint-2' cannot be resumed: it lacks {name}.")
 
@@ -106,7 +106,7 @@ def test_no_new_run_beside_checkpoints(interrupted):
 
 
 def test_files_that_cannot_grow(tiny_checkpoint, interrupted, finished):
-    """As on a full disk: the third checkpoint fails, and the run goes on from the second when there is room."""
+    """The third checkpoint fails as on a full disk; with more space, the run resumes from the second."""
     before = snapshot(interrupted)
     with (
         small_files(200_000),
@@ -119,7 +119,7 @@ def test_files_that_cannot_grow(tiny_checkpoint, interrupted, finished):
 
 
 def test_full_disk(tiny_checkpoint, finished, tmp_path):
-    """A real one. It is emptied by nobody but whoever makes it larger."""
+    """A real full disk, with space added later."""
     size = sum(len(content) for content in snapshot(finished / "checkpoint-1").values())
     output = tmp_path / "disk"
     with small_disk(output, int(2.5 * size)) as resize:
@@ -156,7 +156,7 @@ def test_truncated_descriptions_of_datasets(prepared, name):
 
 
 def test_overwritten_arrow_files(prepared):
-    """Wherever eight bytes are wrong: an error, or rows whose codes and texts are where the file has them."""
+    """With eight overwritten bytes, loading fails or returns valid rows."""
     whole = arrow_file(prepared).read_bytes()
     outcomes, chance = set(), random.Random(0)
     for _ in range(80):
@@ -173,7 +173,7 @@ def test_overwritten_arrow_files(prepared):
 
 
 def test_codes_of_another_codebook_in_a_damaged_dataset(prepared, tiny_checkpoint):
-    """Numbers of codes that do not exist are found before a step is made."""
+    """Codes out of range are detected before the first step."""
     column = load_prepared(str(prepared), "train").data.column("codes").chunks[0]
     codes = column.values.to_numpy()[:8].tobytes()
     path = arrow_file(prepared)
@@ -185,7 +185,7 @@ def test_codes_of_another_codebook_in_a_damaged_dataset(prepared, tiny_checkpoin
 
 
 def test_tokenizer_of_another_model(tiny_checkpoint, tmp_path):
-    """One with more entries than the model has embeddings; in the checkpoint, and beside it."""
+    """A tokenizer with more entries than the model has embeddings, in the checkpoint or given separately."""
     other = tmp_path / "other"
     shutil.copytree(tiny_checkpoint, other)
     tokenizer = json.loads((other / "tokenizer.json").read_text())
@@ -214,7 +214,7 @@ def test_truncated_and_missing_shards(tiny_checkpoint, tmp_path):
 
 
 def complete_checkpoints(folder) -> list[str]:
-    """Names of the checkpoints there are, each of which can be read as a whole."""
+    """Returns the names of all checkpoints and checks that each is complete."""
     names = []
     for path in sorted(folder.glob("checkpoint-*")):
         load_file(path / "model.safetensors")
@@ -226,7 +226,7 @@ def complete_checkpoints(folder) -> list[str]:
 
 @pytest.mark.slow
 def test_killed_while_saving(tmp_path, tiny_checkpoint):
-    """SIGKILL while a checkpoint is being written, again and again: those under their names are always whole."""
+    """Kills the run repeatedly while it saves; final checkpoints are always complete."""
     data = save_prepared(tmp_path / "data", count=60)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     options = ("--save_steps", "1", "--eval_strategy", "no")

@@ -14,7 +14,7 @@ from t5gemma_tts.model.logits_process import (
 
 
 def mixed_samples(config, count: int = 8, seed: int = 1) -> list[dict]:
-    """Samples with texts, references (every third has none) and lengths of their own."""
+    """Returns samples with different texts, references (every third has none) and durations."""
     generator = torch.Generator().manual_seed(seed)
 
     def integers(low, high, size=(1,)):
@@ -70,7 +70,7 @@ def test_mixed_batch_equals_single_samples(cache_implementation, attn_implementa
         assert until_end(row, config) == until_end(alone, config)
         assert set(row[len(until_end(row, config)) :].tolist()) <= {config.pad_token_id}
         lengths.add(len(until_end(row, config)))
-    assert len(lengths) > 3  # budgets are per row
+    assert len(lengths) > 3  # limits are per row
 
 
 def test_without_cache_gives_the_same_tokens():
@@ -115,7 +115,7 @@ def test_dict_output_holds_new_tokens_only():
 def test_length_limit_and_max_new_tokens():
     config = tiny_config(extra_cutoff_seconds=0.1)
     model = tiny_model(config)
-    model.audio_head.out_proj.bias.data[config.eos_token_id] = -1e4  # never ends by itself
+    model.audio_head.out_proj.bias.data[config.eos_token_id] = -1e4  # no end token is sampled
     batch = collate(mixed_samples(config, count=1), config) | {"num_frames": [20]}
     row = model.generate(**batch, do_sample=False)[0].tolist()
     assert len(row) == 20 + 5 + 1 and row[-1] == config.eos_token_id
@@ -146,9 +146,9 @@ def test_no_end_token_in_the_first_frames():
 def test_rules_are_applied_per_row():
     ids = torch.tensor([[9, 3, 3, 3], [9, 3, 3, 5]])
     scores = torch.tensor([[0.0, 1.0, 2.0, 6.0, 3.0, 4.0], [0.0, 1.0, 2.0, -6.0, 3.0, -4.0]])
-    penalised = SilencePenaltyLogitsProcessor([3, 5], max_run=1, prompt_length=1)(ids, scores)
-    assert penalised[0].tolist() == [0.0, 1.0, 2.0, 2.0, 3.0, 4.0]  # 6 / (3 - 0)
-    assert penalised[1].tolist() == scores[1].tolist()  # a run of one
+    penalized = SilencePenaltyLogitsProcessor([3, 5], max_run=1, prompt_length=1)(ids, scores)
+    assert penalized[0].tolist() == [0.0, 1.0, 2.0, 2.0, 3.0, 4.0]  # 6 / (3 - 0)
+    assert penalized[1].tolist() == scores[1].tolist()  # a run of length 1
     lower = SilencePenaltyLogitsProcessor([3], max_run=2, prompt_length=1)(ids[:1], -scores[:1])
     assert lower[0, 3] == -12.0  # -6 * (3 - 1)
     blocked = MinimumFramesLogitsProcessor(2, prompt_length=1, min_frames=4)(ids, scores)

@@ -30,7 +30,7 @@ def test_soft_capping_is_applied_or_an_error():
     for side in ("encoder", "decoder"):
         getattr(config.backbone, side).attn_logit_softcapping = 2.0
     capped_model = tiny_model(config)
-    assert capped_model.config._attn_implementation == "eager"  # chosen, since sdpa cannot
+    assert capped_model.config._attn_implementation == "eager"  # because sdpa does not support soft-capping
     capped = capped_model(**training_inputs(config)).logits
     assert (capped - plain).abs().max() > 0.1
     with pytest.raises(ValueError, match="`attn_logit_softcapping` is 2.0"):
@@ -90,7 +90,7 @@ def test_teacher_forcing_equals_generation():
         **batch, do_sample=False, output_logits=True, return_dict_in_generate=True, max_new_tokens=int(num_frames[0])
     )
     ids = torch.cat([batch["decoder_input_ids"], output.sequences[:, :-1]], dim=-1)
-    # a complete sequence has as many tokens as were planned, so that progress agrees
+    # the sequence has exactly the planned number of tokens, so that positions agree
     if ids.shape[1] == batch["decoder_input_ids"].shape[1] + num_frames[0] - 1:
         ids = torch.cat([ids, output.sequences[:, -1:]], dim=-1)
     assert ids.shape[1] == batch["decoder_input_ids"].shape[1] + num_frames[0]
@@ -167,7 +167,7 @@ def test_from_backbone(tmp_path):
     torch.manual_seed(0)
     text_model = T5GemmaForConditionalGeneration(tiny_backbone(text_vocab_size=69)).eval()
     text_model.save_pretrained(tmp_path)
-    # as many audio tokens as text tokens: the text decoder's embedding must still not be taken over
+    # with equal vocabulary sizes, the text decoder's embedding must still not be used
     model = T5GemmaTTSForConditionalGeneration.from_backbone(
         tmp_path, config_kwargs={"codebook_size": 64, "text_separator_token_id": 68}
     )

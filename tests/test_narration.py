@@ -27,7 +27,7 @@ def processor():
 
 @pytest.fixture
 def requests(monkeypatch):
-    """The requests that are made, in order."""
+    """Records the requests in order."""
     made = []
     speech_requests = narration.speech_requests
 
@@ -70,13 +70,13 @@ def test_pieces_are_in_order_with_the_voice_of_the_first(model, processor, reque
 def test_reference_is_used_for_all(model, processor, requests):
     codes = torch.randint(0, 4096, (60,), generator=torch.Generator().manual_seed(0)).tolist()
     sounds = spoken(model, processor, reference_audio={"codes": codes}, reference_text="Whatever it is.", speed=2.0)
-    assert len(sounds) < len(PIECES)  # twice as fast, twice as much in a piece
+    assert len(sounds) < len(PIECES)  # at double speed, a piece has twice as much text
     assert all(request.prompt_ids.tolist()[1:-1] == codes for request in requests)
 
 
 def test_seed_repeats(model, processor):
     one, two, other = (spoken(model, processor, seed=seed, batch_size=n) for seed, n in ((5, 1), (5, 4), (6, 4)))
-    # a voice that is read alone or beside others may differ in the last bits of its sound, not in its length
+    # batching may change the last bits of the audio, but not its length
     assert [len(sound) for sound in one] == [len(sound) for sound in two] != [len(sound) for sound in other]
 
 

@@ -34,12 +34,12 @@ def test_linear_is_close(bias):
     states = torch.randn(2, 5, 256) * torch.tensor([[1e-3], [1.0], [1e3], [0.0], [10.0]])
     expected = layer(states).detach()
     assert quantized(states).shape == expected.shape
-    most = layer.weight.norm(dim=-1) * states.norm(dim=-1, keepdim=True)  # that a product can be
-    assert ((quantized(states) - expected).abs() <= 0.005 * most + 1e-6).all()  # inputs have 7 bits
+    bound = layer.weight.norm(dim=-1) * states.norm(dim=-1, keepdim=True)  # upper bound of the products
+    assert ((quantized(states) - expected).abs() <= 0.005 * bound + 1e-6).all()  # inputs have 7 bits
     assert quantized(states.double()).dtype == torch.float64
 
 
-@pytest.mark.parametrize("width", [1, 7, 33, 256])  # of whole vectors and not
+@pytest.mark.parametrize("width", [1, 7, 33, 256])  # multiples of the vector size and others
 @pytest.mark.parametrize("bias", [True, False])
 def test_rows_of_zeros(width, bias):
     layer = Int8Linear.from_linear(torch.nn.Linear(width, 40, bias=bias))
@@ -103,7 +103,7 @@ def test_sampled_tokens_do_not_depend_on_the_batch(folder):
 
 @pytest.mark.slow
 def test_torchao(folder, tmp_path):
-    """Its weights are tensors of its own in plain layers: the fast step calls those, and says what the layers say."""
+    """torchao replaces weights by tensor subclasses; the fast step calls the layers and gives the same result."""
     pytest.importorskip("torchao")
     model = load_model(folder, "cpu", quantization="torchao-int8")
     assert type(model.audio_head.out_proj) is torch.nn.Linear

@@ -11,7 +11,7 @@ from t5gemma_tts.model.streaming import StreamDecoder, decode_stream
 
 
 class Ramp:
-    """A codec without context: code `c` is `hop` samples of `c`, so that what is handed over shows where it is from."""
+    """A codec without context: code `c` becomes `hop` samples of value `c`, which identify the decoded codes."""
 
     codebook_size, frame_rate, sampling_rate = 1000, 50.0, 44100
 

@@ -31,7 +31,7 @@ def tiny_config(codebook_size: int = 64, backbone: dict | None = None, **kwargs)
 
 
 def tiny_model(config: T5GemmaTTSConfig | None = None, seed: int = 0, **kwargs) -> T5GemmaTTSForConditionalGeneration:
-    """Weights are drawn wide (0.2), so that greedy choices have clear margins."""
+    """Weights have a standard deviation of 0.2, so that greedy choices have clear margins."""
     model = T5GemmaTTSForConditionalGeneration(config or tiny_config(**kwargs)).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

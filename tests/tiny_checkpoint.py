@@ -17,7 +17,7 @@ SPECIAL_TOKENS = ["<pad>", "<eos>", "<bos>", "<sep>"]
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """Bytes as tokens, so that any text of any language can be written."""
+    """Builds a byte-level tokenizer, which supports all languages."""
     symbols = SPECIAL_TOKENS + sorted(ByteLevel.alphabet())
     tokenizer = Tokenizer(BPE(vocab={symbol: number for number, symbol in enumerate(symbols)}, merges=[]))
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
@@ -35,7 +35,7 @@ def tiny_codec(seed: int = 0) -> XCodec2:
     """An XCodec2 at 16 kHz with 256 codes; its random weights are large enough for audible output."""
     torch.manual_seed(seed)
     config = Xcodec2Config(
-        hidden_size=64,  # not 32: with 32 groups of normalisation a clip of one code could not be decoded
+        hidden_size=64,  # with 32, GroupNorm with 32 groups could not decode a clip of one code
         intermediate_size=64,
         num_hidden_layers=1,
         num_attention_heads=2,
@@ -53,8 +53,8 @@ def tiny_codec(seed: int = 0) -> XCodec2:
         if isinstance(module, torch.nn.Linear | torch.nn.Conv1d):
             module.reset_parameters()
     with torch.no_grad():
-        model.quantizer.project_in.weight.mul_(10)  # else every recording has the same code throughout
-    # with phases near 0 every frame is a click where the window is 0: nothing would be heard
+        model.quantizer.project_in.weight.mul_(10)  # otherwise all codes are equal
+    # with phases near 0, each frame is a click where the window is 0, and the output is silent
     head = model.acoustic_decoder.head.linear
     with torch.no_grad():
         magnitude, phase = head.bias.chunk(2)
@@ -64,7 +64,7 @@ def tiny_codec(seed: int = 0) -> XCodec2:
 
 
 def make_tiny_checkpoint(folder: Path, seed: int = 0) -> None:
-    """Writes the checkpoint to `folder`, which may exist."""
+    """Writes the checkpoint to `folder`."""
     codec = tiny_codec(seed)
     tokenizer = tiny_tokenizer()
     config = T5GemmaTTSConfig(

@@ -7,13 +7,13 @@ import soundfile
 from tiny_checkpoint import tiny_tokenizer
 
 
-START, PAD, END, SEPARATOR = 256, 258, 259, 260  # of the tiny checkpoint's codebook of 256
+START, PAD, END, SEPARATOR = 256, 258, 259, 260  # for the codebook size 256 of the tiny checkpoint
 TEXT_PAD, TEXT_EOS, TEXT_BOS, TEXT_SEPARATOR = 0, 1, 2, 3
-CUTOFF_FRAMES = 10  # of the fixture `checkpoint`
+CUTOFF_FRAMES = 10  # in the fixture `checkpoint`
 
 
 def voice(num_samples: int = 8000, sampling_rate: int = 16000, seed: int = 0) -> np.ndarray:
-    """A tone with overtones that rises and falls, and some noise; nothing above 4 kHz but the noise."""
+    """Returns a tone with varying pitch and overtones below 4 kHz, and some noise."""
     time = np.arange(num_samples) / sampling_rate
     phase = 2 * np.pi * (150 + 60 * seed) * time + 20 * np.sin(2 * np.pi * 3 * time)
     noise = 0.02 * np.random.default_rng(seed).normal(size=num_samples)
@@ -26,14 +26,14 @@ def write_voice(path: Path, num_samples: int = 8000, sampling_rate: int = 16000)
 
 
 def text_ids(text: str) -> list[int]:
-    """Of the tiny tokenizer, in which every byte is a token."""
+    """Returns the ids of the tiny tokenizer, in which every byte is a token."""
     ids = tiny_tokenizer()(text, add_special_tokens=False)["input_ids"]
     assert len(ids) == len(text.encode())
     return ids
 
 
 def codes_of(inputs, row: int = 0) -> list[int]:
-    """The reference codes in a decoder prompt."""
+    """Returns the reference codes in a decoder prompt."""
     prompt = inputs["decoder_input_ids"][row][inputs["decoder_attention_mask"][row] == 1].tolist()
     assert prompt[0] == START and prompt[-1] == SEPARATOR
     return prompt[1:-1]
