@@ -8,7 +8,7 @@ from t5gemma_tts.training.prompts import PromptOptions, PromptSampler
 
 
 def speech_lengths(count: int = 4000, seed: int = 0):
-    """Frames and text tokens like speech's: 2 to 20 s at 50 tokens a second, 3 to 5 text tokens a second."""
+    """Realistic numbers of frames and text tokens: 2 to 20 s, 50 frames and 3 to 5 text tokens per second."""
     generator = np.random.default_rng(seed)
     seconds = np.clip(generator.lognormal(1.8, 0.5, count), 2, 20)
     return (seconds * 50).astype(int), (seconds * generator.uniform(3, 5, count)).astype(int)

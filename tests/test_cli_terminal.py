@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 @contextlib.contextmanager
 def terminal():
-    """Yields the descriptor of a pseudo-terminal, and a list which has what was shown there once it is left."""
+    """Yields the descriptor of a pseudo-terminal, and a list that has its output after the block."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # lines, columns, and pixels
     shown, pieces = [], []
@@ -67,7 +67,7 @@ def test_help_does_not_load_torch(arguments):
 
 
 def test_process_on_a_terminal(checkpoint, tmp_path):
-    """One process shows it all: standard input, exit code, progress and warnings on the terminal."""
+    """Tests standard input, exit code, progress and warnings with one process on a terminal."""
     codec = XCodec2.from_pretrained(checkpoint, subfolder="codec")
     with torch.no_grad():
         codec.model.acoustic_decoder.head.linear.bias.chunk(2)[0].fill_(5.0)  # far too loud

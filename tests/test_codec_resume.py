@@ -89,7 +89,7 @@ def test_steps_without_finite_gradients_are_skipped_and_counted(recordings, tmp_
 
 @pytest.mark.slow
 def test_killed_run_ends_the_same(uninterrupted, recordings, tmp_path):
-    """SIGKILL, which no code can see coming, at three moments."""
+    """Sends SIGKILL at three moments of the run."""
     output = tmp_path / "run"
     command = [sys.executable, str(ROOT / "training" / "train_codec.py")]
     command += options(recordings, output, resume=True, **RUN)
@@ -113,7 +113,7 @@ def test_killed_run_ends_the_same(uninterrupted, recordings, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_agree(recordings, tmp_path):
-    """Each draws its own segments; gradients are averaged, so that both end with the same weights."""
+    """Each process draws its own segments; gradients are averaged, so that both have the same weights."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
     command += [str(ROOT / "training" / "train_codec.py")]
     command += options(recordings, tmp_path / "run", resume=True, **{**RUN, "max_steps": 4})

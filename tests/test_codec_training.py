@@ -37,7 +37,7 @@ def recordings(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(recordings, tmp_path_factory):
-    """A run of 40 steps: its folder, its log."""
+    """Returns the folder and the log of a run of 40 steps."""
     folder = tmp_path_factory.mktemp("runs") / "trained"
     log = train(recordings, folder, max_steps=40, logging_steps=10, eval_steps=40, save_steps=40)
     return folder, log

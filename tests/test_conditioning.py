@@ -62,7 +62,7 @@ def test_picture():
 
 
 def words_of_four_codes(count: int, seed: int) -> Dataset:
-    """A word each, and four codes of its own range: the past tells less than the text."""
+    """Rows with one word and four codes of the word's own range, which the text predicts better than the past codes."""
     generator = np.random.default_rng(seed)
     rows = []
     for number in range(count):

@@ -24,7 +24,7 @@ from t5gemma_tts.sharded.folder_state import exclusive_lock
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory, codec):
-    """Six pairs, one at another sampling rate and with two channels, and what was made of them."""
+    """Returns six recordings, one of them in stereo at another sampling rate, and the prepared dataset."""
     folder = tmp_path_factory.mktemp("prepared")
     source = write_pairs(folder / "source", 5)
     stereo = np.stack([clip(5, 0.7, 24000), clip(5, 0.7, 24000)[::-1]], axis=1)

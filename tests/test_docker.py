@@ -28,7 +28,7 @@ KEYS = "/run/secrets/api_keys"
 
 
 def read_stages() -> list[list[tuple[str, str]]]:
-    """Instructions of each stage with their arguments, `ARG`s replaced by their defaults; stage 0 is what precedes."""
+    """Returns the instructions of each stage, with `ARG` defaults inserted; stage 0 precedes the first `FROM`."""
     lines = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.lstrip().startswith("#")]
     stages, defaults = [[]], {}
     for line in "\n".join(lines).replace("\\\n", " ").splitlines():
@@ -63,7 +63,7 @@ def environment(stage) -> dict[str, str]:
 
 
 def is_ignored(path: str) -> bool:
-    """Whether .dockerignore keeps a file out: the last pattern that matches it, or a folder above it, decides."""
+    """Whether .dockerignore excludes a file: the last pattern that matches it or a parent folder decides."""
     ignored, parts = False, path.split("/")
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     for pattern in (line for line in lines if line and not line.startswith("#")):
@@ -76,7 +76,7 @@ def is_ignored(path: str) -> bool:
 
 
 def interpolate(text: str, variables: dict[str, str]) -> dict:
-    """The compose file with its `${NAME:-default}` and `${NAME:+text}` replaced, as compose does before it reads it."""
+    """Returns the compose file with `${NAME:-default}` and `${NAME:+text}` replaced, as compose does."""
 
     def value(match) -> str:
         name, kind, other = match.groups()
@@ -154,7 +154,7 @@ def test_extras_are_those_of_the_project(monkeypatch):
 
 
 def test_an_empty_package_has_the_same_needs(monkeypatch, tmp_path):
-    """The layer of dependencies is made of these files alone, by the very commands."""
+    """The dependency layer needs only these files; its commands are run here."""
     (command,) = [run for run in all_of(BUILD, "RUN") if "touch" in run]
     command = command[command.index("mkdir") : command.rindex("&&")]
     for name in ("setup.py", "pyproject.toml"):

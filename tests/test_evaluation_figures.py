@@ -40,7 +40,7 @@ def test_failures():
 
 
 def test_intervals_hold_what_they_promise():
-    """Of many samples of a known mean, about 95 of 100 intervals contain it."""
+    """About 95 % of the intervals of random samples contain the true mean."""
     generator = np.random.default_rng(0)
     hits = 0
     for _ in range(100):

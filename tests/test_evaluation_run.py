@@ -46,7 +46,7 @@ def hear(waveform, rate, language=None):
 
 
 def embed(waveform, rate):
-    """Loudness of low and high frequencies: organ and flute differ in their rates only."""
+    """A simulated speaker embedding: the level of low and high frequencies."""
     spectrum = np.abs(np.fft.rfft(waveform, 4096))
     return np.array([spectrum[:500].sum(), spectrum[500:].sum()])
 
@@ -157,7 +157,7 @@ def test_recordings_voices_and_references(checkpoint, corpus, tmp_path):
 
 
 def test_order_and_seed(checkpoint):
-    """Sorted into batches and back: the planned lengths are those that were asked for, item by item."""
+    """Items are sorted into batches and back, and keep their requested durations."""
     seconds = [0.5, 1.5, 1.0, 0.24]
     items = [TestItem(f"{n}", "word " * n, "en", s) for n, s in zip((5, 1, 3, 2), seconds, strict=True)]
     generator = SpeechGenerator(*checkpoint, batch_size=3)

@@ -41,7 +41,7 @@ ORIGINAL_CODEC = {
 
 
 def check_config(config: T5GemmaTTSConfig) -> None:
-    """It is written and read again, and its numbers agree."""
+    """Checks that the configuration is consistent and unchanged after saving and loading."""
     assert config.vocab_size == config.codebook_size + 5 == config.backbone.decoder.vocab_size
     assert 0 <= config.text_separator_token_id < config.backbone.encoder.vocab_size
     assert T5GemmaTTSConfig.from_dict(config.to_dict()).to_dict() == config.to_dict()
@@ -49,7 +49,7 @@ def check_config(config: T5GemmaTTSConfig) -> None:
 
 
 def small_enough(config: T5GemmaTTSConfig) -> bool:
-    """Whether building it takes no time."""
+    """Whether the model is small enough to build quickly."""
     sides = (config.backbone.encoder, config.backbone.decoder)
     return all(side.num_hidden_layers <= 4 and len(side.layer_types or ()) <= 8 for side in sides)
 
@@ -78,7 +78,7 @@ def test_fields(fields, codebook_size):
 @cases(30)
 @given(data=st.data())
 def test_changed_files(tmp_path_factory, data):
-    """A `config.json` in which something was edited, anywhere: also in the backbone."""
+    """A `config.json` with random edits, also in the backbone."""
     folder = tmp_path_factory.getbasetemp() / "changed_files"
     folder.mkdir(exist_ok=True)
     fields = data.draw(changed(tiny_config().to_dict(), values=SMALL_NUMBERS | json_values()))
@@ -125,7 +125,7 @@ def codec_fields():
 @cases(30)
 @given(data=st.data())
 def test_codecs(codec_fields, data):
-    """Codec configurations on their own, and inside of a model's."""
+    """Codec configurations, alone and in the configuration of a model."""
     extra = {"upsample_factors": [3], "upsample_kernel_sizes": [9], "decoder_hop_length": 98}
     fields = data.draw(changed({**codec_fields, **extra}))
     try:

@@ -86,7 +86,7 @@ def backbone(folder):
 @cases(20)
 @given(data=st.data())
 def test_bundles_of_other_contents(folder, weights, backbone, data):
-    """Arguments and names of weights that something happened to: in what is loaded, every weight has its place."""
+    """Random changes of arguments and weight names: an error, or a model with all weights."""
     content = dict(weights)
     lora = data.draw(st.booleans())
     if lora:
@@ -120,7 +120,7 @@ def export(folder, weights):
 @cases(20)
 @given(data=st.data())
 def test_exports_with_damaged_weights(export, weights, data):
-    """safetensors files whose header, mostly, was touched: never other weights than those of the shapes it says."""
+    """Damaged safetensors files: an error, or weights with the shapes of the header."""
     whole = (export / "model.safetensors").read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
     content = data.draw(damaged(whole, most_changed=header) | damaged(whole, most_changed=8) | damaged(whole))
@@ -139,7 +139,7 @@ def test_exports_with_damaged_weights(export, weights, data):
 @cases(30)
 @given(data=st.data())
 def test_codec_weights(folder, data):
-    """Files of tensors as codecs come in: what is read has names and tensors, and nothing is made up."""
+    """Damaged codec weight files: an error, or named tensors from the file."""
     kind = data.draw(st.sampled_from(["pytorch_model.bin", "model.safetensors", "codec.ckpt", "index"]))
     whole = save(WEIGHTS) if kind in ("model.safetensors", "index") else torch_file({"state_dict": WEIGHTS})
     content = data.draw(st.just(whole) | damaged(whole) | contents().map(torch_file) | st.binary(max_size=40))

@@ -23,7 +23,7 @@ from t5gemma_tts.preparation.rows import BadRow
 
 
 class Rate:
-    """All that loading a clip wants of a codec."""
+    """The attributes of a codec that loading a clip needs."""
 
     input_sampling_rate = 16000
 
@@ -65,7 +65,7 @@ def jsonl_files(draw) -> bytes:
 
 @st.composite
 def csv_files(draw) -> bytes:
-    """Those of LJSpeech among them: cells between bars, without a header."""
+    """Metadata files, including the format of LJSpeech: cells separated by bars, without a header."""
     bars = draw(st.booleans())
     lines = [] if bars else [list(draw(st.permutations(COLUMNS)))[: draw(st.integers(1, 8))]]
     lines += draw(st.lists(st.lists(cells(), max_size=9), max_size=4))
@@ -75,12 +75,12 @@ def csv_files(draw) -> bytes:
 
 
 def files(strategy):
-    """Them, whole or damaged, or no such file but any bytes."""
+    """Audio files: valid, damaged or random bytes."""
     return strategy | strategy.flatmap(lambda whole: damaged(whole)) | st.binary(max_size=60)
 
 
 def fill(folder: Path) -> Path:
-    """A folder of recordings, two of them good, with a good one next to it that is none of its business."""
+    """A folder with two valid recordings, and a valid recording outside it, which rows must not use."""
     source = folder / "source"
     (source / "sub").mkdir(parents=True)
     (source / "a.wav").write_bytes(AUDIO["wav"])

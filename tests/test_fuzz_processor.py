@@ -32,7 +32,7 @@ def waveform(num_samples: int) -> np.ndarray:
 
 @st.composite
 def arrays(draw):
-    """Arrays of all kinds: of samples, mostly; short, since each is encoded."""
+    """Short arrays, most of them valid waveforms."""
     shape = draw(st.sampled_from([(0,), (1,), (2,), (700,), (700, 2), (2, 700), (3, 3, 3), (0, 2), (700, 0), ()]))
     dtype = draw(st.sampled_from(["f4", "f8", "f2", "i2", "c8", "U1", "O", "?"]))
     array = np.resize(waveform(1400), shape) if np.prod(shape) else np.zeros(shape)
@@ -73,7 +73,7 @@ def references(draw, folder):
 
 
 def one_or_several(draw, values, count: int, is_list: bool):
-    """For all texts the same, or an entry for each; seldom one too few."""
+    """One value for all texts, or a list with one value per text, rarely one too few."""
     if is_list and draw(st.booleans()):
         return draw(st.lists(values, min_size=max(count - draw(st.sampled_from([0] * 9 + [1])), 0), max_size=count))
     return draw(values)
@@ -81,7 +81,7 @@ def one_or_several(draw, values, count: int, is_list: bool):
 
 @st.composite
 def calls(draw, folder):
-    """Arguments of the processor: each good more often than not."""
+    """Arguments of the processor, most of them valid."""
     several = draw(st.booleans())
     count = draw(st.integers(1, 3)) if several else 1
     one_text = st.sampled_from(PHRASES) | texts() | texts()
@@ -111,7 +111,7 @@ def folder(tmp_path_factory):
 
 
 def check_inputs(processor, inputs, count: int) -> None:
-    """Shapes, padding and ranges of what the model gets."""
+    """Checks shapes, padding and ranges of the model inputs."""
     size = processor.codebook_size
     for ids, mask, vocabulary, padded in (
         ("input_ids", "attention_mask", len(processor.tokenizer), "right"),

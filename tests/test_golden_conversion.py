@@ -35,7 +35,7 @@ def has_lora(path: Path) -> bool:
 
 
 def bundle_of(path: Path) -> Path:
-    """The bundle that an export was made from."""
+    """Returns the bundle from which an export was created."""
     (bundle,) = path.parent.glob(f"bundle_{kind_of(path)}*.pth")
     return bundle
 
@@ -112,7 +112,7 @@ def test_adapter(path, tmp_path, source):
 
 @pytest.mark.parametrize(**paths("bundle_*.pth", has_lora))
 def test_adapters_of_training(path, tmp_path):
-    """Training puts its adapters where the original puts them, and its defaults train as many weights."""
+    """Training adapts the same modules as the original, with the same number of weights by default."""
     recorded = json.loads((path.parent / "case.json").read_text())[kind_of(path)]
     convert(path, tmp_path / "base", merge_lora=False)
     base = T5GemmaTTSForConditionalGeneration.from_pretrained(tmp_path / "base")

@@ -27,7 +27,7 @@ def is_sampled(case: dict) -> bool:
 
 
 def generation_arguments(model, case: dict, inputs: dict) -> dict:
-    """The original's call in our terms."""
+    """Converts the arguments of the original's call to those of `generate`."""
     config, call = model.config, case["call"]
     prompt = inputs["y"][:, :, 0] if "y" in inputs else torch.zeros((1, 0), dtype=torch.long)
     start = torch.full((1, 1), config.decoder_start_token_id)

@@ -59,7 +59,7 @@ def test_training_moves_attention_to_the_diagonal(tmp_path, tiny_checkpoint):
 
 
 def test_guidance_is_weighed_like_the_loss(tmp_path, tiny_checkpoint):
-    """Accumulated batches: each token off the diagonal counts the same, whatever batch it is in."""
+    """With accumulated batches, each token has the same weight, whatever its batch is."""
     trainer = make_trainer(tiny_checkpoint, tmp_path, wrap=eager, guided_attention_weight=2.0)
     trainer.model.train()
     batches = list(trainer.get_train_dataloader())[:2]

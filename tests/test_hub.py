@@ -59,7 +59,7 @@ print("RESULTS" + json.dumps(results))
 
 @pytest.fixture(scope="module")
 def endless_checkpoint(tmp_path_factory) -> Path:
-    """A tiny checkpoint that says nothing but codes and never ends by itself: its speech is as long as its budget."""
+    """A tiny checkpoint that never samples the end token, so that its speech has the maximum length."""
     folder = tmp_path_factory.mktemp("endless") / "checkpoint"
     make_tiny_checkpoint(folder)
     model = T5GemmaTTSForConditionalGeneration.from_pretrained(folder)

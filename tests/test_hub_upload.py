@@ -54,7 +54,7 @@ def site(tmp_path_factory) -> Path:
 
 
 def run_online(hub: Hub, folder: Path, *command: str) -> subprocess.CompletedProcess:
-    """Runs Python with this project, for which `hub` is the Hub."""
+    """Runs Python with this project, with `hub` as the Hub."""
     settings = {"HF_ENDPOINT": hub.url, "HF_TOKEN": hub.token, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
     settings |= {"HF_HOME": str(folder / "hf"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     finished = subprocess.run(

@@ -43,7 +43,7 @@ def test_layout_is_that_of_a_hub_repository(tiny_checkpoint):
 
 
 def test_it_holds_no_code_and_no_links():
-    """Inside the package its classes are the package's, in a checkout without symbolic links, too."""
+    """The bundled checkpoint loads with the package's classes, also in a checkout without symbolic links."""
     assert not any(path.is_symlink() or path.suffix == ".py" for path in FOLDER.rglob("*"))
     for path in FOLDER.glob("*.json"):
         assert "auto_map" not in path.read_text(encoding="utf-8")
@@ -74,7 +74,7 @@ def test_it_ends_by_itself_where_it_was_asked_to(nano):
 
 
 def test_another_text_is_less_likely(nano):
-    """It reads its text: the speech of a sample in the card fits its own sentence better than another one."""
+    """The speech of a sample in the card has a lower loss with its own text than with another one."""
     model, processor = nano
     samples = sorted((FOLDER / "audio").glob("*validation*.wav"))[:2]
     card = (FOLDER / "README.md").read_text(encoding="utf-8")

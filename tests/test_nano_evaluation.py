@@ -18,7 +18,7 @@ REPORTS = Path(__file__).parents[1] / "model_card" / "nano"
 
 
 def same(found, expected) -> bool:
-    """Whether two pieces of a report are equal, numbers up to their last digits: those depend on the processor."""
+    """Compares two reports; the last digits of numbers may differ, because they depend on the CPU."""
     if isinstance(expected, dict):
         return found.keys() == expected.keys() and all(same(found[key], expected[key]) for key in expected)
     if isinstance(expected, list):
@@ -57,7 +57,7 @@ def test_all_sets_are_of_the_same_weights():
 
 
 def test_command_asks_for_what_it_says(tmp_path, monkeypatch):
-    """Every set goes through `t5gemma-tts evaluate`; one that fails ends it."""
+    """Each test list is evaluated with `t5gemma-tts evaluate`; the first failure stops the command."""
     from t5gemma_tts.cli import main as command
 
     (tmp_path / "corpus").mkdir()

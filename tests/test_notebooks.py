@@ -76,14 +76,14 @@ def pictures_of(cells: list) -> list[np.ndarray]:
 
 
 def files_here() -> tuple:
-    """Notebooks and when they were written, and what stands beside the weights of nano."""
+    """Returns modification times of the notebooks and of the files of nano."""
     notebooks = {path: path.stat().st_mtime for path in (ROOT / "notebooks").iterdir()}
     return notebooks, {path.name for path in Path(NANO).iterdir() if path.suffix != ".py"}
 
 
 @pytest.fixture
 def form(tmp_path, monkeypatch) -> Path:
-    """An empty folder to run notebooks in, without a way to the network; their kernels' own files go elsewhere."""
+    """Returns an empty working folder for notebooks; network access is disabled."""
     for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR", "TMPDIR"):
         (tmp_path / name.lower()).mkdir()
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
@@ -94,7 +94,7 @@ def form(tmp_path, monkeypatch) -> Path:
 
 
 def run(path: Path, form: Path, claims: str = "") -> list:
-    """Code cells of a notebook with their outputs, after it ran and `claims`, Python over its variables, held."""
+    """Runs a notebook, evaluates `claims` (Python on its variables) and returns its code cells with outputs."""
     notebook = nbformat.read(path, as_version=4)
     lines = [line[8:] for line in claims.splitlines()]
     notebook.cells.append(nbformat.v4.new_code_cell("import os\n" + "\n".join(lines)))
@@ -124,7 +124,7 @@ def test_outputs_are_not_kept_but_for_the_pictures_that_explain(path):
 
 
 def black_panels(picture: np.ndarray) -> list[np.ndarray]:
-    """The parts of a grey picture that have a black ground, from left to right."""
+    """Returns the panels with a black background in a gray picture, from left to right."""
     rows = np.flatnonzero((picture < 60).mean(1) > 0.5)
     columns = np.flatnonzero((picture < 60).mean(0) > 0.5)
     runs = np.split(columns, np.flatnonzero(np.diff(columns) > 5) + 1)
@@ -132,7 +132,7 @@ def black_panels(picture: np.ndarray) -> list[np.ndarray]:
 
 
 def distance_from_diagonal(panel: np.ndarray) -> float:
-    """Mean distance of what is bright, by brightness, in parts of the height; the line on the diagonal left out."""
+    """Returns the mean distance of pixels from the diagonal, weighted by brightness, relative to the height."""
     rows, columns = np.indices(panel.shape)
     distances = np.abs(1 - rows / panel.shape[0] - columns / panel.shape[1])
     brightness = np.where(distances > 0.01, panel.clip(20) - 20.0, 0)
@@ -140,7 +140,7 @@ def distance_from_diagonal(panel: np.ndarray) -> float:
 
 
 def test_kept_picture_shows_the_walk():
-    """With PM-RoPE, on the left, bright pixels lie along the diagonal; without, on the right, they lie anywhere."""
+    """With PM-RoPE (left), bright pixels are near the diagonal; without it (right), they are not."""
     cells = code_cells(ROOT / "notebooks" / f"{WITH_PICTURES}.ipynb")
     (picture,) = pictures_of([cell for cell in cells if "loss_without = " in cell.source])
     left, right = black_panels(picture)

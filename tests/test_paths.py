@@ -53,7 +53,7 @@ def test_generate(model, batch, expected, attn_implementation, way):
 
 @pytest.mark.slow
 def test_generate_with_flex_attention(model, batch, expected):
-    """Texts and prompts go through it; torch 2.13 cannot compile it on CPUs for single tokens of so small a model."""
+    """flex_attention processes texts and prompts; torch 2.13 cannot compile it for single tokens on CPUs."""
     model.set_attn_implementation("flex_attention")
     assert [until_end(row, model.config) for row in model.generate(**batch, do_sample=False)] == expected
 

@@ -140,7 +140,7 @@ def test_batch_equals_single_texts(processor, model):
 
 
 def test_reference_changes_what_is_said(processor, model):
-    """The prompt reaches the decoder: other codes, other words, other speech."""
+    """The prompt affects the output: other codes or texts give other speech."""
     said = set()
     for seed, words in ((0, "Ref"), (1, "Ref"), (0, "Other")):
         reference = {"reference_audio": voice(seed=seed), "reference_text": words, "sampling_rate": 16000}

@@ -29,7 +29,7 @@ FIELDS = (
 
 
 def saved_copy(tiny_checkpoint, folder: Path, **changes) -> Path:
-    """The checkpoint's processor and codec, with changes in `processor_config.json`."""
+    """Copies the checkpoint's processor and codec, with changes in `processor_config.json`."""
     shutil.copytree(tiny_checkpoint, folder, ignore=shutil.ignore_patterns("config.json", "*.safetensors", "*.py"))
     shutil.copytree(tiny_checkpoint / "codec", folder / "codec", dirs_exist_ok=True)
     path = folder / "processor_config.json"
@@ -88,7 +88,7 @@ def test_sampling_rate_may_be_left_to_the_codec(processor, tmp_path):
 
 
 def test_codec_of_another_checkpoint_layout(tmp_path):
-    """`codec_name_or_path` may hold a codec saved by itself."""
+    """`codec_name_or_path` may be a separately saved codec."""
     codec = tiny_codec(seed=3)
     codec.save_pretrained(tmp_path)
     ours = T5GemmaTTSProcessor(tiny_tokenizer(), codec_name_or_path=str(tmp_path), codebook_size=256)

@@ -34,7 +34,7 @@ def only(found: list):
 
 
 def serve_config(shared: Path) -> dict:
-    """The page's, for the voice within, without GPUs, and one text at a time, so that little is much."""
+    """Adapts the configuration of the page: nano, no GPUs, and batch size 1, so that few requests cause scaling."""
     config = only([config for config in CONFIGS if "applications" in config])
     text = json.dumps(config).replace("/shared", str(shared)).replace(": 16", ": 1")
     config = json.loads(text)
@@ -109,7 +109,7 @@ def test_a_job(sources, tmp_path):
 
 @pytest.mark.slow
 def test_serving(tmp_path):
-    """From the page's file; a second replica comes while many ask."""
+    """Deploys the file of the page; a second replica starts under load."""
     from clusters import actors, local_cluster, ray, wait_for
 
     from t5gemma_tts.serving.auth import ApiKeys

@@ -80,12 +80,12 @@ NAMES = {
 
 
 def blocks_of(page: str) -> list[tuple[str, str]]:
-    """Language and text of each fenced block."""
+    """Returns language and text of each fenced block."""
     return FENCES.findall((ROOT / page).read_text(encoding="utf-8"))
 
 
 def lines_of(block: str) -> list[str]:
-    """Commands of a shell block, without comments; lines that end in a backslash go on."""
+    """Returns the commands of a shell block without comments; a backslash continues a line."""
     lines = (re.split(r"(?:^|\s{2,})# ?", line)[0].strip() for line in block.replace("\\\n", " ").splitlines())
     return [line for line in lines if line]
 
@@ -116,7 +116,7 @@ TO_RUN = [
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A folder with the files that the examples read."""
+    """Creates a folder with the files that the examples read."""
     shutil.copy(min(Path(NANO, "audio").glob("*.wav")), tmp_path / "demo.wav")
     (tmp_path / "chapter.txt").write_text("The rain had stopped.\nWe went home.\n")
     (tmp_path / "lines.txt").write_text("One.\nTwo.\n")
@@ -128,7 +128,7 @@ def here(tmp_path, monkeypatch):
 
 
 def run_command(line: str, capsys, monkeypatch) -> None:
-    """One of ours, in this process."""
+    """Runs a command of this project in this process."""
     if line.startswith("echo "):
         text, line = line.split(" | ")
         monkeypatch.setattr("sys.stdin", io.StringIO(shlex.split(text)[1]))
@@ -148,7 +148,7 @@ def run_command(line: str, capsys, monkeypatch) -> None:
 
 @pytest.mark.parametrize("page", TO_RUN)
 def test_pages(page, here, capsys, monkeypatch):
-    """All Python and all commands of a page that run here, in their order."""
+    """Runs the Python blocks and commands of a page in order, as far as they can run here."""
     blocks = blocks_of(page)
     text = "".join(block for _, block in blocks)
     names: dict = {}
@@ -181,14 +181,14 @@ def test_pages(page, here, capsys, monkeypatch):
 
 @cache
 def help_of(*command: str) -> str:
-    """What a program says of its options."""
+    """Returns the help text of a program."""
     done = subprocess.run([sys.executable, *command, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def check_ours(arguments: list[str], capsys) -> None:
-    """The command line's own parser takes it; recipes that it names are there."""
+    """The parser accepts the command, and its recipes exist."""
     parsed, others = build_parser().parse_known_args(arguments)
     assert parsed.verb == arguments[0]
     if not getattr(parsed, "takes_options", False):
@@ -203,7 +203,7 @@ def check_ours(arguments: list[str], capsys) -> None:
 
 
 def check_script(words: list[str]) -> None:
-    """`python`, `accelerate launch` or `torchrun`: the script and its recipes are there, and it knows its options."""
+    """`python`, `accelerate launch` or `torchrun`: the script and its recipes exist, and it has these options."""
     script = next(index for index, word in enumerate(words) if word.endswith(".py"))
     assert (ROOT / words[script]).is_file()
     files = [word for word in words if word.startswith(("training/", "benchmarks/")) or word.endswith("config.yaml")]
@@ -224,7 +224,7 @@ def check_install(words: list[str], monkeypatch) -> None:
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_commands(line, capsys, monkeypatch):
-    """Those that do not run here, each by what it calls."""
+    """Checks commands that cannot run here, by program."""
     if setting := SETTING.match(line):
         assert (setting[1] or setting[2]) in (ROOT / "compose.yaml").read_text()
         return
@@ -273,7 +273,7 @@ def test_commands(line, capsys, monkeypatch):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_languages(page):
-    """Blocks of data are read; a block of a language that nothing checks fails. Every fence is closed."""
+    """Data blocks are parsed; a block in an unknown language is an error. All fences are closed."""
     assert (ROOT / page).read_text(encoding="utf-8").count("\n```") % 2 == 0
     for kind, block in blocks_of(page):
         if kind == "yaml":
@@ -296,7 +296,7 @@ def test_the_recipe_on_the_page_is_a_recipe(tmp_path):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links(page):
-    """Files that a page links to, or names as paths, are there, and so are the headings."""
+    """Files and headings that a page refers to exist."""
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if target.startswith(("http://", "https://")):

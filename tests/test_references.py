@@ -22,7 +22,7 @@ from t5gemma_tts.model.reference import load_transcriber
 
 
 def count_calls(monkeypatch, target, name: str) -> list:
-    """The first arguments of every call from now on."""
+    """Records the first argument of each call."""
     calls, original = [], getattr(target, name)
 
     def counting(*args, **kwargs):
@@ -105,7 +105,7 @@ def test_asr_function(processor):
 
 @pytest.fixture(scope="module")
 def asr_folder(tmp_path_factory) -> Path:
-    """A speech recognition model with random weights, which hears letters in everything."""
+    """A speech recognition model with random weights, which returns random letters."""
     folder = tmp_path_factory.mktemp("asr")
     symbols = ["<pad>", "<s>", "</s>", "<unk>", "|", *"abcdefghijklmnop"]
     (folder / "vocab.json").write_text(json.dumps({symbol: number for number, symbol in enumerate(symbols)}))

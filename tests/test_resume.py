@@ -45,7 +45,7 @@ def run(arguments: list[str]) -> str:
 
 
 def run_and_kill(arguments: list[str], output: Path, at_step: int, delay_seconds: float) -> None:
-    """SIGKILL to the whole process group, a moment after a checkpoint of at least `at_step` appeared."""
+    """Kills the process group with SIGKILL shortly after a checkpoint of at least `at_step` exists."""
     process = subprocess.Popen(
         arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(), start_new_session=True
     )
@@ -104,7 +104,7 @@ def test_two_processes_killed(tmp_path, tiny_checkpoint):
 
 
 def test_two_processes_are_one(tmp_path, tiny_checkpoint):
-    """Two ranks see, each step, the two batches that one process accumulates."""
+    """In each step, two ranks have the two batches that one process accumulates."""
     data = save_prepared(tmp_path / "data", count=60)
     one, two = tmp_path / "one", tmp_path / "two"
     accumulate = ("--gradient_accumulation_steps", "2", "--eval_strategy", "no", "--save_strategy", "no")

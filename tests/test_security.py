@@ -40,7 +40,7 @@ SOURCES = sorted(path for name in ("t5gemma_tts", "training", "model_card") for 
 
 
 def name_of(node: ast.expr) -> str:
-    """`a.b.c` of an expression, as far as it is one."""
+    """Returns the dotted name of an expression, such as `a.b.c`."""
     if isinstance(node, ast.Attribute):
         return f"{name_of(node.value)}.{node.attr}"
     return node.id if isinstance(node, ast.Name) else ""
@@ -54,7 +54,7 @@ def is_constant(call: ast.Call, argument: str, value) -> bool:
 
 
 def dangers(source: str) -> list[str]:
-    """Calls that run what a file says, or hand a string to a shell."""
+    """Finds calls that execute code from files or pass strings to a shell."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call):
@@ -104,7 +104,7 @@ def test_no_source_runs_what_a_file_says():
 
 
 class Malicious:
-    """Unpickling it makes a folder, if it is allowed to."""
+    """Unpickling it creates a folder."""
 
     def __init__(self, proof):
         self.proof = proof
@@ -115,7 +115,7 @@ class Malicious:
 
 @pytest.fixture
 def proof(tmp_path):
-    """A path that exists if a pickle was executed; a file that does so is what the test writes."""
+    """Returns a path that exists only if a malicious pickle was executed."""
     path = tmp_path / "executed"
     yield path
     assert not path.exists()
@@ -173,7 +173,7 @@ def test_malicious_weights_of_models(tiny_checkpoint, tmp_path, proof):
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
 def test_malicious_checkpoints_of_training(tiny_checkpoint, tmp_path, proof, name):
-    """Files that transformers' Trainer reads when a run goes on."""
+    """Files that transformers' Trainer reads when a run resumes."""
     run = {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "no"}
     make_trainer(tiny_checkpoint, tmp_path, max_steps=1, **run).train()
     path = tmp_path / "checkpoint-1" / name
@@ -217,7 +217,7 @@ def test_malicious_adapters(tiny_checkpoint, tmp_path, proof):
 
 @pytest.mark.parametrize("size", [0, 1, 101_000_000, 2**40, 2**63, 2**64 - 1])
 def test_headers_of_safetensors_are_bounded(tiny_checkpoint, tmp_path, size):
-    """A header that says it is huge is refused before memory is taken for it."""
+    """A file with a huge size in its header is an error before memory is allocated."""
     folder = tmp_path / "model"
     shutil.copytree(tiny_checkpoint, folder)
     data = (folder / "model.safetensors").read_bytes()
@@ -286,7 +286,7 @@ def test_rows_of_hub_datasets_cannot_name_files_of_this_machine(tmp_path, monkey
 
 
 def test_code_of_a_checkpoint_is_not_run(tiny_checkpoint, tmp_path, proof, monkeypatch):
-    """Ours is loaded by the installed classes; that beside the weights is for those who ask for it."""
+    """The installed classes load checkpoints; code in a checkpoint runs only on request."""
     folder = tmp_path / "model"
     shutil.copytree(tiny_checkpoint, folder)
     for path in folder.glob("*.py"):
@@ -301,7 +301,7 @@ KEY = "sk-very-secret-0123456789"
 
 
 def test_keys_of_the_server_are_never_said(checkpoint, tmp_path, caplog, capfd):
-    """Neither in the log, nor in answers, nor in metrics or pages, whether they are right or wrong."""
+    """Valid and invalid keys are not in logs, responses, metrics or pages."""
     caplog.set_level(logging.DEBUG)
     said = []
     with live_server(checkpoint, tmp_path / "voices", keys=ApiKeys([KEY])) as live:
@@ -335,7 +335,7 @@ def test_keys_in_bad_files_are_not_repeated(tmp_path, run):
 
 
 def test_tokens_of_the_hub_are_not_kept(tiny_checkpoint, tmp_path, caplog, capfd):
-    """Neither in what training writes about its options, nor in the processor that is saved."""
+    """Tokens are not in the stored training options or the saved processor."""
     caplog.set_level(logging.DEBUG)
     arguments = parse_arguments(
         ["--model", str(tiny_checkpoint), "--datasets", "x", "--output_dir", str(tmp_path), "--hub_token", KEY]

@@ -24,7 +24,7 @@ LESS = {"max_steps": 30, "warmup_steps": 3, "max_tokens_per_batch": 600, "eval_s
 
 @pytest.fixture(scope="module")
 def trained(tiny_checkpoint, tmp_path_factory):
-    """A folder in which the recipe's commands have run; the model is the tiny checkpoint."""
+    """Runs the recipe's commands with the tiny checkpoint and returns the folder."""
     folder = tmp_path_factory.mktemp("smoke")
     make_corpus(folder / "data" / "smoke" / "corpus", [Organ], num_sentences=16, num_validation=2, num_unseen_pairs=0)
     prepare(folder / "data" / "smoke" / "corpus", folder / RECIPE["datasets"][0], tiny_checkpoint)

@@ -62,7 +62,7 @@ def test_positions_move_evenly_between_tokens():
 
 @pytest.fixture
 def prepared(tmp_path):
-    """Texts of six words; codes count up within a word, so that they say which word it is, and how far."""
+    """Rows with six words, whose codes identify the word and the position in it."""
     folder = save_prepared(tmp_path / "prepared", count=200, codebook_size=64)
     (folder / METADATA_FILE).write_text(DatasetMetadata("", 64, 50.0).to_json())
     return folder
@@ -103,7 +103,7 @@ def test_column_tells_the_word(prepared, tmp_path, tiny_checkpoint, capsys):
 
 
 def with_positions(rows):
-    """Every code at the token that its share of the row falls on."""
+    """Aligns codes and tokens proportionally."""
     return rows.map(lambda row: {"text_positions": np.linspace(0, 9, row["num_frames"], dtype=np.float32)})
 
 

@@ -27,7 +27,7 @@ from t5gemma_tts.training.trainer import UNFINISHED_FOLDER
 @pytest.mark.golden
 @pytest.mark.parametrize(**parametrize("b_training"))
 def test_golden_losses_through_the_trainer(path, tmp_path, tiny_checkpoint):
-    """Recorded batches as one accumulated step: the loss that the Trainer back-propagates is per target token."""
+    """With recorded batches as one accumulated step, the Trainer's loss is the mean over all target tokens."""
     case, inputs, _ = read_case(path)
     model = load_model(path, case)
     trainer = make_trainer(tiny_checkpoint, tmp_path)
@@ -104,7 +104,7 @@ def test_selective_checkpointing_keeps_less_and_changes_nothing(tiny_checkpoint)
 
 
 def test_accumulation_does_not_change_the_loss(tmp_path, tiny_checkpoint):
-    """Two batches accumulated are one step over their tokens, not the mean of two means."""
+    """Two accumulated batches give the mean over all tokens, not the mean of two means."""
     trainer = make_trainer(tiny_checkpoint, tmp_path, gradient_accumulation_steps=2, max_steps=1)
     batches = list(trainer.get_train_dataloader())[:2]
     model = T5GemmaTTSForConditionalGeneration.from_pretrained(tiny_checkpoint)

@@ -204,7 +204,7 @@ def test_eden_warms_up_over_an_unrounded_share(tmp_path, tiny_checkpoint):
 
 
 def stretched_rows(count: int):
-    """Rows with two speed variants each, whose codes are those of the row, every second or each twice."""
+    """Rows with two speed variants each: every second code, and each code twice."""
     rows = speech_rows(count)
     features = Features({**FEATURES, "codes_stretched": List(List(Value("uint16")))})
     return rows.map(
