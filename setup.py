@@ -86,7 +86,7 @@ setup(
         "batch": batch,
         # not in dev: it brings 350 MB, and only slow tests need it
         "ray": [*batch, *serve, "ray[data,serve]>=2.50"],
-        # the voices that the small voice learns from (piper-tts is GPL-3.0), an ear for it, and its card's curves
+        # training of nano: source voices (piper-tts is GPL-3.0), speech recognition, and plots of its card
         "nano": [
             "hibari-tts>=0.2.1,<0.3",
             "piper-tts>=1.8,<2",

@@ -1,1 +1,1 @@
-"""The small voice `nano`: its corpus of synthetic speech, and the stages that make a checkpoint of it."""
+"""Training of the bundled model `nano`: corpus, tokenizer, initialization, packaging, evaluation."""
