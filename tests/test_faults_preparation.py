@@ -29,7 +29,7 @@ def test_full_disk(codec, tmp_path):
     source = write_pairs(tmp_path / "source", 12)
     with small_disk(tmp_path / "disk", 28 << 10) as resize:
         output = tmp_path / "disk" / "out"
-        with pytest.raises(OSError, match="is full. The [1-9] completed shards are kept.* same command again"):
+        with pytest.raises(OSError, match=r"is full. The [1-9] completed shards are kept\. .* same command again"):
             prepare(source, output, codec, rows_per_shard=1)
         kept = snapshot(output / "shards")
         assert kept and all(name.endswith(".arrow") for name in kept) and not (output / "dataset_dict.json").exists()
