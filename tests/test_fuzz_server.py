@@ -16,7 +16,7 @@ from serving import SPEECH, VOICES
 from strategies import HUGE, PHRASES, cases, changed, damaged, json_values, texts
 
 from t5gemma_tts.serving.auth import ApiKeys
-from t5gemma_tts.serving.errors import BadRequest, NotFound, TooLarge
+from t5gemma_tts.serving.errors import BadRequest, NotFound, PayloadTooLarge
 from t5gemma_tts.serving.limits import Limits
 from t5gemma_tts.serving.routes_voices import info
 from t5gemma_tts.serving.uploads import decode_base64, decode_recording
@@ -168,7 +168,7 @@ def test_recordings_in_memory(data):
     limits = Limits(max_reference_seconds=2.0)
     try:
         waveform, rate = decode_recording(decode_base64(text, limits), limits)
-    except (BadRequest, TooLarge) as error:
+    except (BadRequest, PayloadTooLarge) as error:
         assert error.param == "reference_audio"
         return
     assert waveform.ndim == 1 and 0.5 * rate <= len(waveform) <= 2.0 * rate

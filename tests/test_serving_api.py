@@ -309,7 +309,7 @@ def test_what_breaks_is_told_in_the_same_shape(checkpoint, monkeypatch):
     with live_server(checkpoint) as server:
 
         async def fail(job):
-            raise SpeechFailed("the model failed to speak: RuntimeError.")
+            raise SpeechFailed("speech generation failed: RuntimeError.")
 
         monkeypatch.setattr(server.synthesis, "speak", fail)
         assert error_of(server.speak(input="Hello."), 500)["code"] == "speech_failed"

@@ -8,7 +8,7 @@ from serving import PATIENCE_SECONDS, Steps, load
 from voices import CUTOFF_FRAMES, voice
 
 from t5gemma_tts.model.streaming import StreamDecoder, StreamWindows
-from t5gemma_tts.serving.errors import BadRequest, Closed, QueueFull
+from t5gemma_tts.serving.errors import BadRequest, QueueFull, ShuttingDown
 from t5gemma_tts.serving.synthesis import Job, SynthesisService, missing_frames
 
 
@@ -89,7 +89,7 @@ def test_whoever_stops_waiting_frees_the_place(synthesis, monkeypatch):
         await synthesis.speak(job())
 
     asyncio.run(leave())
-    assert synthesis.speaker.num_speaking == 0
+    assert synthesis.speaker.num_running == 0
 
 
 def test_references(synthesis):
@@ -134,5 +134,5 @@ def test_bad_arguments_and_after_the_end(checkpoint):
     assert synthesis.alive
     synthesis.close(timeout=PATIENCE_SECONDS)
     assert not synthesis.alive
-    with pytest.raises(Closed), synthesis.admit():
+    with pytest.raises(ShuttingDown), synthesis.admit():
         pass

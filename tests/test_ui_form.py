@@ -201,7 +201,7 @@ def test_whoever_stops_frees_all_places(form, monkeypatch, options):
     asyncio.run(leave())
     assert form.synthesis.num_admitted == 0
     steps.open.set()
-    wait_until(lambda: form.synthesis.speaker.num_speaking == form.synthesis.speaker.num_waiting == 0)
+    wait_until(lambda: form.synthesis.speaker.num_running == form.synthesis.speaker.num_waiting == 0)
     assert len(takes_of(form, WISH)) == 1
 
 

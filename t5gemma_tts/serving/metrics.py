@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from .synthesis import SynthesisService
-from .worker import Speech
+from .worker import SpeechTask
 
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -37,7 +37,7 @@ class Metrics:
         )
         self.frame_rate = synthesis.frame_rate
         for name, text, value in (
-            ("speaking", "Speeches in the batch.", lambda: synthesis.speaker.num_speaking),
+            ("speaking", "Speeches in the batch.", lambda: synthesis.speaker.num_running),
             ("waiting", "Speeches that wait for a place.", lambda: synthesis.speaker.num_waiting),
             ("admitted", "Texts taken and not answered yet.", lambda: synthesis.num_admitted),
             ("capacity", "Texts that can be taken.", lambda: synthesis.capacity),
@@ -49,7 +49,7 @@ class Metrics:
         self.requests.labels(method, path, status).inc()
         self.seconds.labels(path).observe(seconds)
 
-    def spoken(self, speech: Speech) -> None:
+    def spoken(self, speech: SpeechTask) -> None:
         """Counts a speech that has ended."""
         if speech.started_at is not None:
             self.queue_seconds.observe(speech.started_at - speech.submitted_at)

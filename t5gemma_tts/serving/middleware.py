@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .errors import Closed, QueueFull, ServingError, TooLarge, TooSlow, Unauthorized
+from .errors import PayloadTooLarge, QueueFull, RequestTimeout, ServingError, ShuttingDown, Unauthorized
 from .service import Service
 
 
@@ -25,7 +25,7 @@ def error_response(error: ServingError) -> JSONResponse:
         headers["Retry-After"] = str(error.retry_after_seconds)
     if error.status == Unauthorized.status:
         headers["WWW-Authenticate"] = "Bearer"
-    if error.status in (Closed.status, TooLarge.status, TooSlow.status):
+    if error.status in (ShuttingDown.status, PayloadTooLarge.status, RequestTimeout.status):
         headers["Connection"] = "close"
     return JSONResponse(error.body(), status_code=error.status, headers=headers)
 
@@ -56,7 +56,7 @@ class RequestMiddleware:
             if not is_status:
                 self.service.opened()
             if (refusal := self._refusal(scope, is_status)) is not None:
-                if isinstance(refusal, TooLarge):
+                if isinstance(refusal, PayloadTooLarge):
                     await self._read_away(receive)
                 await error_response(refusal)(scope, receive, noting_send)
             else:
@@ -72,7 +72,7 @@ class RequestMiddleware:
     def _refusal(self, scope: Scope, is_status: bool) -> ServingError | None:
         service, headers = self.service, Headers(scope=scope)
         if service.draining and not is_status:
-            return Closed("the server is shutting down.", retry_after_seconds=RETRY_AFTER_SHUTDOWN_SECONDS)
+            return ShuttingDown("the server is shutting down.", retry_after_seconds=RETRY_AFTER_SHUTDOWN_SECONDS)
         if service.num_open > service.max_open:
             return QueueFull(f"{service.max_open} requests are open already.", retry_after_seconds=1)
         if service.keys is not None and scope["path"] not in OPEN_PATHS:
@@ -83,8 +83,8 @@ class RequestMiddleware:
             return self._too_large()
         return None
 
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"a request must have at most {self.service.limits.max_body_bytes} bytes.")
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(f"a request must have at most {self.service.limits.max_body_bytes} bytes.")
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         limits = self.service.limits
@@ -99,7 +99,7 @@ class RequestMiddleware:
             try:
                 message = await asyncio.wait_for(receive(), max(0, deadline - time.monotonic()))
             except asyncio.TimeoutError as error:
-                refusal = TooSlow(f"a request must come within {limits.max_body_seconds} seconds.")
+                refusal = RequestTimeout(f"a request must come within {limits.max_body_seconds} seconds.")
                 raise refusal from error
             more = message.get("more_body", False)
             left -= len(message.get("body", b""))
@@ -117,11 +117,11 @@ class RequestMiddleware:
 
         try:
             await self.app(scope, counting_receive, checked_send)
-        except (TooLarge, TooSlow):
+        except (PayloadTooLarge, RequestTimeout):
             if answered:
                 raise
         if refusal is not None and not answered:
-            if more and isinstance(refusal, TooLarge):
+            if more and isinstance(refusal, PayloadTooLarge):
                 await self._read_away(receive)
             await error_response(refusal)(scope, receive, send)
 

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from .errors import Closed, SpeechFailed
+from .errors import ShuttingDown, SpeechFailed
 from .schemas import ModelInfo, ModelList, Status
 from .service import Service
 
@@ -33,7 +33,7 @@ def status_router(service: Service) -> APIRouter:
     async def ready() -> Status:
         """Whether it takes requests; 503 while it shuts down."""
         if not service.ready:
-            raise Closed("the server is shutting down.")
+            raise ShuttingDown("the server is shutting down.")
         return Status(status="ready")
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

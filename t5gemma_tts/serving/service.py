@@ -87,7 +87,7 @@ class Service:
     async def job(self, item: SpeechItem) -> Job:
         """
         Raises:
-            BadRequest, NotFound, TooLarge: for what cannot be spoken.
+            BadRequest, NotFound, PayloadTooLarge: for what cannot be spoken.
         """
         if len(item.input) > self.limits.max_characters:
             raise BadRequest(

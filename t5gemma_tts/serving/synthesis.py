@@ -22,8 +22,8 @@ from ..model.engine import SpeechRequest, speech_requests
 from ..model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..model.streaming import StreamDecoder, StreamWindows
-from .errors import BadRequest, Closed, QueueFull
-from .worker import Speech, SpeechWorker
+from .errors import BadRequest, QueueFull, ShuttingDown
+from .worker import SpeechTask, SpeechWorker
 
 
 Result = TypeVar("Result")
@@ -104,7 +104,7 @@ class SynthesisService:
         max_batch_size: int = 16,
         queue_size: int = 64,
         deadline_seconds: float | None = None,
-        on_spoken: Callable[[Speech], None] | None = None,
+        on_spoken: Callable[[SpeechTask], None] | None = None,
     ):
         if queue_size < 0:
             raise ValueError(f"`queue_size` must not be negative, got {queue_size}.")
@@ -148,10 +148,10 @@ class SynthesisService:
         Raises:
             QueueFull: if there is none now.
             BadRequest: if there never is.
-            Closed: after `close`.
+            ShuttingDown: after `close`.
         """
         if self.closing:
-            raise Closed("the server is shutting down and takes no more requests.")
+            raise ShuttingDown("the server is shutting down and takes no more requests.")
         if count > self.capacity:
             raise BadRequest(f"at most {self.capacity} texts can be taken at once, got {count}.")
         if self.num_admitted + count > self.capacity:
@@ -198,10 +198,10 @@ class SynthesisService:
 
         Raises:
             BadRequest: if it cannot be spoken.
-            DeadlineExceeded, SpeechFailed, Closed: if it came to nothing.
+            DeadlineExceeded, SpeechFailed, ShuttingDown: if it came to nothing.
         """
         async with self._begun(job) as (request, speech):
-            await asyncio.wrap_future(speech.reached())
+            await asyncio.wrap_future(speech.future())
             codes = self.processor.speech_codes(request.token_ids)
             sound = await self.on_codec_thread(self._decode, codes)
             return Spoken(sound, request.seed, len(codes), len(request.input_ids), tuple(codes))
@@ -217,7 +217,7 @@ class SynthesisService:
             decoder = StreamDecoder(self.processor.codec, windows)
             taken = num_frames = 0
             while True:
-                said = await asyncio.wrap_future(speech.reached(taken + missing_frames(decoder)))
+                said = await asyncio.wrap_future(speech.future(taken + missing_frames(decoder)))
                 ended = speech.ended
                 said = len(request.token_ids) if ended else said
                 codes = self.processor.speech_codes(request.token_ids[taken:said])
@@ -236,7 +236,7 @@ class SynthesisService:
             worker.shutdown(wait=finish, cancel_futures=not finish)
 
     @asynccontextmanager
-    async def _begun(self, job: Job) -> AsyncIterator[tuple[SpeechRequest, Speech]]:
+    async def _begun(self, job: Job) -> AsyncIterator[tuple[SpeechRequest, SpeechTask]]:
         """Prepares and submits a job, and lets go of it however the block ends."""
         began = time.monotonic()
         request = await self._work(self._text_worker, self._prepare, job)
@@ -275,7 +275,7 @@ class SynthesisService:
         (sound,) = self.processor.batch_decode([codes], windows=windows)
         return sound
 
-    def _ended(self, speech: Speech) -> None:
+    def _ended(self, speech: SpeechTask) -> None:
         if speech.started_at is not None and speech.ended_at is not None and speech.request.finished:
             self._seconds_each += 0.1 * (speech.ended_at - speech.started_at - self._seconds_each)
             if self.on_spoken is not None:

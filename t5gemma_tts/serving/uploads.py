@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..model.audio import Waveform, check_waveform
-from .errors import BadRequest, TooLarge
+from .errors import BadRequest, PayloadTooLarge
 from .limits import Limits
 
 
@@ -25,10 +25,10 @@ def decode_base64(text: str, limits: Limits, param: str = "reference_audio") -> 
     """
     Raises:
         BadRequest: if it is not base64.
-        TooLarge: beyond `limits.max_reference_bytes`, before anything is decoded.
+        PayloadTooLarge: beyond `limits.max_reference_bytes`, before anything is decoded.
     """
     if len(text) * 3 // 4 > limits.max_reference_bytes + 3:
-        raise TooLarge(f"`{param}` must be at most {limits.max_reference_bytes} bytes of audio.", param=param)
+        raise PayloadTooLarge(f"`{param}` must be at most {limits.max_reference_bytes} bytes of audio.", param=param)
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
@@ -49,12 +49,14 @@ def decode_recording(data: bytes, limits: Limits, param: str = "reference_audio"
 
     Raises:
         BadRequest: if it is no audio, too short or too long, or has NaN or infinite samples.
-        TooLarge: if the file is.
+        PayloadTooLarge: if the file is.
     """
     import soundfile
 
     if len(data) > limits.max_reference_bytes:
-        raise TooLarge(f"`{param}` must be at most {limits.max_reference_bytes} bytes, got {len(data)}.", param=param)
+        raise PayloadTooLarge(
+            f"`{param}` must be at most {limits.max_reference_bytes} bytes, got {len(data)}.", param=param
+        )
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             rate, channels = file.samplerate, file.channels

@@ -151,7 +151,7 @@ class SpeechForm:
 
         Raises:
             BadRequest: for what cannot be spoken, in words for the one who asked.
-            QueueFull, DeadlineExceeded, SpeechFailed, Closed: if it came to nothing.
+            QueueFull, DeadlineExceeded, SpeechFailed, ShuttingDown: if it came to nothing.
         """
         options.check(self.limits, self.max_seconds, self.max_samples)
         seed = secrets.randbelow(2**31) if options.seed is None else options.seed
