@@ -232,7 +232,7 @@ def test_whoever_cancels_frees_the_place(app, monkeypatch):
     assert app.form.synthesis.num_admitted == 1
     job.cancel()
     steps.open.set()
-    wait_until(lambda: app.form.synthesis.num_admitted == app.form.synthesis.speaker.num_running == 0)
+    wait_until(lambda: app.form.synthesis.num_admitted == app.form.synthesis.worker.num_running == 0)
     assert len(steps.sizes) < 5000  # of the 100 s
 
 

@@ -259,6 +259,6 @@ def test_whoever_leaves_frees_the_place(nano, chromium, monkeypatch, leave):
     assert nano[0].synthesis.num_admitted == 1
     leave(page)
     steps.open.set()
-    wait_until(lambda: nano[0].synthesis.num_admitted == nano[0].synthesis.speaker.num_running == 0)
+    wait_until(lambda: nano[0].synthesis.num_admitted == nano[0].synthesis.worker.num_running == 0)
     assert len(steps.sizes) < 2500  # of the 60 s
     page.close()

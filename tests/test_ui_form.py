@@ -14,7 +14,7 @@ from voices import CUTOFF_FRAMES, write_voice
 from t5gemma_tts.model.duration import estimate_duration
 from t5gemma_tts.serving.errors import BadRequest, QueueFull, ServingError
 from t5gemma_tts.serving.limits import Limits
-from t5gemma_tts.serving.synthesis import Job
+from t5gemma_tts.serving.synthesis import SynthesisRequest
 from t5gemma_tts.ui.form import SpeechForm
 from t5gemma_tts.ui.options import SpeechOptions
 
@@ -53,10 +53,10 @@ def test_samples_are_what_the_service_says(form):
     takes = news[-1].takes
     assert [take.seed for take in takes] == [3, 4, 5]
     for take in takes:
-        job = Job(WISH.text, "de", 0.6, seed=take.seed)
-        np.testing.assert_allclose(take.sound, asyncio.run(form.synthesis.speak(job)).sound, atol=1e-5)
-        assert len(take.sound) == SAMPLES and take.seconds == SAMPLES / 16000
-    assert not np.allclose(takes[0].sound, takes[1].sound)
+        job = SynthesisRequest(WISH.text, "de", 0.6, seed=take.seed)
+        np.testing.assert_allclose(take.waveform, asyncio.run(form.synthesis.speak(job)).waveform, atol=1e-5)
+        assert len(take.waveform) == SAMPLES and take.seconds == SAMPLES / 16000
+    assert not np.allclose(takes[0].waveform, takes[1].waveform)
     assert form.synthesis.num_admitted == 0
 
 
@@ -69,7 +69,7 @@ def test_what_is_heard_live_is_the_first_sample(form):
     news = all_news(form, replace(WISH, duration_seconds=2.0, num_samples=2), live=True)
     pieces = [one.piece for one in news if one.piece is not None]
     assert len(pieces) > 2 and [len(one.takes) for one in news[len(pieces) :]] == [1, 2]
-    np.testing.assert_array_equal(np.concatenate(pieces), news[-1].takes[0].sound)
+    np.testing.assert_array_equal(np.concatenate(pieces), news[-1].takes[0].waveform)
 
 
 def test_in_windows(checkpoint, form, monkeypatch):
@@ -81,7 +81,7 @@ def test_in_windows(checkpoint, form, monkeypatch):
     )
     (take,) = takes_of(sparing, replace(WISH, duration_seconds=8.0))
     sparing.close()
-    assert len(take.sound) == 320 * (400 + CUTOFF_FRAMES)
+    assert len(take.waveform) == 320 * (400 + CUTOFF_FRAMES)
     assert max(decoded) < 320  # frames: 5 s and what is around them
 
 
@@ -99,8 +99,8 @@ def test_a_voice(form, recording):
     cloned = replace(WISH, reference=recording, reference_text=f" {HEARD} ")
     (take,) = takes_of(form, cloned)
     (own,) = takes_of(form, WISH)
-    assert len(take.sound) == SAMPLES and not np.allclose(take.sound, own.sound)
-    np.testing.assert_array_equal(takes_of(form, cloned)[0].sound, take.sound)
+    assert len(take.waveform) == SAMPLES and not np.allclose(take.waveform, own.waveform)
+    np.testing.assert_array_equal(takes_of(form, cloned)[0].waveform, take.waveform)
 
 
 def test_estimates(form, recording):
@@ -131,8 +131,8 @@ def test_long_texts_come_in_pieces(form):
     news = all_news(form, speech_options, live=True)
     pieces = [one.piece for one in news[:-1]]
     assert len(pieces) > 1
-    np.testing.assert_array_equal(np.concatenate(pieces), news[-1].takes[0].sound)
-    np.testing.assert_allclose(takes_of(form, speech_options)[0].sound, news[-1].takes[0].sound, atol=1e-5)
+    np.testing.assert_array_equal(np.concatenate(pieces), news[-1].takes[0].waveform)
+    np.testing.assert_allclose(takes_of(form, speech_options)[0].waveform, news[-1].takes[0].waveform, atol=1e-5)
     assert form.synthesis.num_admitted == 0
 
 
@@ -201,7 +201,7 @@ def test_whoever_stops_frees_all_places(form, monkeypatch, options):
     asyncio.run(leave())
     assert form.synthesis.num_admitted == 0
     steps.open.set()
-    wait_until(lambda: form.synthesis.speaker.num_running == form.synthesis.speaker.num_waiting == 0)
+    wait_until(lambda: form.synthesis.worker.num_running == form.synthesis.worker.num_waiting == 0)
     assert len(takes_of(form, WISH)) == 1
 
 

@@ -14,7 +14,7 @@ from ..serving.limits import Limits
 def run(arguments: Namespace) -> None:
     try:
         from ..serving.auth import ApiKeys
-        from ..serving.server import bind, serve
+        from ..serving.server import bind_socket, serve
         from ..serving.service import Service
         from ..serving.synthesis import SynthesisService
     except ImportError as error:
@@ -24,7 +24,7 @@ def run(arguments: Namespace) -> None:
     keys = None if arguments.api_key_file is None else ApiKeys.from_file(arguments.api_key_file)
     limits = read_limits(arguments)
     names = arguments.served_model_name or [Path(arguments.model).name]
-    with bind(arguments.host, arguments.port) as listener:
+    with bind_socket(arguments.host, arguments.port) as listener:
         synthesis = SynthesisService(
             *load(arguments),
             max_batch_size=1 if arguments.low_vram else arguments.max_batch_size,

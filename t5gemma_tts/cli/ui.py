@@ -21,7 +21,7 @@ NANO_CLONES = [  # recordings that come with nano, and what is said in them
 
 def run(arguments: Namespace) -> None:
     try:
-        from ..serving.server import bind
+        from ..serving.server import bind_socket
         from ..serving.synthesis import SynthesisService
         from ..ui.form import SpeechForm
         from ..ui.page import EXAMPLES
@@ -33,7 +33,7 @@ def run(arguments: Namespace) -> None:
     if arguments.low_memory:
         spare_memory(arguments)
     people = 1 if arguments.low_memory or arguments.low_vram else arguments.max_batch_size
-    with bind(arguments.host, arguments.port) as listener:
+    with bind_socket(arguments.host, arguments.port) as listener:
         synthesis = SynthesisService(
             *load(arguments),
             max_batch_size=people,

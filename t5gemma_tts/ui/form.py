@@ -17,7 +17,7 @@ from ..model.reference import Transcriber, load_transcriber
 from ..model.text_normalization import normalize_text
 from ..serving.errors import BadRequest, ServingError
 from ..serving.limits import Limits
-from ..serving.synthesis import Job, Reference, SynthesisService
+from ..serving.synthesis import Reference, SynthesisRequest, SynthesisService
 from ..serving.uploads import decode_recording
 from .long_texts import narrate, split_job
 from .options import SpeechOptions
@@ -29,15 +29,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Take:
-    """One finished speech: `sound` is float32 `(num_samples,)` at `sampling_rate` Hz."""
+    """One finished sample of a text: `waveform` is float32 `(num_samples,)` at `sampling_rate` Hz."""
 
-    sound: np.ndarray
+    waveform: np.ndarray
     sampling_rate: int
     seed: int
 
     @property
     def seconds(self) -> float:
-        return len(self.sound) / self.sampling_rate
+        return len(self.waveform) / self.sampling_rate
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,14 @@ class SpeechForm:
         if not options.text.strip() or not options.speed > 0:
             return None
         options.check_length_of_text(self.limits)
-        return await self.synthesis.on_text_thread(self._estimate, options)
+        return await self.synthesis.run_on_text_thread(self._estimate, options)
 
     def _estimate(self, options: SpeechOptions) -> float:
         if options.in_pieces:
             reference = None if options.reference is None else Reference((), "", 0.0)
-            pieces = split_job(Job(options.text, options.language, speed=options.speed, reference=reference))
+            pieces = split_job(
+                SynthesisRequest(options.text, options.language, speed=options.speed, reference=reference)
+            )
             seconds = sum(
                 estimate_duration(piece.text, language=options.language) + piece.pause_seconds for piece in pieces
             )
@@ -157,7 +159,7 @@ class SpeechForm:
         seed = secrets.randbelow(2**31) if options.seed is None else options.seed
         first = await self._job(options, seed)
         seeds = range(seed, seed + options.num_samples)
-        ahead = min(self.max_samples, self.synthesis.speaker.max_batch_size)
+        ahead = min(self.max_samples, self.synthesis.worker.max_batch_size)
         pieces: list[np.ndarray] = []
         takes: list[Take] = []
         in_turns = live or options.in_pieces
@@ -181,12 +183,12 @@ class SpeechForm:
                     task.cancel()
                 await asyncio.gather(*others, return_exceptions=True)
 
-    async def _job(self, options: SpeechOptions, seed: int) -> Job:
+    async def _job(self, options: SpeechOptions, seed: int) -> SynthesisRequest:
         reference = None
         if options.reference is not None:
-            waveform, rate = await self.synthesis.on_codec_thread(self._read, options.reference)
-            reference = await self.synthesis.read_reference(waveform, rate, options.reference_text.strip())
-        return Job(
+            waveform, rate = await self.synthesis.run_on_codec_thread(self._read, options.reference)
+            reference = await self.synthesis.encode_reference(waveform, rate, options.reference_text.strip())
+        return SynthesisRequest(
             text=options.text,
             language=options.language,
             duration_seconds=options.duration_seconds,
@@ -199,19 +201,19 @@ class SpeechForm:
     async def picture(self, take: Take, name: str) -> str:
         """Waveform and spectrogram as an HTML element."""
         return await asyncio.get_running_loop().run_in_executor(
-            self._painter, picture_html, take.sound, take.sampling_rate, name
+            self._painter, picture_html, take.waveform, take.sampling_rate, name
         )
 
-    async def _whole(self, job: Job, seed: int) -> Take:
+    async def _whole(self, job: SynthesisRequest, seed: int) -> Take:
         if self.in_windows:
             return self._take(np.concatenate([sound async for sound in self._stream(job)]), seed)
-        return self._take((await self.synthesis.speak(job)).sound, seed)
+        return self._take((await self.synthesis.speak(job)).waveform, seed)
 
-    async def _stream(self, job: Job) -> AsyncGenerator[np.ndarray, None]:
+    async def _stream(self, job: SynthesisRequest) -> AsyncGenerator[np.ndarray, None]:
         stream = self.synthesis.stream(job)
         async with aclosing(stream):
             async for spoken in stream:
-                yield spoken.sound
+                yield spoken.waveform
 
     def _take(self, sound: np.ndarray, seed: int) -> Take:
         if not len(sound):

@@ -12,7 +12,7 @@ import numpy as np
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import StreamingResponse
 
-from ..serving.formats import CompressingEncoder, PCMEncoder, content_type, open_encoder
+from ..serving.formats import PCMEncoder, PyAVEncoder, content_type, open_encoder
 from ..serving.synthesis import SynthesisService
 
 
@@ -27,20 +27,22 @@ class LiveAudio:
         self.address = f"live/{token}.{FORMAT}"  # below that of the page
         self.ended = False
         self._synthesis = synthesis
-        self._encoder: PCMEncoder | CompressingEncoder | None = None
+        self._encoder: PCMEncoder | PyAVEncoder | None = None
         self._pieces: list[bytes] = []
         self._more = asyncio.Event()
 
     async def push(self, sound: np.ndarray) -> None:
         """Adds float32 `(num_samples,)` at the synthesis's rate."""
         if self._encoder is None:
-            self._encoder = await self._synthesis.on_codec_thread(open_encoder, self._synthesis.sampling_rate, FORMAT)
-        self._add(await self._synthesis.on_codec_thread(self._encoder.push, sound))
+            self._encoder = await self._synthesis.run_on_codec_thread(
+                open_encoder, self._synthesis.sampling_rate, FORMAT
+            )
+        self._add(await self._synthesis.run_on_codec_thread(self._encoder.push, sound))
 
     async def finish(self) -> None:
         """Nothing more comes."""
         if self._encoder is not None:
-            self._add(await self._synthesis.on_codec_thread(self._encoder.finish))
+            self._add(await self._synthesis.run_on_codec_thread(self._encoder.finish))
         self.abandon()
 
     def abandon(self) -> None:

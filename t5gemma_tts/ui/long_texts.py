@@ -13,10 +13,10 @@ import numpy as np
 from ..model.duration import estimate_duration
 from ..narration import CHUNK_SECONDS, FIRST_CHUNK_SECONDS, trim_edges
 from ..sentences import Piece, split_text
-from ..serving.synthesis import Job, Reference, Spoken, SynthesisService
+from ..serving.synthesis import Reference, SynthesisRequest, SynthesisResult, SynthesisService
 
 
-def split_job(job: Job) -> list[Piece]:
+def split_job(job: SynthesisRequest) -> list[Piece]:
     """
     The pieces of a job's text.
 
@@ -33,11 +33,13 @@ def split_job(job: Job) -> list[Piece]:
     )
 
 
-async def narrate(synthesis: SynthesisService, job: Job, max_ahead: int = 1) -> AsyncGenerator[np.ndarray, None]:
+async def narrate(
+    synthesis: SynthesisService, job: SynthesisRequest, max_ahead: int = 1
+) -> AsyncGenerator[np.ndarray, None]:
     """
     Args:
         synthesis ([`SynthesisService`]): with room for `max_ahead` jobs.
-        job ([`Job`]): with a seed, which is the first piece's; each next one has the next number.
+        job ([`SynthesisRequest`]): with a seed, which is the first piece's; each next one has the next number.
         max_ahead (`int`): pieces that are spoken at a time.
 
     Yields:
@@ -49,10 +51,10 @@ async def narrate(synthesis: SynthesisService, job: Job, max_ahead: int = 1) -> 
     """
     if job.seed is None:
         raise ValueError("`job` must have a seed: it is the first piece's.")
-    pieces = await synthesis.on_text_thread(split_job, job)
+    pieces = await synthesis.run_on_text_thread(split_job, job)
     reference = job.reference
     following = 0
-    running: deque[asyncio.Task[Spoken]] = deque()
+    running: deque[asyncio.Task[SynthesisResult]] = deque()
     try:
         for piece in pieces:
             while following < len(pieces) and len(running) < (1 if reference is None else max_ahead):
@@ -64,7 +66,7 @@ async def narrate(synthesis: SynthesisService, job: Job, max_ahead: int = 1) -> 
             if reference is None and spoken.codes:
                 reference = Reference(spoken.codes, piece.text, len(spoken.codes) / synthesis.frame_rate)
             pause = np.zeros(round(piece.pause_seconds / job.speed * synthesis.sampling_rate), dtype=np.float32)
-            yield np.concatenate([trim_edges(spoken.sound, synthesis.sampling_rate), pause])
+            yield np.concatenate([trim_edges(spoken.waveform, synthesis.sampling_rate), pause])
     finally:  # whoever stops listening wants no more
         for task in running:
             task.cancel()

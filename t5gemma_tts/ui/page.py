@@ -15,7 +15,7 @@ from gradio.utils import get_upload_folder
 from transformers import GenerationConfig
 
 from ..serving.errors import BadRequest, ServingError
-from ..serving.formats import encode_sound
+from ..serving.formats import encode_audio
 from .form import SpeechForm, Take
 from .live_audio import LiveAudio, LiveAudioStreams
 from .options import MAX_SPEED, MIN_SPEED, SpeechOptions
@@ -222,7 +222,7 @@ class Page:
         number, take = len(takes), takes[-1]
         column, player, picture = self.slots[number - 1]
         file_name = f"speech-seed-{take.seed}.wav"
-        data = await self.form.synthesis.on_codec_thread(encode_sound, take.sound, take.sampling_rate, "wav")
+        data = await self.form.synthesis.run_on_codec_thread(encode_audio, take.waveform, take.sampling_rate, "wav")
         path = save_bytes_to_cache(data, file_name, get_upload_folder())
         done = f"{number} of {num_wanted} samples" if num_wanted > 1 else "Done"
         shown: dict[Block, Any] = {
