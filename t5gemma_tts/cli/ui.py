@@ -32,12 +32,13 @@ def run(arguments: Namespace) -> None:
     limits = read_limits(arguments)
     if arguments.low_memory:
         spare_memory(arguments)
-    people = 1 if arguments.low_memory or arguments.low_vram else arguments.max_batch_size
+    concurrency_limit = 1 if arguments.low_memory or arguments.low_vram else arguments.max_batch_size
     with bind_socket(arguments.host, arguments.port) as listener:
         synthesis = SynthesisService(
             *load(arguments),
-            max_batch_size=people,
-            queue_size=people * (arguments.max_samples - 1),  # all samples of all: whoever waits does so at the page
+            max_batch_size=concurrency_limit,
+            # room for all samples of all users; further users wait in Gradio's queue
+            queue_size=concurrency_limit * (arguments.max_samples - 1),
             deadline_seconds=arguments.deadline,
         )
         form = SpeechForm(synthesis, arguments.asr, limits, arguments.max_samples, in_windows=arguments.low_memory)
@@ -45,7 +46,7 @@ def run(arguments: Namespace) -> None:
             form,
             listener,
             about(arguments.model),
-            people,
+            concurrency_limit,
             arguments.queue_size,
             EXAMPLES if arguments.model != NANO else nano_examples(),
             log_level=arguments.log_level,
