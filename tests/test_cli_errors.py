@@ -111,7 +111,7 @@ def test_truncated_weights(run, checkpoint, tmp_path, part, num_bytes):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "the following arguments are required: VERB"),
+        ([], "the following arguments are required: COMMAND"),
         (["sing"], "invalid choice: 'sing'"),
         (["speak", "x", "--model", "m"], "the following arguments are required: -o/--output"),
         (["speak", "x", "--model", "m", "-o", "x.wav", "--pitch", "3"], "unrecognized arguments: --pitch"),

@@ -186,7 +186,7 @@ def test_command_is_one_of_the_command_line(monkeypatch):
     (program,) = json.loads(only(FINAL, "ENTRYPOINT"))
     assert program in [script.split(" = ")[0] for script in scripts]
     arguments = build_parser().parse_args(json.loads(only(FINAL, "CMD")))
-    assert (arguments.verb, arguments.host) == ("serve", "0.0.0.0")
+    assert (arguments.command, arguments.host) == ("serve", "0.0.0.0")
     assert str(arguments.port) == only(FINAL, "EXPOSE")
     assert {arguments.voices_dir, environment(FINAL)["HF_HOME"]} == set(json.loads(only(FINAL, "VOLUME")))
     owned = only(FINAL, "RUN").split("install --directory")[1].split()

@@ -49,9 +49,9 @@ def run(arguments: Namespace) -> None:
     )
     with tqdm(unit="row", disable=not sys.stderr.isatty()) as bar:
 
-        def begin(done: int, total: int) -> None:
+        def on_start(done: int, total: int) -> None:
             bar.reset(total)
             bar.update(done)
 
-        summary = speak_batch(options, begin, bar.update)
+        summary = speak_batch(options, on_start, bar.update)
     print(f"{arguments.output}  {summary}")

@@ -1,4 +1,4 @@
-"""`t5gemma-tts info`: what a checkpoint is."""
+"""`t5gemma-tts info`: describes a checkpoint."""
 
 import json
 from argparse import Namespace

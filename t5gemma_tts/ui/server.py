@@ -59,7 +59,7 @@ class PageServer(uvicorn.Server):
             print(f"open http://{f'[{host}]' if ':' in host else host}:{port} in a browser", flush=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # X
+        # do not raise the signal again as uvicorn does: `serve` must still delete the folder of uploads
         self.force_exit = self.should_exit
         self.should_exit = True
 
