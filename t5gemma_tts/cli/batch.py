@@ -26,7 +26,7 @@ def run(arguments: Namespace) -> None:
     options = BatchArguments(
         source=arguments.source,
         output=arguments.output,
-        model=ModelOptions.of(arguments),
+        model=ModelOptions.from_attributes(arguments),
         config_name=arguments.config_name,
         split=arguments.split,
         text_column=arguments.text_column,

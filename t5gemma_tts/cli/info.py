@@ -3,12 +3,12 @@
 import json
 from argparse import Namespace
 
-from ..checkpoint_info import describe
+from ..checkpoint_info import describe_checkpoint
 from ..model.phonemes import describe_front_ends
 
 
 def run(arguments: Namespace) -> None:
-    facts = describe(arguments.model)
+    facts = describe_checkpoint(arguments.model)
     facts["phonemes_by"] = ", ".join(f"{language}: {name}" for language, name in describe_front_ends().items())
     if arguments.json:
         print(json.dumps(facts, indent=2))

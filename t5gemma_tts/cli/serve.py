@@ -50,4 +50,4 @@ def read_limits(arguments: Namespace) -> Limits:
 def load(arguments: Namespace) -> tuple[T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor]:
     """Loads the model and the processor with the options of `add_model_options`."""
     logging.disable_progress_bar()
-    return ModelOptions.of(arguments).load()
+    return ModelOptions.from_attributes(arguments).load()

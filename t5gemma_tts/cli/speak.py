@@ -39,7 +39,7 @@ def run(arguments: Namespace) -> None:
 
     if arguments.low_vram:
         arguments.batch_size = 1
-    model, processor = ModelOptions.of(arguments).load()
+    model, processor = ModelOptions.from_attributes(arguments).load()
     voice = {"reference_audio": arguments.reference, "reference_text": arguments.reference_text, "asr": arguments.asr}
     sampling = sampling_options(arguments) | {"seed": arguments.seed}
     if in_chunks:

@@ -65,7 +65,7 @@ class SpeechReplica:
         keys = None if arguments.api_key_file is None else ApiKeys.from_file(arguments.api_key_file)
         names = arguments.served_model_name or Path(arguments.model).name
         synthesis = SynthesisService(
-            *ModelOptions.of(arguments).load(),
+            *ModelOptions.from_attributes(arguments).load(),
             max_batch_size=arguments.batch_size(),
             queue_size=arguments.queue_size,
             deadline_seconds=arguments.deadline_seconds,

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..model.duration import estimate_duration
-from ..narration import CHUNK_SECONDS, FIRST_CHUNK_SECONDS, trim_edges
+from ..narration import CHUNK_SECONDS, FIRST_CHUNK_SECONDS, trim_silence
 from ..sentences import Piece, split_text
 from ..serving.synthesis import Reference, SynthesisRequest, SynthesisResult, SynthesisService
 
@@ -68,7 +68,7 @@ async def narrate(
             if reference is None and result.codes:
                 reference = Reference(result.codes, piece.text, len(result.codes) / synthesis.frame_rate)
             pause = np.zeros(round(piece.pause_seconds / request.speed * synthesis.sampling_rate), dtype=np.float32)
-            yield np.concatenate([trim_edges(result.waveform, synthesis.sampling_rate), pause])
+            yield np.concatenate([trim_silence(result.waveform, synthesis.sampling_rate), pause])
     finally:  # closing the iterator cancels the pieces ahead
         for task in running:
             task.cancel()
