@@ -146,9 +146,8 @@ class ModelOptions:
         device = pick_device(self.device)
         default_device = "cpu" if self.low_vram else str(device)
         dtype = "bfloat16" if self.low_vram else self.dtype
-        processor = load_processor(
-            self.model, self.codec, self.codec_device or default_device
-        )  # first, because it fails faster than the model
+        # the processor first, because it fails faster than the model
+        processor = load_processor(self.model, self.codec, self.codec_device or default_device)
         model = load_model(self.model, device=device, dtype=dtype, quantization=self.quantization)
         if self.encoder_device or self.low_vram:
             model.get_encoder().to(pick_device(self.encoder_device or default_device))
