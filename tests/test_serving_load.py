@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from benchmarks.serving import Answer, LoadRequest, count_correct, send_all, make_requests, memory, server
+from benchmarks.serving import Answer, LoadRequest, count_correct, make_requests, memory, send_all, server
 from t5gemma_tts.checkpoints import NANO
 
 
