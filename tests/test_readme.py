@@ -191,7 +191,7 @@ def check_ours(arguments: list[str], capsys) -> None:
     """The command line's own parser takes it; recipes that it names are there."""
     parsed, others = build_parser().parse_known_args(arguments)
     assert parsed.command == arguments[0]
-    if not getattr(parsed, "takes_options", False):
+    if not getattr(parsed, "passes_options", False):
         assert not others
         return
     capsys.readouterr()
