@@ -1,9 +1,9 @@
-"""A long text by nano: memory while it is spoken, and words wrong beside the same sentences one by one.
+"""A long text with nano: memory, and word errors compared with the same sentences one by one.
 
     python benchmarks/long_text.py --asr WHISPER [--words 2000] [--json]
 
-The text is of nano's held-out sentences, in paragraphs of five. It is spoken as one (`narrate`), and each sentence by
-itself (`SpeechEngine`), both without a reference; the same ear reads both back.
+The text has nano's held-out sentences, in paragraphs of five. `narrate` speaks it as a whole, and `SpeechEngine` speaks
+each sentence by itself, both without a reference. The same speech recognition model transcribes both.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from benchmarks.measure import print_json, report, resident_bytes  # noqa: E402
 
 
 SEED = 0
-WARM_PIECES = 10  # memory is compared with what it was after so many
+WARM_PIECES = 10  # the baseline of the memory is measured after this many pieces
 
 
 def sentences_of(num_words: int) -> list[str]:
@@ -38,7 +38,7 @@ def sentences_of(num_words: int) -> list[str]:
 
 
 def narrated(model, processor, sentences: list[str], folder: Path) -> tuple[list[Path], dict]:
-    """The sound of each piece as a file, and what it took."""
+    """Writes each piece as a file; returns the files, and time and memory."""
     from t5gemma_tts.narration import narrate
 
     text = "\n".join(" ".join(sentences[start : start + 5]) for start in range(0, len(sentences), 5))

@@ -1,4 +1,4 @@
-"""What the benchmarks share: peak memory of a call in a process of its own, interleaved repeats, a table."""
+"""Helpers of the benchmarks: peak memory of a call in a separate process, interleaved repeats, tables."""
 
 import json
 import multiprocessing
@@ -8,17 +8,17 @@ from collections.abc import Callable
 
 
 def resident_bytes(kind: str = "VmRSS") -> int:
-    """Of this process, as Linux counts it: what is resident now, or its peak, "VmHWM"."""
+    """Resident memory of this process in bytes; `kind` "VmHWM" is its peak. Linux only."""
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith(f"{kind}:")) * 1024
 
 
 class PeakMemory:
-    """Peak of resident memory above the start, in bytes: the kernel's own count, which takes no time of the block."""
+    """Peak of resident memory above the start, in bytes. The kernel counts it, so the block runs at full speed."""
 
     def __enter__(self):
         with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")  # the peak begins anew
+            file.write("5")  # resets the peak
         self.start = resident_bytes()
         return self
 
@@ -31,12 +31,12 @@ def _call(function: Callable, arguments: tuple, pipe) -> None:
     pipe.send(function(*arguments))
 
 
-# glibc then gives large freed blocks back at once: resident memory is what is alive, without the heap's holes
+# makes glibc return large freed blocks at once, so that resident memory is live memory without fragmentation
 LIVE_MEMORY_ONLY = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
 def in_own_process(function: Callable, *arguments, environment: dict[str, str] | None = None):
-    """Result of `function(*arguments)` in a fresh process: no allocator of an earlier run blurs its memory."""
+    """Result of `function(*arguments)` in a new process, whose memory no earlier run has affected."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_call, args=(function, arguments, sender))
@@ -56,7 +56,7 @@ def in_own_process(function: Callable, *arguments, environment: dict[str, str] |
 
 
 def interleaved(functions: dict[str, Callable], repeats: int) -> dict[str, list]:
-    """Calls every function in turn, `repeats` times: what the machine does meanwhile hits all alike."""
+    """Calls the functions in turn, `repeats` times, so that other load on the machine slows all equally."""
     results: dict[str, list] = {name: [] for name in functions}
     for _ in range(repeats):
         for name, function in functions.items():

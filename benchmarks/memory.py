@@ -1,9 +1,9 @@
-"""What each option costs in memory: peaks while loading and while speaking.
+"""Peak memory of each option, while loading and while speaking.
 
     python benchmarks/memory.py [--json] [--quick] [--threads 1]
 
-The model has the shape of t5gemma-b-b and random weights, the codec is nano's. Each line is a process of its own, which
-loads from a folder as users do; sizes are resident memory above what Python and the imports take.
+The model has the shape of t5gemma-b-b and random weights, the codec is nano's. Each row is a separate process, which
+loads from a folder as users do. Sizes are resident memory above that of Python and the imports.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from benchmarks.models import bb_model  # noqa: E402
 
 STORED_INT8 = "int8, saved as such"
 STORED_HALF = "float32, saved in half precision"
-FOLDERS = {STORED_INT8: "int8", STORED_HALF: "half"}  # others are made of a checkpoint in float32
+FOLDERS = {STORED_INT8: "int8", STORED_HALF: "half"}  # the other options use a float32 checkpoint
 OPTIONS = {
     "float32": {},
     STORED_HALF: {"dtype": "float32"},
@@ -42,7 +42,7 @@ if importlib.util.find_spec("torchao"):
 
 
 def speaking(folder: str, num_frames: int, threads: int, options: dict) -> dict:
-    """Peaks in bytes above what was there before: while the model is loaded, and while one text is spoken."""
+    """Peak memory in bytes above the start: while loading the model, and while speaking one text."""
     import torch
 
     from t5gemma_tts import SpeechEngine, speech_requests

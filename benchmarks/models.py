@@ -1,4 +1,4 @@
-"""Random models of real sizes: speed does not depend on what the weights say."""
+"""Models of real sizes with random weights: speed does not depend on their values."""
 
 CODEBOOK_SIZE = 65536
 HIDDEN_SIZE = 768

@@ -1,11 +1,10 @@
-"""Sound decoded in windows against sound decoded whole: distance, seams and work, by context and window size.
+"""Decoding in windows compared with decoding a whole clip: distance, seams and work, by context and window size.
 
     python benchmarks/streaming.py [--codec FOLDER] [--recordings FOLDER] [--json] [--quick]
 
-Distance is the root mean square of the difference of log spectra in dB, over frames that can be heard. A seam is the
-energy (dB) of the second difference of the sound around a join, less that of the whole-clip decoding at the same place:
-a click stands out there.
-Work is codes decoded per code handed over.
+Distance is the root mean square of the difference of the log spectra in dB, over audible frames. A seam is the energy
+(dB) of the second difference of the waveform around a join, minus that of the whole-clip decoding at the same place; a
+click raises it. Work is the number of decoded codes per code of output.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """T5Gemma-TTS for the Hugging Face Hub.
 
-Importing the package registers its classes with transformers' Auto classes. A process started as its command line puts
-that off until a class is needed, so that `--help` does not wait for torch.
+Importing the package registers its classes with transformers' Auto classes. The command line delays this until it needs
+a class, so that `--help` does not import torch.
 """
 
 import importlib
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 
-if TYPE_CHECKING:  # the same names as below, for those who check types
+if TYPE_CHECKING:  # the names of `_MODULES`, for type checkers
     from .model.configuration_t5gemma_tts import T5GemmaTTSCodecConfig as T5GemmaTTSCodecConfig
     from .model.configuration_t5gemma_tts import T5GemmaTTSConfig as T5GemmaTTSConfig
     from .model.engine import SpeechEngine as SpeechEngine
@@ -51,10 +51,11 @@ def __dir__() -> list[str]:
 
 
 def _is_command_line() -> bool:
-    started = sys.orig_argv[1:]
-    if len(started) > 1 and started[0] == "-m":
-        return started[1].split(".")[0] == __name__
-    return bool(started) and Path(started[0]).stem == "t5gemma-tts"
+    """Whether this process runs `t5gemma-tts` or `python -m t5gemma_tts`."""
+    argv = sys.orig_argv[1:]
+    if len(argv) > 1 and argv[0] == "-m":
+        return argv[1].split(".")[0] == __name__
+    return bool(argv) and Path(argv[0]).stem == "t5gemma-tts"
 
 
 if not _is_command_line():

@@ -1,4 +1,4 @@
-"""`python -m t5gemma_tts` is the command `t5gemma-tts`."""
+"""Runs the command line `t5gemma-tts` for `python -m t5gemma_tts`."""
 
 import sys
 

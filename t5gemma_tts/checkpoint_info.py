@@ -1,4 +1,4 @@
-"""What a checkpoint is, from its configuration and the headers of its weight files. No weights are read."""
+"""Describes a checkpoint from its configuration and the headers of its weight files, without reading weights."""
 
 import math
 from pathlib import Path
@@ -10,13 +10,16 @@ from transformers.configuration_utils import PreTrainedConfig
 from .model.configuration_t5gemma_tts import T5GemmaTTSConfig
 
 
-def describe(model: str) -> dict[str, str | int]:
+def describe_checkpoint(model: str) -> dict[str, str | int]:
     """
-    Facts about a checkpoint; no weights are read.
+    Facts about a checkpoint for display, by name.
+
+    Args:
+        model (`str`): Hub name or folder.
 
     Raises:
-        OSError: if it is no checkpoint.
-        ValueError: if its configuration cannot be one of this model.
+        OSError: if there is no such checkpoint.
+        ValueError: if its configuration is not valid for this model.
     """
     stored, _ = PreTrainedConfig.get_config_dict(model)
     config = T5GemmaTTSConfig.from_pretrained(model)
@@ -46,7 +49,12 @@ def describe(model: str) -> dict[str, str | int]:
 
 
 def count_parameters(model: str) -> tuple[int, set[str]]:
-    """Number of stored values and their dtypes, from the headers of the safetensors files; nothing is downloaded."""
+    """
+    Number of stored parameters and their dtypes, from the headers of the safetensors files.
+
+    Raises:
+        OSError: if there are no safetensors files.
+    """
     if not Path(model).is_dir():
         counts = get_safetensors_metadata(model).parameter_count
         return sum(counts.values()), set(counts)
@@ -62,4 +70,4 @@ def count_parameters(model: str) -> tuple[int, set[str]]:
     return total, dtypes
 
 
-__all__ = ["count_parameters", "describe"]
+__all__ = ["count_parameters", "describe_checkpoint"]

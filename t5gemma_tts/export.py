@@ -1,4 +1,4 @@
-"""Export of a checkpoint as a folder that is ready for the Hub: weights, processor, codec, code and card."""
+"""Exports a checkpoint as a folder for the Hub: weights, processor, codec, code and model card."""
 
 import json
 import shutil
@@ -16,12 +16,12 @@ CODEC_FOLDER = "codec"
 
 def export_checkpoint(model: str, output: str | Path) -> Path:
     """
-    Writes a folder that `from_pretrained(..., trust_remote_code=True)` loads where this project is not installed.
+    Writes a folder that `from_pretrained(..., trust_remote_code=True)` can load without this package.
 
-    A local checkpoint in this project's layout is copied as it is; others are loaded and saved.
+    A local checkpoint in this project's layout is copied unchanged; others are loaded and saved.
 
     Args:
-        model (`str`): Hub name or folder, in our layout or the original project's, or "nano", the bundled voice.
+        model (`str`): Hub name or folder, in our layout or the original project's, or "nano" for the bundled voice.
         output (`str` or `Path`): folder to write; must not exist.
 
     Returns:
@@ -29,14 +29,14 @@ def export_checkpoint(model: str, output: str | Path) -> Path:
 
     Raises:
         FileExistsError: if `output` exists.
-        OSError, ValueError: if there is no such checkpoint, or it is damaged.
+        OSError, ValueError: if the checkpoint does not exist or is damaged.
     """
     folder = Path(output)
     if folder.exists():
         raise FileExistsError(f"{str(folder)!r} exists; name a new folder.")
     source = Path(NANO if model == "nano" and not Path(model).exists() else model)
     if _has_our_layout(source):
-        load_processor(str(source))  # refuses what could not be loaded again
+        load_processor(str(source))  # raises for a checkpoint that could not be loaded again
         shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     else:
         load_model(model, device="cpu").save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""Loading a checkpoint for use: model, processor and codec, on the devices that the caller names."""
+"""Loads model, processor and codec of a checkpoint on given devices."""
 
 from dataclasses import dataclass, fields
 
@@ -13,10 +13,10 @@ from .model.xcodec2 import XCodec2
 
 def pick_device(name: str = "auto") -> torch.device:
     """
-    The device called `name`; "auto" is CUDA, else MPS, else the CPU.
+    The torch device of a name. "auto" selects CUDA, else MPS, else the CPU.
 
     Raises:
-        ValueError: if there is no such device here.
+        ValueError: if the device is not available on this machine.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -37,16 +37,17 @@ def load_model(
     quantization: str | None = None,
 ) -> T5GemmaTTSForConditionalGeneration:
     """
-    The model of a checkpoint, ready to speak.
+    Loads the model of a checkpoint in evaluation mode.
 
     Args:
         name (`str`): Hub name or folder, in our layout or the original project's.
-        device (`str`): as in `pick_device`.
-        dtype (`str` or `torch.dtype`): "auto" is the stored one.
-        quantization (`str`, *optional*): as in `quantization_config`.
+        device (`str` or `torch.device`): device as in `pick_device`.
+        dtype (`str` or `torch.dtype`): dtype of the weights; "auto" keeps the stored one.
+        quantization (`str`, *optional*): name of a weight quantization, as `quantization_config` takes it.
 
     Raises:
-        ValueError: for a device that is not there, or on which weights of that quantisation do not run.
+        OSError: if there is no such checkpoint.
+        ValueError: if the device is not available, or does not support the quantization.
     """
     device = pick_device(str(device))
     dtype = dtype if dtype == "auto" or isinstance(dtype, torch.dtype) else getattr(torch, dtype)
@@ -61,24 +62,39 @@ def load_processor(
     name: str, codec: str | None = None, codec_device: str | torch.device = "auto"
 ) -> T5GemmaTTSProcessor:
     """
-    The processor of a checkpoint, with its codec or the one called `codec`.
+    Loads the processor of a checkpoint.
+
+    Args:
+        name (`str`): Hub name or folder, in our layout or the original project's.
+        codec (`str`, *optional*): Hub name or folder of another codec to use.
+        codec_device (`str` or `torch.device`): device of the codec, as in `pick_device`.
 
     Raises:
-        OSError: if there is no checkpoint called `name`, or no codec at `codec`.
-        ValueError: if it is one of another model, or that codec does not fit the model's audio tokens.
+        OSError: if there is no checkpoint `name` or no codec `codec`.
+        ValueError: if the checkpoint is of another model, or the codec does not match the model's audio tokens.
     """
-    T5GemmaTTSConfig.get_config_dict(name)  # says what is wrong before transformers misses a tokenizer
+    T5GemmaTTSConfig.get_config_dict(name)  # its error is clearer than that of a missing tokenizer
     processor = T5GemmaTTSProcessor.from_pretrained(name)
     processor.codec_device = pick_device(str(codec_device))
     if codec is not None:
-        chosen = load_codec(codec, processor.codec_device)
-        processor.sampling_rate = chosen.sampling_rate  # another codec may decode to another rate
-        processor.codec = chosen
+        loaded = load_codec(codec, processor.codec_device)
+        processor.sampling_rate = loaded.sampling_rate  # codecs can differ in their sampling rate
+        processor.codec = loaded
     return processor
 
 
 def load_codec(name: str, device: str | torch.device = "auto") -> XCodec2:
-    """A codec by Hub name or folder, or that of a T5Gemma-TTS checkpoint which has one."""
+    """
+    Loads a codec.
+
+    Args:
+        name (`str`): Hub name or folder of a codec, or of a T5Gemma-TTS checkpoint that has one.
+        device (`str` or `torch.device`): device as in `pick_device`.
+
+    Raises:
+        OSError: if there is no such codec.
+        ValueError: if the device is not available.
+    """
     device = pick_device(str(device))
     try:
         stored, _ = PreTrainedConfig.get_config_dict(name)
@@ -95,15 +111,15 @@ def load_codec(name: str, device: str | torch.device = "auto") -> XCodec2:
 @dataclass(frozen=True)
 class ModelOptions:
     """
-    Which checkpoint is to speak, and where its parts shall be.
+    The checkpoint to load, and the devices of its parts.
 
     Args:
         model (`str`): Hub name or folder, in our layout or the original project's.
-        codec (`str`, *optional*): instead of its own.
-        device (`str`): as in `pick_device`.
+        codec (`str`, *optional*): codec to use instead of the checkpoint's own.
+        device (`str`): device of the model, as in `pick_device`.
         dtype (`str`), quantization (`str`, *optional*): as in `load_model`.
-        encoder_device, codec_device (`str`, *optional*): of text encoder and codec; the model's if not given.
-        low_vram (`bool`): bfloat16 in any case, and encoder and codec on the CPU unless they have devices.
+        encoder_device, codec_device (`str`, *optional*): devices of text encoder and codec; the model's by default.
+        low_vram (`bool`): use bfloat16, and put encoder and codec on the CPU unless their devices are given.
     """
 
     model: str
@@ -116,24 +132,25 @@ class ModelOptions:
     low_vram: bool = False
 
     @classmethod
-    def of(cls, options: object) -> "ModelOptions":
-        """From an object that has attributes of these names, such as parsed arguments."""
+    def from_attributes(cls, options: object) -> "ModelOptions":
+        """Creates the options from an object with attributes of the same names, such as parsed arguments."""
         return cls(**{field.name: getattr(options, field.name) for field in fields(cls)})
 
     def load(self) -> tuple[T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor]:
         """
-        Model and processor.
+        Loads the model and the processor.
 
         Raises:
-            as `load_model` and `load_processor`.
+            OSError, ValueError: as `load_model` and `load_processor`.
         """
         device = pick_device(self.device)
-        away = "cpu" if self.low_vram else str(device)
+        default_device = "cpu" if self.low_vram else str(device)
         dtype = "bfloat16" if self.low_vram else self.dtype
-        processor = load_processor(self.model, self.codec, self.codec_device or away)  # fails sooner than the model
+        # the processor first, because it fails faster than the model
+        processor = load_processor(self.model, self.codec, self.codec_device or default_device)
         model = load_model(self.model, device=device, dtype=dtype, quantization=self.quantization)
         if self.encoder_device or self.low_vram:
-            model.get_encoder().to(pick_device(self.encoder_device or away))
+            model.get_encoder().to(pick_device(self.encoder_device or default_device))
         return model, processor
 
 

@@ -1,6 +1,6 @@
-"""Long texts, spoken piece by piece in one voice and joined with pauses, in memory that does not grow.
+"""Speaks long texts piece by piece in one voice, with pauses between the pieces, in constant memory.
 
-The voice is the reference's, or else that of the first piece, which becomes the reference of all others.
+Without a reference, the first piece becomes the reference of all others, so that the voice stays the same.
 """
 
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ from .model.reference import ReferenceAudio, Transcriber
 from .sentences import split_text
 
 
-# longest pieces, by the estimate; nano loses a third of its wrong words by 6 seconds instead of 10
+# longest estimated duration of a piece; with 6 instead of 10 seconds, nano has a third fewer word errors
 CHUNK_SECONDS, FIRST_CHUNK_SECONDS = 6.0, 5.0
-AUDIBLE_SHARE = 0.01  # of the loudest sample, 40 dB below it: softer edges are cut
+SILENCE_THRESHOLD = 0.01  # relative to the peak (-40 dB); quieter edges are trimmed
 KEPT_EDGE_SECONDS = 0.05
 
 
@@ -40,24 +40,26 @@ def narrate(
     **sampling: Any,
 ) -> Iterator[Waveform]:
     """
-    Speaks a text of any length.
+    Speaks a text of any length and yields the audio piece by piece.
 
     Args:
-        model (`T5GemmaTTSForConditionalGeneration`), processor (`T5GemmaTTSProcessor`)
-        text (`str`): paragraphs are lines.
-        reference_audio, reference_text, language, speed, asr: as the processor takes them, one for all.
-        chunk_seconds (`float`): longest piece, by the estimate of its duration.
-        first_chunk_seconds (`float`): likewise the first piece, which is the reference of the others if none is given.
-        batch_size (`int`): pieces that are spoken at a time.
-        seed (`int`, *optional*): of the first piece; each next one has the next number.
+        model (`T5GemmaTTSForConditionalGeneration`): model that generates the audio tokens.
+        processor (`T5GemmaTTSProcessor`): processor with a codec.
+        text (`str`): text to speak, with one paragraph per line.
+        reference_audio, reference_text, language, speed, asr: as the processor takes them; one value for all pieces.
+        chunk_seconds (`float`): longest estimated duration of a piece.
+        first_chunk_seconds (`float`): the same for the first piece, if it serves as reference.
+        batch_size (`int`): most pieces that are generated at a time.
+        seed (`int`, *optional*): seed of the first piece; each further piece adds 1. Drawn by default.
         sampling: `temperature`, `top_k` and so on, as [`speech_requests`] takes them.
 
     Yields:
-        `np.ndarray` of float32, shape `(num_samples,)` at `processor.sampling_rate`: the sound of a piece and the pause
-        after it.
+        `np.ndarray` of float32, shape `(num_samples,)` at `processor.sampling_rate`: the speech of a piece and
+        the pause after it.
 
     Raises:
-        ValueError: for a text or reference that the processor refuses.
+        ValueError: for an invalid text, reference or option.
+        ImportError: if sentencex is not installed.
     """
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
@@ -83,33 +85,42 @@ def narrate(
 
     engine = SpeechEngine(model, batch_size)
     pending: list[SpeechRequest] = []
-    following = 0
+    num_submitted = 0
     for piece in pieces:
-        while following < len(pieces) and len(pending) < (2 * batch_size if voice else 1):
-            pending.append(request(following))
+        while num_submitted < len(pieces) and len(pending) < (2 * batch_size if voice else 1):
+            pending.append(request(num_submitted))
             engine.submit(pending[-1])
-            following += 1
+            num_submitted += 1
         current = pending.pop(0)
         while not current.finished:
             engine.step()
         codes = processor.speech_codes(current.token_ids)
         if not voice and codes:
             voice = {"reference_audio": {"codes": codes}, "reference_text": piece.text}
-        (sound,) = processor.batch_decode([codes])
+        (waveform,) = processor.batch_decode([codes])
         rate = processor.codec.sampling_rate
         pause = np.zeros(round(piece.pause_seconds / speed * rate), dtype=np.float32)
-        yield np.concatenate([trim_edges(sound, rate), pause])
+        yield np.concatenate([trim_silence(waveform, rate), pause])
 
 
-def trim_edges(sound: Waveform, sampling_rate: float) -> Waveform:
-    """Without the silence at both ends, but for `KEPT_EDGE_SECONDS`, so that pauses are what they should be."""
-    if not len(sound):
-        return sound
-    heard = np.flatnonzero(np.abs(sound) > AUDIBLE_SHARE * np.abs(sound).max())
-    if not len(heard):
-        return sound[:0]
+def trim_silence(waveform: Waveform, sampling_rate: float) -> Waveform:
+    """
+    Trims the silence at both ends, so that the pauses between pieces have their exact length.
+
+    Args:
+        waveform (`np.ndarray`): float32 `(num_samples,)`.
+        sampling_rate (`float`): Hz.
+
+    Returns:
+        float32 `(num_samples,)`: the part above the threshold, with up to `KEPT_EDGE_SECONDS` on both sides.
+    """
+    if not len(waveform):
+        return waveform
+    audible = np.flatnonzero(np.abs(waveform) > SILENCE_THRESHOLD * np.abs(waveform).max())
+    if not len(audible):
+        return waveform[:0]
     kept = round(KEPT_EDGE_SECONDS * sampling_rate)
-    return sound[max(0, heard[0] - kept) : heard[-1] + 1 + kept]
+    return waveform[max(0, audible[0] - kept) : audible[-1] + 1 + kept]
 
 
-__all__ = ["narrate", "trim_edges"]
+__all__ = ["narrate", "trim_silence"]

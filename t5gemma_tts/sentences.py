@@ -1,7 +1,7 @@
-"""Long texts in pieces to be spoken one by one: paragraphs, sentences, clauses, and words where nothing else helps.
+"""Splits long texts into pieces: at paragraphs and sentences, then at clauses, and at words as a last resort.
 
-Sentences are found by the rules of sentencex (English, Japanese, Chinese and many more). No character is lost but white
-space between pieces.
+sentencex finds the sentences (English, Japanese, Chinese and many more). The pieces have all characters of the text
+except white space between them.
 """
 
 import re
@@ -18,7 +18,7 @@ _CLOSING = tuple("」』”’）)]】》\"'")
 
 @dataclass(frozen=True)
 class Piece:
-    """`text` to be spoken, and the silence that belongs after it."""
+    """`text` to speak, and the silence after it in seconds."""
 
     text: str
     pause_seconds: float
@@ -32,18 +32,21 @@ def split_text(
     language: str | None = None,
 ) -> list[Piece]:
     """
-    Pieces of at most `max_seconds` each, as long as that allows: neighbouring sentences of a paragraph go together.
+    Splits a text into pieces of at most `max_seconds`, and joins neighboring sentences of a paragraph up to that limit.
 
     Args:
-        text (`str`): paragraphs are lines.
-        seconds_of (callable): estimates how long a text takes to speak.
-        max_seconds (`float`): a word that takes longer is a piece for itself.
-        first_max_seconds (`float`, *optional*): for the first piece.
-        language (`str`, *optional*): detected from `text` if not given.
+        text (`str`): text with one paragraph per line.
+        seconds_of (callable): estimates the duration of a text in seconds.
+        max_seconds (`float`): longest estimated duration; a longer word becomes its own piece.
+        first_max_seconds (`float`, *optional*): limit of the first piece, if it differs.
+        language (`str`, *optional*): en, ja, zh or another code; detected by default.
+
+    Returns:
+        `list[Piece]`: the pieces in order; the last one has no pause.
 
     Raises:
-        ValueError: for a text without anything to say, or limits that are not above 0.
-        ImportError: without sentencex.
+        ValueError: if the text is empty, or a limit is not above 0.
+        ImportError: if sentencex is not installed.
     """
     try:
         from sentencex import segment
@@ -57,7 +60,7 @@ def split_text(
         raise ValueError("`text` has nothing to say.")
     pieces: list[Piece] = []
     for paragraph in filter(None, map(str.strip, text.splitlines())):
-        parts = _with_their_quotes(segment(language, paragraph))
+        parts = _join_quotations(segment(language, paragraph))
         units = [(part, SENTENCE_PAUSE) for part in parts]
         for unit in _regroup(units, seconds_of, max_seconds, None if pieces else first_max_seconds):
             pieces.append(Piece(unit[0].strip(), unit[1]))
@@ -66,8 +69,8 @@ def split_text(
     return pieces
 
 
-def _with_their_quotes(sentences: list[str]) -> list[str]:
-    """A closed quotation that goes on in lower case, or with と, does not end its sentence."""
+def _join_quotations(sentences: list[str]) -> list[str]:
+    """Joins a sentence that ends in a quotation with a next one that starts in lower case or with と."""
     joined: list[str] = []
     for sentence in filter(str.strip, sentences):
         if joined and joined[-1].rstrip().endswith(_CLOSING) and re.match(r"[a-zと]", sentence):
@@ -80,26 +83,26 @@ def _with_their_quotes(sentences: list[str]) -> list[str]:
 def _regroup(
     units: list[tuple[str, float]], seconds_of: Callable[[str], float], limit: float, first_limit: float | None
 ) -> list[tuple[str, float]]:
-    """Joins neighbours while they are short enough, and splits what is too long at the next finer joints."""
+    """Joins neighboring units up to the limit, and splits longer units at clauses or words."""
     grouped: list[tuple[str, float]] = []
-    for text, pause in _fitting(units, seconds_of, limit, first_limit):
-        room = first_limit if first_limit is not None and len(grouped) == 1 else limit
-        if grouped and seconds_of((grouped[-1][0] + text).strip()) <= room:
+    for text, pause in _split_long_units(units, seconds_of, limit, first_limit):
+        unit_limit = first_limit if first_limit is not None and len(grouped) == 1 else limit
+        if grouped and seconds_of((grouped[-1][0] + text).strip()) <= unit_limit:
             grouped[-1] = (grouped[-1][0] + text, pause)
         else:
             grouped.append((text, pause))
     return grouped
 
 
-def _fitting(
+def _split_long_units(
     units: list[tuple[str, float]], seconds_of: Callable[[str], float], limit: float, first_limit: float | None
 ) -> Iterator[tuple[str, float]]:
     for number, (text, pause) in enumerate(units):
-        room = first_limit if first_limit is not None and number == 0 else limit
-        if seconds_of(text.strip()) <= room:
+        unit_limit = first_limit if first_limit is not None and number == 0 else limit
+        if seconds_of(text.strip()) <= unit_limit:
             yield text, pause
             continue
-        for split, split_pause in ((_clauses, CLAUSE_PAUSE), (_words, WORD_PAUSE)):
+        for split, split_pause in ((_split_clauses, CLAUSE_PAUSE), (_split_words, WORD_PAUSE)):
             parts = split(text)
             if len(parts) > 1:
                 finer = [(part, split_pause) for part in parts[:-1]] + [(parts[-1], pause)]
@@ -109,20 +112,20 @@ def _fitting(
             yield text, pause
 
 
-def _clauses(text: str) -> list[str]:
-    return _with_their_blanks(_CLAUSE_ENDS.split(text))
+def _split_clauses(text: str) -> list[str]:
+    return _join_blanks(_CLAUSE_ENDS.split(text))
 
 
-def _words(text: str) -> list[str]:
-    """Words with the blank after them; of writing without blanks, runs of 8 characters."""
+def _split_words(text: str) -> list[str]:
+    """Words with the space after them, or runs of 8 characters in scripts without spaces."""
     words = re.findall(r"\S+\s*", text)
     if len(words) > 1:
         return words
-    return _with_their_blanks([text[start : start + 8] for start in range(0, len(text), 8)])
+    return _join_blanks([text[start : start + 8] for start in range(0, len(text), 8)])
 
 
-def _with_their_blanks(parts: list[str]) -> list[str]:
-    """Without parts in which there is nothing to say: they go with what is before or after."""
+def _join_blanks(parts: list[str]) -> list[str]:
+    """Joins parts that are only white space with a neighbor."""
     joined: list[str] = []
     for part in parts:
         if joined and not (part.strip() and joined[-1].strip()):

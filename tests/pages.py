@@ -5,7 +5,7 @@ import threading
 
 from serving import PATIENCE_SECONDS, load
 
-from t5gemma_tts.serving.server import bind
+from t5gemma_tts.serving.server import bind_socket
 from t5gemma_tts.serving.synthesis import SynthesisService
 from t5gemma_tts.ui.form import SpeechForm
 from t5gemma_tts.ui.server import PageServer, create_app
@@ -44,9 +44,9 @@ def live_page(form: SpeechForm, monkeypatch, folder, queue_size: int = 8, exampl
             await super().startup(sockets)
             started.set()
 
-    people = form.synthesis.speaker.max_batch_size
-    with bind("127.0.0.1", 0) as listener:
-        app = create_app(form, "For **tests**.", people, queue_size, examples)
+    concurrency_limit = form.synthesis.worker.max_batch_size
+    with bind_socket("127.0.0.1", 0) as listener:
+        app = create_app(form, "For **tests**.", concurrency_limit, queue_size, examples)
         server = Telling(app, form, log_level="warning")
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

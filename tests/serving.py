@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 
 from t5gemma_tts import SpeechEngine, T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
-from t5gemma_tts.serving.server import Server, bind
+from t5gemma_tts.serving.server import Server, bind_socket
 from t5gemma_tts.serving.service import Service
 from t5gemma_tts.serving.synthesis import SynthesisService
 
@@ -76,7 +76,7 @@ def live_server(
 
     synthesis = SynthesisService(*load(checkpoint), **options)
     service = Service(synthesis, voices_dir, list(model_names), keys, limits)
-    with bind("127.0.0.1", 0) as listener:
+    with bind_socket("127.0.0.1", 0) as listener:
         server = Telling(service, drain_seconds, log_level="warning")
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

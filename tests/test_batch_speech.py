@@ -121,7 +121,7 @@ def test_rows_that_cannot_be_spoken(checkpoint, processor, tmp_path):
         14: "`reference_audio` holds no audio, but 5",
         15: "`reference_text` was given without `reference_audio`",
         16: "`reference_text` is needed",
-        18: "seconds or more to say, which is too long at once",
+        18: "seconds or more to speak, which is too long; split it",
     }.items():
         assert message in errors.pop(index)
         assert spoken[index]["codes"] is None and spoken[index]["audio"] is None and spoken[index]["seconds"] is None

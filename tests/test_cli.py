@@ -206,7 +206,7 @@ def test_long_text_becomes_one_file(speak_with, run, checkpoint):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("One.", "-o", "-"), "`--output -` writes sound as it comes; it needs --stream or --long"),
+        (("One.", "-o", "-"), "`--output -` streams audio; it needs --stream or --long"),
         (("One.", "-o", "x.wav", "--stream", "--long"), "either --stream or --long"),
         (("One.\nTwo.", "-o", "x.wav", "--stream"), "--stream speaks one line, got 2"),
         (("One.", "-o", "x.wav", "--long", "--duration", 3), "--duration cannot be used with --long"),

@@ -111,7 +111,7 @@ def test_truncated_weights(run, checkpoint, tmp_path, part, num_bytes):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "the following arguments are required: VERB"),
+        ([], "the following arguments are required: COMMAND"),
         (["sing"], "invalid choice: 'sing'"),
         (["speak", "x", "--model", "m"], "the following arguments are required: -o/--output"),
         (["speak", "x", "--model", "m", "-o", "x.wav", "--pitch", "3"], "unrecognized arguments: --pitch"),
@@ -133,9 +133,9 @@ def test_wrong_usage(run, arguments, message):
     assert err.startswith("usage: t5gemma-tts") and message in err
 
 
-@pytest.mark.parametrize("verb", [[], ["speak"], ["encode"], ["decode"], ["info"], ["convert"]], ids=str)
-def test_help(run, verb):
-    code, out, err = run(*verb, "--help")
+@pytest.mark.parametrize("command", [[], ["speak"], ["encode"], ["decode"], ["info"], ["convert"]], ids=str)
+def test_help(run, command):
+    code, out, err = run(*command, "--help")
     assert (code, err) == (0, "") and out.startswith("usage: t5gemma-tts")
 
 

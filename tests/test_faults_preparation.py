@@ -14,7 +14,7 @@ from recordings import ENVIRONMENT, all_rows, command, prepare, write_pairs
 from tiny_checkpoint import tiny_codec
 
 from t5gemma_tts import XCodec2
-from t5gemma_tts.cli.audio_output import open_sound
+from t5gemma_tts.cli.audio_output import open_audio_writer
 from t5gemma_tts.model.audio import load_audio, save_audio
 from t5gemma_tts.serving.voices import VoiceStore
 from training.train_codec import main as train_codec
@@ -94,7 +94,7 @@ def test_audio_files_that_cannot_be_written(tmp_path, suffix, exists):
 def test_streams_into_files_that_cannot_grow(tmp_path, suffix):
     """The written audio is kept, and the error says that it is incomplete."""
     path = str(tmp_path / f"speech{suffix}")
-    with small_files(10_000), pytest.raises(OSError, match="is the disk full"), open_sound(path, 16000) as sound:
+    with small_files(10_000), pytest.raises(OSError, match="is the disk full"), open_audio_writer(path, 16000) as sound:
         for start in range(0, len(NOISE), 16000):
             sound.write(NOISE[start : start + 16000])
 

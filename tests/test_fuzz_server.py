@@ -16,9 +16,9 @@ from serving import SPEECH, VOICES
 from strategies import HUGE, PHRASES, cases, changed, damaged, json_values, texts
 
 from t5gemma_tts.serving.auth import ApiKeys
-from t5gemma_tts.serving.errors import BadRequest, NotFound, TooLarge
+from t5gemma_tts.serving.errors import BadRequest, NotFound, PayloadTooLarge
 from t5gemma_tts.serving.limits import Limits
-from t5gemma_tts.serving.routes_voices import info
+from t5gemma_tts.serving.routes_voices import voice_info
 from t5gemma_tts.serving.uploads import decode_base64, decode_recording
 from t5gemma_tts.serving.voices import VoiceStore
 
@@ -139,7 +139,7 @@ def test_stored_voices(processor, data):
         except BadRequest as error:
             assert "'anna'" in str(error) and not listed
             return
-    assert info(voice).model_dump_json() and listed == [voice]
+    assert voice_info(voice).model_dump_json() and listed == [voice]
     try:
         inputs = processor(
             "Hi.", reference_audio={"codes": voice.codes}, reference_text=voice.reference_text, duration=0.1
@@ -168,7 +168,7 @@ def test_recordings_in_memory(data):
     limits = Limits(max_reference_seconds=2.0)
     try:
         waveform, rate = decode_recording(decode_base64(text, limits), limits)
-    except (BadRequest, TooLarge) as error:
+    except (BadRequest, PayloadTooLarge) as error:
         assert error.param == "reference_audio"
         return
     assert waveform.ndim == 1 and 0.5 * rate <= len(waveform) <= 2.0 * rate

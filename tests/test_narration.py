@@ -7,7 +7,7 @@ import torch
 from t5gemma_tts import narration
 from t5gemma_tts.checkpoints import NANO
 from t5gemma_tts.loading import load_model, load_processor
-from t5gemma_tts.narration import KEPT_EDGE_SECONDS, narrate, trim_edges
+from t5gemma_tts.narration import KEPT_EDGE_SECONDS, narrate, trim_silence
 from t5gemma_tts.sentences import PARAGRAPH_PAUSE, SENTENCE_PAUSE
 
 
@@ -61,7 +61,7 @@ def test_pieces_are_in_order_with_the_voice_of_the_first(model, processor, reque
         requests, sounds, (SENTENCE_PAUSE, PARAGRAPH_PAUSE, SENTENCE_PAUSE, 0.0), strict=True
     ):
         (whole,) = processor.batch_decode([request.token_ids])
-        trimmed = trim_edges(whole, processor.sampling_rate)
+        trimmed = trim_silence(whole, processor.sampling_rate)
         silence = round(pause * processor.sampling_rate)
         np.testing.assert_array_equal(sound[: len(trimmed)], trimmed)
         assert len(sound) == len(trimmed) + silence and not sound[len(trimmed) :].any()
@@ -103,10 +103,10 @@ def test_edges():
     sound = np.zeros(1000, dtype=np.float32)
     sound[400:600] = 0.5
     sound[:300] = 0.001
-    assert len(trim_edges(sound, rate)) == 200 + 2 * round(KEPT_EDGE_SECONDS * rate)
-    assert len(trim_edges(sound[400:600], rate)) == 200
-    assert len(trim_edges(np.zeros(100, dtype=np.float32), rate)) == 0
-    assert len(trim_edges(np.zeros(0, dtype=np.float32), rate)) == 0
+    assert len(trim_silence(sound, rate)) == 200 + 2 * round(KEPT_EDGE_SECONDS * rate)
+    assert len(trim_silence(sound[400:600], rate)) == 200
+    assert len(trim_silence(np.zeros(100, dtype=np.float32), rate)) == 0
+    assert len(trim_silence(np.zeros(0, dtype=np.float32), rate)) == 0
 
 
 def test_invalid_input(model, processor):

@@ -35,7 +35,7 @@ PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in
 FENCES = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 ADDRESS, PAGE_ADDRESS = "http://127.0.0.1:8000", "http://127.0.0.1:7860"
 HUB_BACKBONE, ITS_STAND_IN = '"google/t5gemma-2b-2b-ul2"', '"backbone", {"text_separator_token_id": 127}'
-RUN_VERBS = ("speak", "export", "encode", "decode", "info", "batch")
+RUN_COMMANDS = ("speak", "export", "encode", "decode", "info", "batch")
 # what runs is small: other models, clusters and placeholders are checked only
 NOT_HERE = re.compile(r"--model |\b[A-Z]{4,}\b|--engine ray|ray job|--asr\b|/shared/")
 SETTING = re.compile(r"([A-Z][A-Z0-9_]+)=\S+$|([A-Z][A-Z0-9_]+)=\"[^\"]*\"$")
@@ -93,7 +93,7 @@ def lines_of(block: str) -> list[str]:
 def runs_here(line: str) -> bool:
     words = line.removeprefix("echo ").split("| t5gemma-tts ")[-1].removeprefix("t5gemma-tts ").split()
     line = line.replace("--codec CODEC", "")  # for which nano's stands
-    return "t5gemma-tts " in line and words[0] in RUN_VERBS and not NOT_HERE.search(line)
+    return "t5gemma-tts " in line and words[0] in RUN_COMMANDS and not NOT_HERE.search(line)
 
 
 COMMANDS = [
@@ -190,8 +190,8 @@ def help_of(*command: str) -> str:
 def check_ours(arguments: list[str], capsys) -> None:
     """The parser accepts the command, and its recipes exist."""
     parsed, others = build_parser().parse_known_args(arguments)
-    assert parsed.verb == arguments[0]
-    if not getattr(parsed, "takes_options", False):
+    assert parsed.command == arguments[0]
+    if not getattr(parsed, "passes_options", False):
         assert not others
         return
     capsys.readouterr()

@@ -309,12 +309,12 @@ def test_what_breaks_is_told_in_the_same_shape(checkpoint, monkeypatch):
     with live_server(checkpoint) as server:
 
         async def fail(job):
-            raise SpeechFailed("the model failed to speak: RuntimeError.")
+            raise SpeechFailed("speech generation failed: RuntimeError.")
 
         monkeypatch.setattr(server.synthesis, "speak", fail)
         assert error_of(server.speak(input="Hello."), 500)["code"] == "speech_failed"
         monkeypatch.setattr(server.synthesis, "speak", None)
-        assert error_of(server.speak(input="Hello."), 500)["message"].startswith("something went wrong here")
+        assert error_of(server.speak(input="Hello."), 500)["message"].startswith("internal server error")
         server.synthesis.close()
         # uvicorn closes connections on which something broke: whoever asks next needs one of their own
         error_of(httpx.get(server.client.base_url.join("/health")), 500)

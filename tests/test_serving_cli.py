@@ -20,7 +20,7 @@ from t5gemma_tts.cli import serve
         (["--port", "{taken}"], "cannot listen at 127.0.0.1, port {taken}"),
         (["--queue-size", "-1"], "--queue-size must not be negative, got -1"),
         (["--api-key-file", "none"], "No such file or directory: 'none'"),
-        (["--api-key-file", "empty"], "not one API key"),
+        (["--api-key-file", "empty"], "list of API keys is empty"),
         (["--model", "."], "'.' is not a checkpoint"),
     ],
 )

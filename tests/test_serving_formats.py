@@ -7,7 +7,7 @@ import pytest
 from serving import decode_with_av, decode_with_soundfile
 from voices import voice
 
-from t5gemma_tts.serving.formats import CONTENT_TYPES, encode_sound, open_encoder, to_pcm
+from t5gemma_tts.serving.formats import CONTENT_TYPES, encode_audio, open_encoder, to_pcm
 
 
 PADDING_SECONDS = {"mp3": 0.1}  # before and after a stream, whose header cannot tell of it
@@ -27,7 +27,7 @@ def similarity(one: np.ndarray, other: np.ndarray, slack: int) -> float:
     return max(shifts)
 
 
-@pytest.mark.parametrize("encode", [encode_sound, in_pieces], ids=["whole", "pieces"])
+@pytest.mark.parametrize("encode", [encode_audio, in_pieces], ids=["whole", "pieces"])
 @pytest.mark.parametrize("sampling_rate", [16000, 44100])
 @pytest.mark.parametrize("audio_format", ["wav", "flac", "mp3", "opus"])
 def test_both_decoders_read_it(audio_format, sampling_rate, encode):
@@ -51,21 +51,21 @@ def test_raw_samples():
     sound = np.array([0.0, 0.5, -0.5, 2.0, -2.0], dtype=np.float32)
     expected = [0, 16384, -16384, 32767, -32767]
     assert to_pcm(sound).tolist() == expected
-    for data in (encode_sound(sound, 16000, "pcm"), open_encoder(16000, "pcm").push(sound)):
+    for data in (encode_audio(sound, 16000, "pcm"), open_encoder(16000, "pcm").push(sound)):
         assert np.frombuffer(data, "<i2").tolist() == expected
 
 
 @pytest.mark.parametrize("audio_format", CONTENT_TYPES)
 def test_what_is_too_loud_is_clipped(audio_format):
     sound = 3 * voice(8000)
-    data = encode_sound(sound, 16000, audio_format)
-    assert data == encode_sound(sound.clip(-1, 1), 16000, audio_format) or audio_format == "opus"  # has a random serial
+    data = encode_audio(sound, 16000, audio_format)
+    assert data == encode_audio(sound.clip(-1, 1), 16000, audio_format) or audio_format == "opus"  # has a random serial
 
 
 @pytest.mark.parametrize("audio_format", CONTENT_TYPES)
 def test_nothing_to_hear(audio_format):
     nothing = np.zeros(0, dtype=np.float32)
-    for data in (encode_sound(nothing, 16000, audio_format), open_encoder(16000, audio_format).finish()):
+    for data in (encode_audio(nothing, 16000, audio_format), open_encoder(16000, audio_format).finish()):
         assert len(data) < 10_000
 
 
@@ -79,5 +79,5 @@ def test_without_pyav(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r'needs? PyAV: `pip install "t5gemma-tts\[serve\]"`'):
-        encode_sound(voice(8000), 16000, "mp3")
-    assert len(encode_sound(voice(8000), 16000, "flac")) > 1000
+        encode_audio(voice(8000), 16000, "mp3")
+    assert len(encode_audio(voice(8000), 16000, "flac")) > 1000

@@ -67,7 +67,7 @@ def test_its_errors(client):
     with pytest.raises(openai.BadRequestError, match="`input` must|nothing|string") as refusal:
         client.audio.speech.create(model="tiny", voice="default", input=" ")
     assert refusal.value.param == "input" and refusal.value.type == "invalid_request_error"
-    with pytest.raises(openai.NotFoundError, match="no model 'gpt-4' here, only 'tiny', 'tts-1'"):
+    with pytest.raises(openai.NotFoundError, match="no model 'gpt-4'; this server has 'tiny', 'tts-1'"):
         client.audio.speech.create(model="gpt-4", voice="default", input="Hello.")
     with pytest.raises(openai.NotFoundError, match="no voice 'alloy'"):
         client.audio.speech.create(model="tiny", voice="alloy", input="Hello.")

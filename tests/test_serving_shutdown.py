@@ -34,15 +34,15 @@ def test_a_killed_client_frees_its_place(checkpoint, monkeypatch, stream_format)
             steps.hold()
         else:
             assert steps.held.wait(PATIENCE_SECONDS)
-        assert server.synthesis.speaker.num_speaking == server.synthesis.num_admitted == 1
+        assert server.synthesis.worker.num_running == server.synthesis.num_admitted == 1
         client.kill()
         client.wait()
         client.stdout.close()
         wait_until(lambda: server.synthesis.num_admitted == 0)
         steps.open.set()
-        wait_until(lambda: server.synthesis.num_admitted == server.synthesis.speaker.num_speaking == 0)
+        wait_until(lambda: server.synthesis.num_admitted == server.synthesis.worker.num_running == 0)
         assert len(steps.sizes) < 5000  # of the 100 s; it stopped long before
-        wait_until(lambda: server.service.num_open == 0)
+        wait_until(lambda: server.service.num_open_requests == 0)
         assert server.speak(input="Hello.", duration=0.2).status_code == 200
 
 
@@ -71,8 +71,8 @@ def test_who_hangs_up_in_the_middle_of_a_request(checkpoint):
             with socket.create_connection((host, int(port))) as connection:
                 connection.sendall(part)
         with server.half_a_request():
-            wait_until(lambda: server.service.num_open == 1)
-        wait_until(lambda: server.service.num_open == 0)
+            wait_until(lambda: server.service.num_open_requests == 1)
+        wait_until(lambda: server.service.num_open_requests == 0)
         assert server.speak(input="Hello.", duration=0.2).status_code == 200
 
 
@@ -105,7 +105,7 @@ def test_what_takes_too_long_to_drain_is_told(checkpoint, monkeypatch):
         wait_until(lambda: server.synthesis.num_admitted == 1)
         server.drain()
         answer = accepted.result(PATIENCE_SECONDS)
-        assert answer.status_code == 503 and "before the speech had ended" in answer.json()["error"]["message"]
+        assert answer.status_code == 503 and "before the request had finished" in answer.json()["error"]["message"]
         steps.open.set()
 
 

@@ -49,14 +49,14 @@ def test_a_stream_that_fails_before_its_first_sound_has_a_status(failing):
 
 def test_only_so_many_requests_are_open(checkpoint):
     with live_server(checkpoint, max_batch_size=1, queue_size=0) as server:
-        unfinished = [server.half_a_request() for _ in range(server.service.max_open)]
-        wait_until(lambda: server.service.num_open == server.service.max_open)
+        unfinished = [server.half_a_request() for _ in range(server.service.max_open_requests)]
+        wait_until(lambda: server.service.num_open_requests == server.service.max_open_requests)
         answer = server.speak(input="Hello.", duration=0.2)
         assert answer.status_code == 429 and answer.headers["retry-after"] == "1"
         assert server.client.get("/health").status_code == 200
         for connection in unfinished:
             connection.close()
-        wait_until(lambda: server.service.num_open == 0)
+        wait_until(lambda: server.service.num_open_requests == 0)
         assert server.speak(input="Hello.", duration=0.2).status_code == 200
 
 

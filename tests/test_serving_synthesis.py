@@ -8,8 +8,8 @@ from serving import PATIENCE_SECONDS, Steps, load
 from voices import CUTOFF_FRAMES, voice
 
 from t5gemma_tts.model.streaming import StreamDecoder, StreamWindows
-from t5gemma_tts.serving.errors import BadRequest, Closed, QueueFull
-from t5gemma_tts.serving.synthesis import Job, SynthesisService, missing_frames
+from t5gemma_tts.serving.errors import BadRequest, QueueFull, ShuttingDown
+from t5gemma_tts.serving.synthesis import SynthesisRequest, SynthesisService, frames_until_window
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +19,8 @@ def synthesis(checkpoint):
     synthesis.close(timeout=PATIENCE_SECONDS)
 
 
-def job(**changes) -> Job:
-    return Job(**{"text": "Hello.", "language": "en", "duration_seconds": 0.4, "seed": 1} | changes)
+def job(**changes) -> SynthesisRequest:
+    return SynthesisRequest(**{"text": "Hello.", "language": "en", "duration_seconds": 0.4, "seed": 1} | changes)
 
 
 async def together(synthesis, jobs):
@@ -36,7 +36,7 @@ def test_concurrent_requests_equal_single_requests(synthesis, monkeypatch):
     for one, spoken, expected in zip(jobs, at_once, alone, strict=True):
         assert spoken.num_frames == round(one.duration_seconds * 50) + CUTOFF_FRAMES
         assert spoken.seed == one.seed
-        np.testing.assert_allclose(spoken.sound, expected.sound, atol=1e-5)
+        np.testing.assert_allclose(spoken.waveform, expected.waveform, atol=1e-5)
 
 
 def test_a_stream_is_that_of_the_processor(synthesis):
@@ -49,7 +49,7 @@ def test_a_stream_is_that_of_the_processor(synthesis):
     inputs = synthesis.processor(text="Hello.", language="en", duration=2.0)
     expected = list(synthesis.processor.stream_decode(synthesis.model.stream(**inputs, seed=1), windows))
     assert len(got) > 4 and got[-1].num_frames == 100 + CUTOFF_FRAMES
-    np.testing.assert_array_equal(np.concatenate([one.sound for one in got]), np.concatenate(expected))
+    np.testing.assert_array_equal(np.concatenate([one.waveform for one in got]), np.concatenate(expected))
 
 
 def test_a_long_speech_is_decoded_in_windows(synthesis, monkeypatch):
@@ -57,7 +57,7 @@ def test_a_long_speech_is_decoded_in_windows(synthesis, monkeypatch):
     decode = synthesis.processor.codec.decode
     monkeypatch.setattr(synthesis.processor.codec, "decode", lambda codes: decoded.append(len(codes)) or decode(codes))
     spoken = asyncio.run(synthesis.speak(job(duration_seconds=31.0)))
-    assert spoken.num_frames == 1550 + CUTOFF_FRAMES and len(spoken.sound) == 320 * spoken.num_frames
+    assert spoken.num_frames == 1550 + CUTOFF_FRAMES and len(spoken.waveform) == 320 * spoken.num_frames
     assert 1 < len(decoded) and max(decoded) < 400
 
 
@@ -65,7 +65,7 @@ def test_how_many_frames_a_stream_waits_for(synthesis):
     for first_frames in (1, 7):
         decoder = StreamDecoder(synthesis.processor.codec, StreamWindows(first_frames=first_frames, right_context=3))
         for _ in range(4):
-            count = missing_frames(decoder)
+            count = frames_until_window(decoder)
             assert not len(decoder.push([1] * (count - 1)))
             assert len(decoder.push([1]))
 
@@ -79,35 +79,35 @@ def test_whoever_stops_waiting_frees_the_place(synthesis, monkeypatch):
         await asyncio.to_thread(steps.held.wait, PATIENCE_SECONDS)
         stream = synthesis.stream(job(seed=2))
         listening = asyncio.ensure_future(anext(stream))
-        while not synthesis.speaker.num_waiting:
+        while not synthesis.worker.num_waiting:
             await asyncio.sleep(0)
         for task in (speaking, listening):
             task.cancel()
         await asyncio.gather(speaking, listening, return_exceptions=True)
-        assert synthesis.speaker.num_waiting == 0
+        assert synthesis.worker.num_waiting == 0
         steps.open.set()
         await synthesis.speak(job())
 
     asyncio.run(leave())
-    assert synthesis.speaker.num_speaking == 0
+    assert synthesis.worker.num_running == 0
 
 
 def test_references(synthesis):
     async def both():
-        reference = await synthesis.read_reference(voice(16000), 16000, "What is said.")
+        reference = await synthesis.encode_reference(voice(16000), 16000, "What is said.")
         return reference, await synthesis.speak(job(reference=reference)), await synthesis.speak(job())
 
     reference, cloned, plain = asyncio.run(both())
     assert reference.codes == tuple(synthesis.processor.codec.encode(voice(16000), 16000).tolist())
-    assert (cloned.sound != plain.sound).any() and cloned.text_tokens > plain.text_tokens
+    assert (cloned.waveform != plain.waveform).any() and cloned.text_tokens > plain.text_tokens
     with pytest.raises(BadRequest, match="`reference_audio` has NaN") as refusal:
-        asyncio.run(synthesis.read_reference(np.full(100, np.nan), 16000, "What?"))
+        asyncio.run(synthesis.encode_reference(np.full(100, np.nan), 16000, "What?"))
     assert refusal.value.param == "reference_audio"
 
 
 def test_only_so_many_are_admitted(synthesis):
     with synthesis.admit(3), synthesis.admit(5):
-        with pytest.raises(QueueFull, match="8 requests are being spoken or wait, of 8 at most") as refusal:
+        with pytest.raises(QueueFull, match="8 requests are running or waiting, of at most 8") as refusal:
             with synthesis.admit():
                 pass
         assert 1 <= refusal.value.retry_after_seconds <= 60
@@ -119,7 +119,7 @@ def test_only_so_many_are_admitted(synthesis):
 @pytest.mark.parametrize("speed", [1.0, 2.0])
 def test_what_is_too_long_at_once_is_not_hurried(synthesis, speed):
     text = "The rain had stopped, and nobody said a word. " * 60
-    with pytest.raises(BadRequest, match=f"`text` takes {120 / speed:.0f} seconds or more to say") as refusal:
+    with pytest.raises(BadRequest, match=f"`text` takes {120 / speed:.0f} seconds or more to speak") as refusal:
         asyncio.run(synthesis.speak(job(text=text, duration_seconds=None, speed=speed)))
     assert refusal.value.param == "input"
 
@@ -134,5 +134,5 @@ def test_bad_arguments_and_after_the_end(checkpoint):
     assert synthesis.alive
     synthesis.close(timeout=PATIENCE_SECONDS)
     assert not synthesis.alive
-    with pytest.raises(Closed), synthesis.admit():
+    with pytest.raises(ShuttingDown), synthesis.admit():
         pass

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from voices import voice
 
-from t5gemma_tts.serving.errors import BadRequest, TooLarge
+from t5gemma_tts.serving.errors import BadRequest, PayloadTooLarge
 from t5gemma_tts.serving.limits import Limits
 from t5gemma_tts.serving.uploads import decode_base64, decode_recording
 
@@ -95,9 +95,9 @@ def test_damaged_files_are_refused_or_read():
 
 
 def test_sizes():
-    with pytest.raises(TooLarge, match="at most 200000 bytes, got 200001"):
+    with pytest.raises(PayloadTooLarge, match="at most 200000 bytes, got 200001"):
         decode_recording(bytes(200_001), LIMITS)
-    with pytest.raises(TooLarge, match="at most 200000 bytes"):
+    with pytest.raises(PayloadTooLarge, match="at most 200000 bytes"):
         decode_base64("A" * 10**6, LIMITS)
     assert decode_base64(base64.b64encode(bytes(200_000)).decode(), LIMITS) == bytes(200_000)
     with pytest.raises(ValueError, match="`max_characters` must be above 0, got 0"):

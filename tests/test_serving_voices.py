@@ -72,7 +72,7 @@ def test_refusals(store):
         store.add("anna", **VOICE)
     with pytest.raises(BadRequest, match="1 voices already"):
         VoiceStore(store.folder, codec="abc", max_voices=1).add("berta", **VOICE)
-    with pytest.raises(BadRequest, match="with another codec"):
+    with pytest.raises(BadRequest, match="another codec encoded the voice"):
         VoiceStore(store.folder, codec="xyz").get("anna")
 
 

@@ -92,7 +92,7 @@ def test_sound_while_it_is_spoken(app, monkeypatch):
     steps = Steps(monkeypatch)
     job = app.submit(live=True, length=8.0)
     wait_until(lambda: any(isinstance(answer[PLAYER], str) and answer[PLAYER] for answer in job.outputs()))
-    address = next(re.search('data-address="([^"]+)"', answer[PLAYER])[1] for answer in job.outputs())
+    address = next(re.search('data-url="([^"]+)"', answer[PLAYER])[1] for answer in job.outputs())
     steps.hold()
     assert steps.held.wait(PATIENCE_SECONDS)
     with httpx.stream("GET", f"{app.url}/{address}", timeout=PATIENCE_SECONDS) as stream:
@@ -131,8 +131,8 @@ def test_estimates(app):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"text": " "}, "There is nothing to say yet"),
-        ({"text": "<b>" * 500}, "The text has 1,500 characters, 1,000 are possible"),
+        ({"text": " "}, "The text is empty"),
+        ({"text": "<b>" * 500}, "The text has 1,500 characters; at most 1,000 are allowed"),
         ({"reference_text": "Words."}, "There is a transcript but no recording"),
         ({"speed": 5}, "5"),
         ({"seed": -1}, "The seed must be a whole number from 0"),
@@ -141,7 +141,7 @@ def test_estimates(app):
         ({"temperature": 0.001}, "must be 0, or at least"),
         ({"num_samples": 4}, "4"),
         ({"language": "xx"}, "xx"),
-        ({"long_text": True}, "The length of a long text cannot be chosen"),
+        ({"long_text": True}, "A long text has no chosen length"),
     ],
 )
 def test_messages(app, changes, message):
@@ -166,7 +166,7 @@ def test_a_message_is_no_markup(app, monkeypatch):
     def hear(*anything):
         raise BadRequest("<script>alert(1)</script>")
 
-    monkeypatch.setattr(app.form, "_hear", hear)
+    monkeypatch.setattr(app.form, "_transcribe_file", hear)
     with pytest.raises(AppError, match="&lt;script&gt;"):
         app.client.predict(handle_file(__file__), api_name="/transcribe")
 
@@ -175,7 +175,7 @@ def test_what_went_wrong_here_is_nobodys_business(app, monkeypatch):
     def hear(*anything):
         raise RuntimeError("the secret")
 
-    monkeypatch.setattr(app.form, "_hear", hear)
+    monkeypatch.setattr(app.form, "_transcribe_file", hear)
     with pytest.raises(AppError) as caught:
         app.client.predict(handle_file(__file__), api_name="/transcribe")
     assert "secret" not in str(caught.value)
@@ -216,7 +216,7 @@ def test_what_people_send_and_hear_is_forgotten(checkpoint, tmp_path, monkeypatc
         recording = handle_file(write_voice(tmp_path / "voice.wav", 16000))
         job = app.submit(live=True, reference=recording, reference_text=HEARD)
         job.result(PATIENCE_SECONDS)
-        address = next(re.search('data-address="([^"]+)"', answer[PLAYER])[1] for answer in job.outputs())
+        address = next(re.search('data-url="([^"]+)"', answer[PLAYER])[1] for answer in job.outputs())
         assert {path.name for path in uploads.rglob("*.wav")} == {"voice.wav", "speech-seed-3.wav"}
         wait_until(lambda: not list(uploads.rglob("*.wav")))
         wait_until(lambda: httpx.get(f"{url}/{address}").status_code == 404)
@@ -232,7 +232,7 @@ def test_whoever_cancels_frees_the_place(app, monkeypatch):
     assert app.form.synthesis.num_admitted == 1
     job.cancel()
     steps.open.set()
-    wait_until(lambda: app.form.synthesis.num_admitted == app.form.synthesis.speaker.num_speaking == 0)
+    wait_until(lambda: app.form.synthesis.num_admitted == app.form.synthesis.worker.num_running == 0)
     assert len(steps.sizes) < 5000  # of the 100 s
 
 

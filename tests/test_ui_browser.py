@@ -109,7 +109,7 @@ def test_type_press_and_listen(page):
     page.get_by_label("Text", exact=True).fill(TEXT)
     page.get_by_text(re.compile(r"Estimated length: \d")).wait_for()
     choose_length(page, 3.0)
-    page.get_by_label("Play while it is spoken").uncheck()
+    page.get_by_label("Play while generating").uncheck()
     press(page)
     wait_for_status(page, "Done · seed")
     (seconds,) = lengths_of(page, 1)
@@ -159,7 +159,7 @@ def test_sound_begins_before_the_end(page, nano, monkeypatch):
 def test_a_grid_with_seeds_that_can_be_repeated(page):
     page.get_by_label("Text", exact=True).fill("Good morning!")
     choose_length(page, 1.2)
-    page.get_by_label("Play while it is spoken").uncheck()
+    page.get_by_label("Play while generating").uncheck()
     open_part(page, "Samples and sampling")
     page.get_by_label("number input for Samples").fill("4")
     press(page)
@@ -171,7 +171,7 @@ def test_a_grid_with_seeds_that_can_be_repeated(page):
     sources = page.evaluate("() => [...document.querySelectorAll('.sample audio')].map(a => a.src.split('/').at(-2))")
     assert len(set(sources)) == 4
     seed = page.get_by_label("Seed", exact=True).input_value()
-    page.get_by_label("A new seed each time").uncheck()
+    page.get_by_label("Random seed").uncheck()
     page.get_by_label("number input for Samples").fill("1")
     press(page)
     wait_for_status(page, f"Done · seed {seed}")
@@ -184,7 +184,7 @@ def test_clone_with_an_uploaded_file(page, tmp_path):
     recording = write_voice(tmp_path / "voice.wav", 3 * 16000)
     page.get_by_label("Text", exact=True).fill(TEXT)
     choose_length(page, 2.0)
-    open_part(page, "Voice of a recording")
+    open_part(page, "Voice cloning")
     page.locator("input[type=file]").first.set_input_files(recording)
     press(page, "Transcribe")
     sync_api.expect(page.get_by_label("Transcript", exact=True)).to_have_value(HEARD)
@@ -194,7 +194,7 @@ def test_clone_with_an_uploaded_file(page, tmp_path):
 
 
 def test_a_recording_by_microphone(page):
-    open_part(page, "Voice of a recording")
+    open_part(page, "Voice cloning")
     page.get_by_label("Record audio").click()
     page.get_by_role("button", name="Record", exact=True).click()
     page.get_by_text(re.compile(r"0:0[12]")).first.wait_for()  # seconds of Chromium's beeps
@@ -217,7 +217,7 @@ def test_an_example_clones(page):
 @pytest.mark.parametrize(
     ("fill", "message"),
     [
-        (lambda page, tmp: None, "There is nothing to say yet: please write a text."),
+        (lambda page, tmp: None, "The text is empty. Please write a text."),
         (lambda page, tmp: page.get_by_label("Text", exact=True).fill("word " * 300), "The text has 1,500 characters"),
         (lambda page, tmp: send(page, tmp, b"no sound", "Words."), "The recording cannot be used"),
         (lambda page, tmp: send(page, tmp, None, ""), "The recording has no transcript"),
@@ -239,7 +239,7 @@ def send(page, folder, data: bytes | None, transcript: str) -> None:
     path = folder / "voice.wav"
     write_voice(path, 16000) if data is None else path.write_bytes(data)
     page.get_by_label("Text", exact=True).fill(TEXT)
-    open_part(page, "Voice of a recording")
+    open_part(page, "Voice cloning")
     with page.expect_response(re.compile("/upload")):
         page.locator("input[type=file]").first.set_input_files(path)
     page.get_by_label("Transcript", exact=True).fill(transcript)
@@ -259,6 +259,6 @@ def test_whoever_leaves_frees_the_place(nano, chromium, monkeypatch, leave):
     assert nano[0].synthesis.num_admitted == 1
     leave(page)
     steps.open.set()
-    wait_until(lambda: nano[0].synthesis.num_admitted == nano[0].synthesis.speaker.num_speaking == 0)
+    wait_until(lambda: nano[0].synthesis.num_admitted == nano[0].synthesis.worker.num_running == 0)
     assert len(steps.sizes) < 2500  # of the 60 s
     page.close()

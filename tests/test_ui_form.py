@@ -14,7 +14,7 @@ from voices import CUTOFF_FRAMES, write_voice
 from t5gemma_tts.model.duration import estimate_duration
 from t5gemma_tts.serving.errors import BadRequest, QueueFull, ServingError
 from t5gemma_tts.serving.limits import Limits
-from t5gemma_tts.serving.synthesis import Job
+from t5gemma_tts.serving.synthesis import SynthesisRequest
 from t5gemma_tts.ui.form import SpeechForm
 from t5gemma_tts.ui.options import SpeechOptions
 
@@ -36,40 +36,40 @@ def recording(tmp_path):
     return write_voice(tmp_path / "voice.wav", 16000)
 
 
-def all_news(form, speech_options, live=False) -> list:
+def all_progress(form, speech_options, live=False) -> list:
     async def gather():
-        return [news async for news in form.speak(speech_options, live)]
+        return [progress async for progress in form.speak(speech_options, live)]
 
     return asyncio.run(gather())
 
 
-def takes_of(form, speech_options) -> tuple:
-    return all_news(form, speech_options)[-1].takes
+def samples_of(form, speech_options) -> tuple:
+    return all_progress(form, speech_options)[-1].samples
 
 
 def test_samples_are_what_the_service_says(form):
-    news = all_news(form, replace(WISH, num_samples=3))
-    assert [len(one.takes) for one in news] == [1, 2, 3] and all(one.piece is None for one in news)
-    takes = news[-1].takes
+    progress = all_progress(form, replace(WISH, num_samples=3))
+    assert [len(one.samples) for one in progress] == [1, 2, 3] and all(one.chunk is None for one in progress)
+    takes = progress[-1].samples
     assert [take.seed for take in takes] == [3, 4, 5]
     for take in takes:
-        job = Job(WISH.text, "de", 0.6, seed=take.seed)
-        np.testing.assert_allclose(take.sound, asyncio.run(form.synthesis.speak(job)).sound, atol=1e-5)
-        assert len(take.sound) == SAMPLES and take.seconds == SAMPLES / 16000
-    assert not np.allclose(takes[0].sound, takes[1].sound)
+        job = SynthesisRequest(WISH.text, "de", 0.6, seed=take.seed)
+        np.testing.assert_allclose(take.waveform, asyncio.run(form.synthesis.speak(job)).waveform, atol=1e-5)
+        assert len(take.waveform) == SAMPLES and take.seconds == SAMPLES / 16000
+    assert not np.allclose(takes[0].waveform, takes[1].waveform)
     assert form.synthesis.num_admitted == 0
 
 
 def test_without_a_seed_each_time_is_another(form):
-    seeds = {takes_of(form, replace(WISH, seed=None))[0].seed for _ in range(3)}
+    seeds = {samples_of(form, replace(WISH, seed=None))[0].seed for _ in range(3)}
     assert len(seeds) == 3
 
 
 def test_what_is_heard_live_is_the_first_sample(form):
-    news = all_news(form, replace(WISH, duration_seconds=2.0, num_samples=2), live=True)
-    pieces = [one.piece for one in news if one.piece is not None]
-    assert len(pieces) > 2 and [len(one.takes) for one in news[len(pieces) :]] == [1, 2]
-    np.testing.assert_array_equal(np.concatenate(pieces), news[-1].takes[0].sound)
+    progress = all_progress(form, replace(WISH, duration_seconds=2.0, num_samples=2), live=True)
+    pieces = [one.chunk for one in progress if one.chunk is not None]
+    assert len(pieces) > 2 and [len(one.samples) for one in progress[len(pieces) :]] == [1, 2]
+    np.testing.assert_array_equal(np.concatenate(pieces), progress[-1].samples[0].waveform)
 
 
 def test_in_windows(checkpoint, form, monkeypatch):
@@ -79,28 +79,28 @@ def test_in_windows(checkpoint, form, monkeypatch):
     monkeypatch.setattr(
         form.synthesis.processor.codec, "decode", lambda codes: decoded.append(len(codes)) or decode(codes)
     )
-    (take,) = takes_of(sparing, replace(WISH, duration_seconds=8.0))
+    (take,) = samples_of(sparing, replace(WISH, duration_seconds=8.0))
     sparing.close()
-    assert len(take.sound) == 320 * (400 + CUTOFF_FRAMES)
+    assert len(take.waveform) == 320 * (400 + CUTOFF_FRAMES)
     assert max(decoded) < 320  # frames: 5 s and what is around them
 
 
 def test_speed_and_length(form):
     estimate = estimate_duration("Hello there.", language="de")
     slow, fast = (
-        takes_of(form, replace(WISH, duration_seconds=None, speed=speed))[0].seconds - CUTOFF_FRAMES / 50
+        samples_of(form, replace(WISH, duration_seconds=None, speed=speed))[0].seconds - CUTOFF_FRAMES / 50
         for speed in (0.5, 2.0)
     )
     assert slow == pytest.approx(2 * estimate, abs=0.02) and fast == pytest.approx(max(estimate / 2, 0.02), abs=0.02)
-    assert takes_of(form, replace(WISH, speed=2.0))[0].seconds == SAMPLES / 16000  # a chosen length is not divided
+    assert samples_of(form, replace(WISH, speed=2.0))[0].seconds == SAMPLES / 16000  # a chosen length is not divided
 
 
 def test_a_voice(form, recording):
     cloned = replace(WISH, reference=recording, reference_text=f" {HEARD} ")
-    (take,) = takes_of(form, cloned)
-    (own,) = takes_of(form, WISH)
-    assert len(take.sound) == SAMPLES and not np.allclose(take.sound, own.sound)
-    np.testing.assert_array_equal(takes_of(form, cloned)[0].sound, take.sound)
+    (take,) = samples_of(form, cloned)
+    (own,) = samples_of(form, WISH)
+    assert len(take.waveform) == SAMPLES and not np.allclose(take.waveform, own.waveform)
+    np.testing.assert_array_equal(samples_of(form, cloned)[0].waveform, take.waveform)
 
 
 def test_estimates(form, recording):
@@ -115,24 +115,26 @@ def test_estimates(form, recording):
     expected = estimate_duration("Hello there.", language="de", **known)
     assert estimate(reference=recording, reference_text=HEARD) == pytest.approx(expected)
     assert estimate(reference=recording) == own  # until it is known what is said
-    with pytest.raises(BadRequest, match="1,001 characters, 1,000 are possible"):
+    with pytest.raises(BadRequest, match="1,001 characters; at most 1,000 are allowed"):
         estimate(text="a" * 1001)
 
 
 def test_the_estimate_of_a_long_text_is_about_what_it_takes(form):
     speech_options = replace(WISH, text=LONG, duration_seconds=None, in_pieces=True, speed=4.0)
-    (take,) = takes_of(form, speech_options)
+    (take,) = samples_of(form, speech_options)
     estimate = asyncio.run(form.estimate(speech_options))
     assert estimate == pytest.approx(take.seconds, rel=0.25)  # each piece ends a little late, and edges are cut
 
 
 def test_long_texts_come_in_pieces(form):
     speech_options = replace(WISH, text=LONG, duration_seconds=None, in_pieces=True, speed=4.0)
-    news = all_news(form, speech_options, live=True)
-    pieces = [one.piece for one in news[:-1]]
+    progress = all_progress(form, speech_options, live=True)
+    pieces = [one.chunk for one in progress[:-1]]
     assert len(pieces) > 1
-    np.testing.assert_array_equal(np.concatenate(pieces), news[-1].takes[0].sound)
-    np.testing.assert_allclose(takes_of(form, speech_options)[0].sound, news[-1].takes[0].sound, atol=1e-5)
+    np.testing.assert_array_equal(np.concatenate(pieces), progress[-1].samples[0].waveform)
+    np.testing.assert_allclose(
+        samples_of(form, speech_options)[0].waveform, progress[-1].samples[0].waveform, atol=1e-5
+    )
     assert form.synthesis.num_admitted == 0
 
 
@@ -155,7 +157,7 @@ def test_recordings_that_cannot_be_used(form, tmp_path, data, message):
         asyncio.run(form.transcribe(path))
     assert caught.value.param == "reference_audio"
     with pytest.raises(BadRequest, match=message):
-        takes_of(form, replace(WISH, reference=path, reference_text=HEARD))
+        samples_of(form, replace(WISH, reference=path, reference_text=HEARD))
 
 
 def test_nothing_to_transcribe(form, tmp_path):
@@ -163,13 +165,13 @@ def test_nothing_to_transcribe(form, tmp_path):
         asyncio.run(form.transcribe(None))
     silence = tmp_path / "silence.wav"
     soundfile.write(silence, np.zeros(16000, dtype=np.float32), 16000)
-    with pytest.raises(BadRequest, match="No words were recognised"):
+    with pytest.raises(BadRequest, match="No words were recognized"):
         asyncio.run(form.transcribe(silence))
 
 
 def test_speech_recognition_that_is_not_there(form, recording, tmp_path, caplog):
     other = SpeechForm(form.synthesis, str(tmp_path / "none"))
-    with pytest.raises(ServingError, match="not available here: please write the transcript") as caught:
+    with pytest.raises(ServingError, match="not available. Please write the transcript") as caught:
         asyncio.run(other.transcribe(recording))
     assert "none" not in str(caught.value) and str(tmp_path / "none") in caplog.text
     other.close()
@@ -177,9 +179,9 @@ def test_speech_recognition_that_is_not_there(form, recording, tmp_path, caplog)
 
 def test_bad_options_are_told_before_anything_is_spoken(form):
     with pytest.raises(BadRequest, match="`?top_p"):
-        takes_of(form, replace(WISH, top_p=2.0))
-    with pytest.raises(BadRequest, match="nothing to say yet"):
-        takes_of(form, replace(WISH, text=""))
+        samples_of(form, replace(WISH, top_p=2.0))
+    with pytest.raises(BadRequest, match="text is empty"):
+        samples_of(form, replace(WISH, text=""))
     with pytest.raises(ValueError, match="`max_samples` must be at least 1, got 0"):
         SpeechForm(form.synthesis, form.asr, max_samples=0)
 
@@ -201,19 +203,19 @@ def test_whoever_stops_frees_all_places(form, monkeypatch, options):
     asyncio.run(leave())
     assert form.synthesis.num_admitted == 0
     steps.open.set()
-    wait_until(lambda: form.synthesis.speaker.num_speaking == form.synthesis.speaker.num_waiting == 0)
-    assert len(takes_of(form, WISH)) == 1
+    wait_until(lambda: form.synthesis.worker.num_running == form.synthesis.worker.num_waiting == 0)
+    assert len(samples_of(form, WISH)) == 1
 
 
 def test_no_room(checkpoint, monkeypatch):
     form = open_form(checkpoint, max_samples=1, max_batch_size=1)
     steps = Steps(monkeypatch)
     steps.hold()
-    first = threading.Thread(target=takes_of, args=(form, WISH))
+    first = threading.Thread(target=samples_of, args=(form, WISH))
     first.start()
     assert steps.held.wait(PATIENCE_SECONDS)
     with pytest.raises(QueueFull, match="try again later"):
-        takes_of(form, WISH)
+        samples_of(form, WISH)
     steps.open.set()
     first.join(PATIENCE_SECONDS)
     close_form(form)

@@ -1,4 +1,4 @@
-"""The web page as a Space: `t5gemma-tts ui` with the Space's variables as its options."""
+"""Runs `t5gemma-tts ui` as a Space. The Space's variables set the options."""
 
 import os
 import sys

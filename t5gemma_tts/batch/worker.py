@@ -14,9 +14,9 @@ from ..model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..model.streaming import StreamWindows
 from ..serving.errors import NotFound
-from ..serving.formats import encode_sound
-from ..serving.synthesis import WHOLE_SECONDS, check_estimate
-from ..serving.voices import CODES_FILE, NAME, RECORD_FILE
+from ..serving.formats import encode_audio
+from ..serving.synthesis import MAX_WHOLE_DECODE_SECONDS, check_estimated_duration
+from ..serving.voices import CODES_FILE, METADATA_FILE, VOICE_NAME
 from ..sharded.fingerprint import file_fingerprint
 from ..sharded.shard_store import ShardStore
 from .arguments import BatchArguments
@@ -110,8 +110,8 @@ class BatchWorker:
         if not folder.is_dir():
             raise FileNotFoundError(f"`voices_dir` {str(folder)!r} is not a folder.")
         fingerprints = {}
-        for speaker in filter(NAME.fullmatch, self.source.speakers()):
-            files = [folder / speaker / name for name in (CODES_FILE, RECORD_FILE)]
+        for speaker in filter(VOICE_NAME.fullmatch, self.source.speakers()):
+            files = [folder / speaker / name for name in (CODES_FILE, METADATA_FILE)]
             fingerprints[speaker] = [file_fingerprint(path) for path in files if path.is_file()]
         return fingerprints
 
@@ -168,7 +168,7 @@ class BatchWorker:
             **self.voices.resolve(row),
         )
         if row.duration_seconds is None:
-            check_estimate(int(inputs["num_frames"][0]), processor.frame_rate, arguments.speed)
+            check_estimated_duration(int(inputs["num_frames"][0]), processor.frame_rate, arguments.speed)
         (request,) = speech_requests(model, **inputs, seed=seed, **arguments.sampling)
         request.plan(model)  # raises an error for a too long row before generation starts
         return request
@@ -178,7 +178,7 @@ class BatchWorker:
         _, processor = self._model_and_processor
         if "audio" not in self.arguments.contents:
             return None, len(codes) / processor.frame_rate
-        windows = StreamWindows() if len(codes) > WHOLE_SECONDS * processor.frame_rate else None
+        windows = StreamWindows() if len(codes) > MAX_WHOLE_DECODE_SECONDS * processor.frame_rate else None
         (waveform,) = processor.batch_decode([codes], windows=windows)
         rate = int(processor.codec.sampling_rate)
-        return encode_sound(waveform, rate, "flac"), len(waveform) / rate
+        return encode_audio(waveform, rate, "flac"), len(waveform) / rate

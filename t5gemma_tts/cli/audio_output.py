@@ -14,34 +14,32 @@ from ..model.audio import Waveform
 STANDARD_OUTPUT = "-"
 
 
-class _Sound:
-    """Counts and clips what goes through it."""
+class _AudioWriter:
+    """Clips samples to [-1, 1], passes them on, and records their number and peak."""
 
     def __init__(self, write: Callable[[Waveform], None]):
         self._write = write
         self.num_samples, self.peak = 0, 0.0
 
     def write(self, samples: Waveform) -> None:
-        """float32 `(num_samples,)`, clipped to [-1, 1]."""
+        """Writes samples, float32 `(num_samples,)`."""
         self.num_samples += len(samples)
         self.peak = max(self.peak, float(np.abs(samples).max(initial=0.0)))
         self._write(samples.clip(-1.0, 1.0))
 
-    def warn(self) -> None:
+    def warn_if_clipped(self) -> None:
         if self.peak > 1.0:
             warnings.warn(f"`audio` peaks at {self.peak:.3f}, beyond 1.0: clipped.", stacklevel=2)
 
 
 @contextmanager
-def open_sound(output: str, sampling_rate: float) -> Iterator[_Sound]:
+def open_audio_writer(output: str, sampling_rate: float) -> Iterator[_AudioWriter]:
     """
-    A sink for one mono sound.
+    Opens a writer of mono audio. Samples beyond [-1, 1] are clipped, with a warning at the end.
 
     Args:
-        output (`str`): path of an audio file, or "-": raw samples of 16 bits to standard output.
-        sampling_rate (`int`): Hz.
-
-    Sound beyond 1.0 is clipped, which is warned of at the end.
+        output (`str`): path of an audio file, or "-" for raw 16-bit samples on standard output.
+        sampling_rate (`float`): Hz.
 
     Raises:
         OSError: if the file cannot be written.
@@ -53,17 +51,17 @@ def open_sound(output: str, sampling_rate: float) -> Iterator[_Sound]:
             sys.stdout.buffer.write((samples * 32767).round().astype("<i2").tobytes())
             sys.stdout.buffer.flush()
 
-        sound = _Sound(write)
-        yield sound
-        sound.warn()
+        writer = _AudioWriter(write)
+        yield writer
+        writer.warn_if_clipped()
         return
     try:
         with soundfile.SoundFile(output, "w", samplerate=int(sampling_rate), channels=1) as file:
-            sound = _Sound(file.write)
-            yield sound
+            writer = _AudioWriter(file.write)
+            yield writer
         num_written = soundfile.info(output).frames
     except soundfile.LibsndfileError as error:
         raise OSError(f"{output!r} cannot be written ({error}): is the disk full?") from error
-    if num_written != sound.num_samples:  # not every format says so before
-        raise OSError(f"{output!r} has {num_written} of {sound.num_samples} samples: is the disk full?")
-    sound.warn()
+    if num_written != writer.num_samples:  # some formats do not report a full disk
+        raise OSError(f"{output!r} has {num_written} of {writer.num_samples} samples: is the disk full?")
+    writer.warn_if_clipped()

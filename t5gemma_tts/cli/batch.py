@@ -26,7 +26,7 @@ def run(arguments: Namespace) -> None:
     options = BatchArguments(
         source=arguments.source,
         output=arguments.output,
-        model=ModelOptions.of(arguments),
+        model=ModelOptions.from_attributes(arguments),
         config_name=arguments.config_name,
         split=arguments.split,
         text_column=arguments.text_column,
@@ -49,9 +49,9 @@ def run(arguments: Namespace) -> None:
     )
     with tqdm(unit="row", disable=not sys.stderr.isatty()) as bar:
 
-        def begin(done: int, total: int) -> None:
+        def on_start(done: int, total: int) -> None:
             bar.reset(total)
             bar.update(done)
 
-        summary = synthesize_batch(options, begin, bar.update)
+        summary = synthesize_batch(options, on_start, bar.update)
     print(f"{arguments.output}  {summary}")

@@ -32,7 +32,7 @@ def encode(arguments: Namespace) -> None:
 
 
 def decode(arguments: Namespace) -> None:
-    clips = read_tokens(arguments.tokens)  # line number -> tokens
+    clips = read_tokens(arguments.tokens)  # keys are line numbers
     paths = output_paths(Path(arguments.output), len(clips))
     refuse_existing(paths, arguments.overwrite)
     logging.disable_progress_bar()
@@ -49,10 +49,16 @@ def decode(arguments: Namespace) -> None:
 
 def read_tokens(name: str) -> dict[int, list[int]]:
     """
-    Reads a token file: the tokens of each line that is not blank, by line number from 1.
+    Reads a token file.
+
+    Args:
+        name (`str`): path, or "-" for standard input.
+
+    Returns:
+        `dict[int, list[int]]`: the tokens of each line that is not blank, by line number from 1.
 
     Raises:
-        ValueError: if a line holds anything but whole numbers, or there are none; names file and line.
+        ValueError: if a line has anything but whole numbers, or the file has no tokens.
     """
     try:
         text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 def command(main: Callable[[list[str] | None], None]) -> Callable[[list[str] | None], int]:
     """
-    Makes a function of command line arguments return an exit code: 0, or 1 after a message for what it raised
-    (`ImportError`, `OSError`, `ValueError`: what commands raise on purpose).
+    Decorates the main function of a script, so that it returns an exit code.
+
+    The code is 0, or 1 after an `ImportError`, `OSError` or `ValueError`, whose message goes to standard error.
     """
 
     @functools.wraps(main)

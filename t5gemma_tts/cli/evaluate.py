@@ -20,7 +20,7 @@ def run(arguments: Namespace) -> None:
         print(as_markdown(write_comparison(first, second, arguments.output)), end="")
         return
     if arguments.list is None:
-        raise ValueError("name a test list, or two evaluations with --compare.")
+        raise ValueError("name a test list, or pass two evaluations with --compare.")
     if arguments.samples < 0:
         raise ValueError(f"--samples must not be negative, got {arguments.samples}.")
     print((Path(evaluate(arguments)) / "evaluation.md").read_text(encoding="utf-8"), end="")
@@ -65,7 +65,7 @@ def evaluate(arguments: Namespace) -> str:
         "dnsmos": arguments.dnsmos,
         "skip_recordings": arguments.skip_recordings,
     }
-    # what may be missing, before minutes are spent on loading
+    # these fail fast if something is missing; loading the model takes minutes
     device = pick_device(arguments.codec_device or arguments.device)
     rate_quality = load_dnsmos() if arguments.dnsmos else None
     embed = load_speaker_encoder(arguments.speaker_encoder, device) if arguments.speaker_encoder else None

@@ -1,14 +1,14 @@
-"""`t5gemma-tts info`: what a checkpoint is."""
+"""`t5gemma-tts info`: describes a checkpoint."""
 
 import json
 from argparse import Namespace
 
-from ..checkpoint_info import describe
+from ..checkpoint_info import describe_checkpoint
 from ..model.phonemes import describe_front_ends
 
 
 def run(arguments: Namespace) -> None:
-    facts = describe(arguments.model)
+    facts = describe_checkpoint(arguments.model)
     facts["phonemes_by"] = ", ".join(f"{language}: {name}" for language, name in describe_front_ends().items())
     if arguments.json:
         print(json.dumps(facts, indent=2))

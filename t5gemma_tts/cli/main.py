@@ -1,4 +1,4 @@
-"""Parses the command line, runs a verb of `t5gemma-tts`, and turns errors into messages and exit codes."""
+"""Parses the command line, runs a command of `t5gemma-tts`, and turns errors into messages and exit codes."""
 
 import argparse
 import importlib
@@ -9,46 +9,47 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .. import __version__
-from .verbs import VERBS
+from .commands import COMMANDS
 
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="t5gemma-tts",
         description="Text to speech and voice cloning with T5Gemma-TTS, in English, Japanese and Chinese.",
     )
     parser.add_argument("--version", action="version", version=f"t5gemma-tts {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for add in VERBS:
-        add(verbs)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for add_command in COMMANDS:
+        add_command(subparsers)
     return parser
 
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Warnings without file, line and source: a user of the command line cannot do anything with those."""
-    before = warnings.formatwarning
+    """Prints warnings in one line, without the file, line and source, which do not help the user."""
+    original = warnings.formatwarning
 
-    def in_one_line(message: Warning | str, *details: object, **more: object) -> str:
+    def format_in_one_line(message: Warning | str, *args: object, **kwargs: object) -> str:
         return f"t5gemma-tts: warning: {message}\n"
 
-    warnings.formatwarning = in_one_line
+    warnings.formatwarning = format_in_one_line
     try:
         yield
     finally:
-        warnings.formatwarning = before
+        warnings.formatwarning = original
 
 
 def is_expected(error: Exception) -> bool:
-    """Whether it can come from the user's input or machine. Anything else is a fault here, and shows its traceback."""
+    """Whether the user's input or machine can cause an error. Other errors are bugs and show their traceback."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
-    # the last two: damaged weights, and a config.json with values of wrong types
+    # SafetensorError: damaged weights; StrictDataclassError: values of wrong types in config.json
     return isinstance(error, (ValueError, OSError, ImportError, RuntimeError, SafetensorError, StrictDataclassError))
 
 
@@ -56,12 +57,12 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     parser = build_parser()
     try:
-        arguments, others = parser.parse_known_args(argv)
-        if getattr(arguments, "takes_options", False):
-            arguments.options = others
-        elif others:
-            parser.error(f"unrecognized arguments: {' '.join(others)}")
-    except SystemExit as stop:  # argparse has printed what is wrong
+        arguments, extra = parser.parse_known_args(argv)
+        if getattr(arguments, "passes_options", False):
+            arguments.options = extra
+        elif extra:
+            parser.error(f"unrecognized arguments: {' '.join(extra)}")
+    except SystemExit as stop:  # argparse has printed the error
         return int(stop.code or 0)
     module = importlib.import_module(f".{arguments.module}", __package__)
     try:
@@ -72,12 +73,12 @@ def main(argv: list[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # the reader has gone; keep Python from complaining once more at exit
+        # the reader closed the pipe; without this, Python prints a second error at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
         if arguments.debug or not is_expected(error):
             raise
-        print(f"t5gemma-tts {arguments.verb}: {error}", file=sys.stderr)
+        print(f"t5gemma-tts {arguments.command}: {error}", file=sys.stderr)
         return FAILED
     return OK

@@ -1,4 +1,4 @@
-"""`t5gemma-tts merge`: a LoRA adapter and its base model to one checkpoint."""
+"""`t5gemma-tts merge`: merges a LoRA adapter into its base model."""
 
 from argparse import Namespace
 

@@ -1,4 +1,4 @@
-"""Options that several verbs of `t5gemma-tts` share, group by group."""
+"""Groups of options that several commands of `t5gemma-tts` share."""
 
 import argparse
 from collections.abc import Callable
@@ -13,6 +13,8 @@ DEFAULT_ASR = "openai/whisper-large-v3-turbo"
 
 
 def positive(kind: type[Number]) -> Callable[[str], Number]:
+    """An argparse type for finite numbers above 0."""
+
     def parse(text: str) -> Number:
         value = kind(text)
         if not 0 < value < float("inf"):
@@ -23,23 +25,26 @@ def positive(kind: type[Number]) -> Callable[[str], Number]:
     return parse
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+def add_model_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model and devices")
     group.add_argument(
         "--model",
         metavar="NAME",
         default=NANO,
-        help="Hub name or folder; the original project's work too (default: nano, the small English voice within)",
+        help="Hub name or folder, in our layout or the original project's (default: nano, the bundled English voice)",
     )
     group.add_argument("--codec", metavar="NAME", help="codec to use instead of the checkpoint's own")
-    group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps; default: the best there is")
+    group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 or mps (default: the best available)")
     group.add_argument(
-        "--dtype", choices=["float32", "bfloat16", "float16", "auto"], default="auto", help="of the model"
+        "--dtype",
+        choices=["float32", "bfloat16", "float16", "auto"],
+        default="auto",
+        help="dtype of the model (default: as stored)",
     )
     group.add_argument(
         "--quantization",
         metavar="NAME",
-        help="weights in fewer bits: int8 on the CPU, torchao-int8, bnb-8bit and others elsewhere",
+        help="weight quantization: int8 on the CPU; torchao-int8, bnb-8bit and others on GPUs",
     )
     group.add_argument("--encoder-device", help="device of the text encoder (default: the model's)")
     group.add_argument("--codec-device", help="device of the codec and of speech recognition (default: the model's)")
@@ -50,10 +55,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_voice(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+def add_voice_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group("voice")
-    group.add_argument("--reference", metavar="AUDIO", help="recording of the voice to clone, best 3 to 10 seconds")
-    group.add_argument("--reference-text", metavar="TEXT", help="what is said in it")
+    group.add_argument(
+        "--reference", metavar="AUDIO", help="recording of the voice to clone; 3 to 10 seconds work best"
+    )
+    group.add_argument("--reference-text", metavar="TEXT", help="transcript of the recording")
     group.add_argument(
         "--asr",
         metavar="MODEL",
@@ -64,48 +71,56 @@ def add_voice(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     return group
 
 
-def add_sampling(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--temperature", type=float, help="0 takes the best token always")
+def add_sampling_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--temperature", type=float, help="0 selects the most likely token")
     group.add_argument("--top-k", type=int)
     group.add_argument("--top-p", type=float)
     group.add_argument("--min-p", type=float)
 
 
-def add_codec(parser: argparse.ArgumentParser) -> None:
+def add_codec_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--codec", metavar="NAME", required=True, help="Hub name or folder of a codec, or a checkpoint with one"
     )
-    parser.add_argument("--device", default="cpu", help="default cpu")
+    parser.add_argument("--device", default="cpu", help="device of the codec (default cpu)")
 
 
-def add_address(parser: argparse.ArgumentParser, port: int) -> None:
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1: this machine's)")
-    parser.add_argument("--port", type=int, default=port, help=f"default {port}; 0 takes any that is free")
+def add_address_options(parser: argparse.ArgumentParser, port: int) -> None:
     parser.add_argument(
-        "--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default info"
+        "--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine only)"
+    )
+    parser.add_argument(
+        "--port", type=int, default=port, help=f"port to listen on (default {port}); 0 takes any free port"
+    )
+    parser.add_argument(
+        "--log-level", choices=["debug", "info", "warning", "error"], default="info", help="log level (default info)"
     )
 
 
-def add_limits(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """Limits of whatever speaks for many people at once; returns their group."""
+def add_limit_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Adds the limits of the server and the web page, and returns their group."""
     limits = parser.add_argument_group("limits")
     limits.add_argument(
-        "--max-batch-size", type=positive(int), default=16, metavar="N", help="texts spoken at once (default 16)"
+        "--max-batch-size", type=positive(int), default=16, metavar="N", help="most texts in a batch (default 16)"
     )
     limits.add_argument(
-        "--queue-size", type=int, default=64, metavar="N", help="further ones that may wait (default 64)"
+        "--queue-size", type=int, default=64, metavar="N", help="most further texts that wait (default 64)"
     )
     limits.add_argument(
-        "--deadline", type=positive(float), default=300.0, metavar="SECONDS", help="for a text (default 300)"
+        "--deadline",
+        type=positive(float),
+        default=300.0,
+        metavar="SECONDS",
+        help="time limit of one text (default 300)",
     )
     limits.add_argument(
-        "--max-characters", type=positive(int), default=4096, metavar="N", help="of a text (default 4096)"
+        "--max-characters", type=positive(int), default=4096, metavar="N", help="longest text (default 4096)"
     )
     limits.add_argument(
         "--max-reference-seconds",
         type=positive(float),
         default=30.0,
         metavar="SECONDS",
-        help="of a recorded voice (default 30)",
+        help="longest reference recording (default 30)",
     )
     return limits

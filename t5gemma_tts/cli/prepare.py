@@ -25,8 +25,8 @@ def run(arguments: Namespace) -> None:
 
 
 def parse_arguments(options: list[str]) -> PrepareDatasetArguments:
-    options_of: Any = PrepareDatasetArguments  # transformers asks for its own name of dataclasses
-    parser = HfArgumentParser(options_of, prog="t5gemma-tts prepare", description=__doc__)
+    argument_class: Any = PrepareDatasetArguments  # HfArgumentParser's type hints do not accept dataclasses
+    parser = HfArgumentParser(argument_class, prog="t5gemma-tts prepare", description=__doc__)
     try:
         return parser.parse_args_into_dataclasses(options)[0]
     except ValueError as error:

@@ -14,17 +14,17 @@ from ..serving.limits import Limits
 def run(arguments: Namespace) -> None:
     try:
         from ..serving.auth import ApiKeys
-        from ..serving.server import bind, serve
+        from ..serving.server import bind_socket, serve
         from ..serving.service import Service
         from ..serving.synthesis import SynthesisService
     except ImportError as error:
         raise ImportError(f'the server needs `pip install "t5gemma-tts[serve]"` ({error}).') from error
 
-    # all that may be wrong, before minutes are spent on loading
+    # these fail fast on wrong options; loading the model takes minutes
     keys = None if arguments.api_key_file is None else ApiKeys.from_file(arguments.api_key_file)
     limits = read_limits(arguments)
     names = arguments.served_model_name or [Path(arguments.model).name]
-    with bind(arguments.host, arguments.port) as listener:
+    with bind_socket(arguments.host, arguments.port) as listener:
         synthesis = SynthesisService(
             *load(arguments),
             max_batch_size=1 if arguments.low_vram else arguments.max_batch_size,
@@ -37,8 +37,10 @@ def run(arguments: Namespace) -> None:
 
 def read_limits(arguments: Namespace) -> Limits:
     """
+    The limits that the options of `add_limit_options` set.
+
     Raises:
-        ValueError: for options of `add_limits` that make no sense.
+        ValueError: for a limit that is out of range.
     """
     if arguments.queue_size < 0:
         raise ValueError(f"--queue-size must not be negative, got {arguments.queue_size}.")
@@ -46,6 +48,6 @@ def read_limits(arguments: Namespace) -> Limits:
 
 
 def load(arguments: Namespace) -> tuple[T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor]:
-    """Model and processor, where the options of `add_model` want them."""
+    """Loads the model and the processor with the options of `add_model_options`."""
     logging.disable_progress_bar()
-    return ModelOptions.of(arguments).load()
+    return ModelOptions.from_attributes(arguments).load()

@@ -14,24 +14,24 @@ from ..model.engine import SpeechEngine, speech_requests
 from ..model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..narration import narrate
-from .audio_output import STANDARD_OUTPUT, open_sound
+from .audio_output import STANDARD_OUTPUT, open_audio_writer
 
 
-LINES_AHEAD = 16  # batches of lines whose texts are prepared together
+BATCHES_PER_CALL = 16  # batches of lines that one call of the processor prepares
 LINES_BAR = "{percentage:3.0f}%|{bar}| {n:.0f}/{total} lines [{elapsed}<{remaining}]"
 
 
 def run(arguments: Namespace) -> None:
     lines = read_lines(arguments)
-    in_pieces = arguments.stream or arguments.long
-    if arguments.output == STANDARD_OUTPUT and not in_pieces:
-        raise ValueError("`--output -` writes sound as it comes; it needs --stream or --long.")
-    if in_pieces:
-        check_pieces(arguments, lines)
+    in_chunks = arguments.stream or arguments.long
+    if arguments.output == STANDARD_OUTPUT and not in_chunks:
+        raise ValueError("`--output -` streams audio; it needs --stream or --long.")
+    if in_chunks:
+        check_single_output(arguments, lines)
     paths = (
         []
         if arguments.output == STANDARD_OUTPUT
-        else output_paths(Path(arguments.output), 1 if in_pieces else len(lines) * arguments.num_samples)
+        else output_paths(Path(arguments.output), 1 if in_chunks else len(lines) * arguments.num_samples)
     )
     token_path = Path(arguments.tokens) if arguments.tokens else None
     refuse_existing([*paths, *([token_path] if token_path else [])], arguments.overwrite)
@@ -39,24 +39,26 @@ def run(arguments: Namespace) -> None:
 
     if arguments.low_vram:
         arguments.batch_size = 1
-    model, processor = ModelOptions.of(arguments).load()
+    model, processor = ModelOptions.from_attributes(arguments).load()
     voice = {"reference_audio": arguments.reference, "reference_text": arguments.reference_text, "asr": arguments.asr}
     sampling = sampling_options(arguments) | {"seed": arguments.seed}
-    if in_pieces:
-        speak_in_pieces(arguments, lines, model, processor, voice, sampling)
+    if in_chunks:
+        speak_to_one_output(arguments, lines, model, processor, voice, sampling)
     else:
         token_lines = speak_lines(arguments, lines, paths, model, processor, voice, sampling)
         if token_path:
             token_path.write_text("\n".join(token_lines) + "\n")
 
 
-def check_pieces(arguments: Namespace, lines: list[str]) -> None:
+def check_single_output(arguments: Namespace, lines: list[str]) -> None:
     """
+    Checks the options for one output that is written in chunks.
+
     Raises:
-        ValueError: for options that make no sense when one sound comes in pieces.
+        ValueError: for options that cannot be combined with --stream or --long.
     """
     if arguments.stream and arguments.long:
-        raise ValueError("give either --stream or --long: long texts come piece by piece anyway.")
+        raise ValueError("give either --stream or --long: --long streams, too.")
     if arguments.num_samples != 1 or arguments.tokens:
         raise ValueError("--num-samples and --tokens cannot be used with --stream or --long.")
     if arguments.stream and len(lines) != 1:
@@ -74,15 +76,15 @@ def speak_lines(
     voice: dict[str, Any],
     sampling: dict[str, Any],
 ) -> list[str]:
-    """Speaks every line into files of its own; returns the tokens of each, as text."""
+    """Speaks each line into its own files and returns the audio tokens of each file, as text."""
     token_lines = [""] * len(paths)
     engine = SpeechEngine(model, arguments.batch_size)
     samples = arguments.num_samples
     with Progress(len(lines), model.config.frame_rate) as progress:
-        ahead = LINES_AHEAD * arguments.batch_size
-        for start in range(0, len(lines), ahead):
+        lines_per_call = BATCHES_PER_CALL * arguments.batch_size
+        for start in range(0, len(lines), lines_per_call):
             inputs = processor(
-                text=lines[start : start + ahead],
+                text=lines[start : start + lines_per_call],
                 language=arguments.language,
                 duration=arguments.duration,
                 speed=arguments.speed,
@@ -96,11 +98,11 @@ def speak_lines(
                 processor.save_audio(waveform, paths[number], overwrite=arguments.overwrite)
                 print(f"{paths[number]}  {len(waveform) / processor.codec.sampling_rate:.2f} s")
                 token_lines[number] = " ".join(map(str, codes))
-                progress.ended(1 / samples)
+                progress.finish_lines(1 / samples)
     return token_lines
 
 
-def speak_in_pieces(
+def speak_to_one_output(
     arguments: Namespace,
     lines: list[str],
     model: T5GemmaTTSForConditionalGeneration,
@@ -108,11 +110,11 @@ def speak_in_pieces(
     voice: dict[str, Any],
     sampling: dict[str, Any],
 ) -> None:
-    """Writes one sound while it is spoken: a line as a stream, or all lines as one long text."""
+    """Writes audio while it is generated: one line as a stream, or all lines as one long text."""
     rate = processor.codec.sampling_rate  # a processor of the original's checkpoints has it from there
-    pieces: Any  # of one line they are waveforms
+    chunks: Any
     if arguments.long:
-        pieces = narrate(
+        chunks = narrate(
             model,
             processor,
             "\n".join(lines),
@@ -130,16 +132,21 @@ def speak_in_pieces(
             speed=arguments.speed,
             **voice,
         )
-        pieces = processor.stream_decode(model.stream(**inputs, **sampling))
-    with open_sound(arguments.output, rate) as sound:
-        for piece in pieces:
-            sound.write(piece)
+        chunks = processor.stream_decode(model.stream(**inputs, **sampling))
+    with open_audio_writer(arguments.output, rate) as writer:
+        for chunk in chunks:
+            writer.write(chunk)
     if arguments.output != STANDARD_OUTPUT:
-        print(f"{arguments.output}  {sound.num_samples / rate:.2f} s")
+        print(f"{arguments.output}  {writer.num_samples / rate:.2f} s")
 
 
 def read_lines(arguments: Namespace) -> list[str]:
-    """The utterances: lines of the argument, of a file, or of standard input."""
+    """The lines of the argument, the file or standard input, without blank ones.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if there are no lines, or both TEXT and --text-file.
+    """
     if arguments.text_file is not None:
         if arguments.text is not None:
             raise ValueError("give either TEXT or --text-file, not both.")
@@ -150,11 +157,17 @@ def read_lines(arguments: Namespace) -> list[str]:
         text = arguments.text
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
-        raise ValueError("the text is empty: there is nothing to say.")
+        raise ValueError("the text is empty.")
     return lines
 
 
 def output_paths(path: Path, count: int) -> list[Path]:
+    """
+    The paths of `count` audio files: `path` itself, or numbered names.
+
+    Raises:
+        ValueError: if the suffix is not that of a writable format.
+    """
     if path.suffix.lower() not in WRITABLE_FORMATS:
         raise ValueError(f"--output must end in one of {', '.join(WRITABLE_FORMATS)}, got {str(path)!r}.")
     if count == 1:
@@ -163,7 +176,13 @@ def output_paths(path: Path, count: int) -> list[Path]:
 
 
 def refuse_existing(paths: list[Path], overwrite: bool) -> None:
-    """Checked before anything is loaded: nobody wants to learn it after minutes of work."""
+    """
+    Checks that the output paths can be written, before slow work.
+
+    Raises:
+        FileExistsError: if a file exists and `overwrite` is False.
+        FileNotFoundError: if a folder does not exist.
+    """
     for path in paths:
         if path.exists() and not overwrite:
             raise FileExistsError(f"{str(path)!r} exists; pass --overwrite to replace it.")
@@ -172,7 +191,7 @@ def refuse_existing(paths: list[Path], overwrite: bool) -> None:
 
 
 def sampling_options(arguments: Namespace) -> dict[str, Any]:
-    """What the user asked for; the rest stays with the model's generation config."""
+    """The sampling options that the user passed; the model's generation config has the others."""
     options = {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "min_p")}
     options = {name: value for name, value in options.items() if value is not None}
     if options.get("temperature") == 0:
@@ -183,13 +202,13 @@ def sampling_options(arguments: Namespace) -> dict[str, Any]:
 
 
 class Progress:
-    """On standard error, if that is a terminal: seconds of speech of a single line, or how many lines have ended."""
+    """A progress bar on standard error, if it is a terminal: seconds of speech for one line, else finished lines."""
 
     def __init__(self, num_lines: int, frame_rate: float):
-        self.one = num_lines == 1
+        self.single_line = num_lines == 1
         self.frame_rate = frame_rate
         hidden = not sys.stderr.isatty()
-        if self.one:
+        if self.single_line:
             self.bar = tqdm(bar_format="{n:.1f} s of speech in {elapsed}", disable=hidden)
         else:
             self.bar = tqdm(total=num_lines, unit="line", disable=hidden, bar_format=LINES_BAR)
@@ -201,9 +220,9 @@ class Progress:
         self.bar.close()
 
     def step(self, num_tokens: int) -> None:
-        if self.one:
+        if self.single_line:
             self.bar.update(num_tokens / self.frame_rate)
 
-    def ended(self, num_lines: float) -> None:
-        if not self.one:
+    def finish_lines(self, num_lines: float) -> None:
+        if not self.single_line:
             self.bar.update(num_lines)

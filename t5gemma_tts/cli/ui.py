@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..ui.page import Example
 
 
-NANO_CLONES = [  # recordings that come with nano, and what is said in them
+NANO_CLONES = [  # recordings bundled with nano, and their transcripts
     ("hibari-validation-00001.wav", "Who brought his clean sunglasses near our garage?"),
     ("hibari-unseen_pairs-00000.wav", "Did a powerful man prepare foreign ginger this morning?"),
 ]
@@ -21,7 +21,7 @@ NANO_CLONES = [  # recordings that come with nano, and what is said in them
 
 def run(arguments: Namespace) -> None:
     try:
-        from ..serving.server import bind
+        from ..serving.server import bind_socket
         from ..serving.synthesis import SynthesisService
         from ..ui.form import SpeechForm
         from ..ui.page import EXAMPLES
@@ -31,13 +31,14 @@ def run(arguments: Namespace) -> None:
 
     limits = read_limits(arguments)
     if arguments.low_memory:
-        spare_memory(arguments)
-    people = 1 if arguments.low_memory or arguments.low_vram else arguments.max_batch_size
-    with bind(arguments.host, arguments.port) as listener:
+        apply_low_memory(arguments)
+    concurrency_limit = 1 if arguments.low_memory or arguments.low_vram else arguments.max_batch_size
+    with bind_socket(arguments.host, arguments.port) as listener:
         synthesis = SynthesisService(
             *load(arguments),
-            max_batch_size=people,
-            queue_size=people * (arguments.max_samples - 1),  # all samples of all: whoever waits does so at the page
+            max_batch_size=concurrency_limit,
+            # room for all samples of all users; further users wait in Gradio's queue
+            queue_size=concurrency_limit * (arguments.max_samples - 1),
             deadline_seconds=arguments.deadline,
         )
         form = SpeechForm(synthesis, arguments.asr, limits, arguments.max_samples, in_windows=arguments.low_memory)
@@ -45,15 +46,15 @@ def run(arguments: Namespace) -> None:
             form,
             listener,
             about(arguments.model),
-            people,
+            concurrency_limit,
             arguments.queue_size,
             EXAMPLES if arguments.model != NANO else nano_examples(),
             log_level=arguments.log_level,
         )
 
 
-def spare_memory(arguments: Namespace) -> None:
-    """Weights in eight bits on the CPU, or what --low-vram does elsewhere, unless options say otherwise."""
+def apply_low_memory(arguments: Namespace) -> None:
+    """Sets int8 weights on the CPU unless --quantization is given, or --low-vram on other devices."""
     if pick_device(arguments.device).type == "cpu":
         arguments.quantization = arguments.quantization or "int8"
     else:
@@ -61,19 +62,20 @@ def spare_memory(arguments: Namespace) -> None:
 
 
 def about(model: str) -> str:
+    """The description of the model on the page, in Markdown."""
     if model == NANO:
         return (
-            "Text to speech with voice cloning and a length of your choice. This is **nano**, the small English voice "
-            "that comes with the project: quick, simple, and often wrong."
+            "Text to speech with voice cloning and adjustable length. This is **nano**, the bundled English "
+            "voice: fast, but of demo quality."
         )
     name = Path(model).name if Path(model).exists() else model
-    return f"Text to speech with voice cloning and a length of your choice, by `{name}`."
+    return f"Text to speech with voice cloning and adjustable length, by `{name}`."
 
 
 def nano_examples() -> "list[Example]":
-    """English ones, and clones of the recordings that come with it."""
+    """The English examples, and one for each bundled recording."""
     from ..ui.page import EXAMPLES
 
     english = [row for row in EXAMPLES if row[1] == "en"]
     audio = Path(NANO) / "audio"
-    return english + [(english[0][0], "en", str(audio / name), said) for name, said in NANO_CLONES]
+    return english + [(english[0][0], "en", str(audio / name), transcript) for name, transcript in NANO_CLONES]

@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
-from ..checkpoint_info import describe
+from ..checkpoint_info import describe_checkpoint
 from .curves import PICTURE, draw_curves
 from .notes import Notes, read_notes
 
@@ -178,7 +178,7 @@ def build_card(
     trained = read_json(run / RECIPE_FILE) if recipe is None else read_options(Path(recipe))
     options = trained.get("options", {})
     base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
-    facts = describe(base if adapter else str(folder))
+    facts = describe_checkpoint(base if adapter else str(folder))
     sampling_rate = int(facts["sampling_rate"].split()[0])
     codec_within = not adapter and (folder / "codec").is_dir()
     facts = {key: value for key, value in facts.items() if key not in ("model", "layout")}

@@ -1,4 +1,4 @@
 """Speech synthesis for concurrent requests, shared by the HTTP server, the web page and Ray Serve.
 
-`speaker` and `synthesis` know nothing of HTTP; `app` is the OpenAI-compatible server on them.
+`worker` and `synthesis` do not depend on HTTP; `app` builds the OpenAI-compatible server on top of them.
 """

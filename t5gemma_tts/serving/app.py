@@ -27,15 +27,18 @@ class MethodNotAllowed(ServingError):
 
 def create_app(service: Service) -> FastAPI:
     """
-    The ASGI application of a [`Service`]. Whoever runs it closes the synthesis when it has ended.
+    The ASGI application of a [`Service`].
 
-    `service.drain()` makes it refuse what comes and waits for what was taken; see `server`.
+    The caller closes `service.synthesis` when the application has stopped. `service.drain()` makes the application
+    refuse new requests; see `server`.
     """
-    keys = [] if service.keys is None else [Depends(HTTPBearer(auto_error=False))]  # for the docs page alone
+    keys = (
+        [] if service.keys is None else [Depends(HTTPBearer(auto_error=False))]
+    )  # shows the field in /docs; the middleware checks keys
     app = FastAPI(
         title="T5Gemma-TTS",
         version=__version__,
-        description="Text to speech with voice cloning, in the manner of OpenAI's API.",
+        description="Text to speech with voice cloning, with OpenAI's speech API.",
         responses=ERRORS,
         redoc_url=None,
     )
@@ -45,26 +48,26 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(RequestMiddleware, service=service)
 
     @app.exception_handler(ServingError)
-    async def expected(request: Request, error: ServingError) -> JSONResponse:
+    async def on_serving_error(request: Request, error: ServingError) -> JSONResponse:
         return error_response(error)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def on_validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
         return error_response(validation_error(error.errors()))
 
     @app.exception_handler(HTTPException)
-    async def unrouted(request: Request, error: HTTPException) -> JSONResponse:
+    async def on_http_error(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 404:
-            return error_response(NotFound(f"there is nothing at {request.url.path[:200]}."))
+            return error_response(NotFound(f"there is no route {request.url.path[:200]}."))
         if error.status_code == 405:
-            answer = error_response(MethodNotAllowed(f"{request.method[:20]} cannot be used here."))
-            answer.headers.update(error.headers or {})
-            return answer
+            response = error_response(MethodNotAllowed(f"the method {request.method[:20]} is not allowed here."))
+            response.headers.update(error.headers or {})
+            return response
         return error_response(BadRequest(str(error.detail)))
 
     @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        return error_response(ServingError("something went wrong here; the server's log says what."))
+    async def on_unexpected_error(request: Request, error: Exception) -> JSONResponse:
+        return error_response(ServingError("internal server error; see the server's log."))
 
     return app
 

@@ -1,4 +1,4 @@
-"""Client disconnects: work for a client that has gone is cancelled."""
+"""Client disconnects: cancels the work for a client that has closed its connection."""
 
 import asyncio
 import logging
@@ -17,66 +17,67 @@ Result = TypeVar("Result")
 
 
 class ClientDisconnected(ServingError):
-    """Answered to nobody; it is only for the books."""
+    """The client closed its connection. No client receives this; it only sets the status in the metrics."""
 
     status, type, code = 499, "invalid_request_error", "client_gone"
 
 
-async def until_disconnect(receive: Receive, work: Awaitable[Result]) -> Result:
+async def run_until_disconnect(receive: Receive, work: Awaitable[Result]) -> Result:
     """
-    The result of `work`, which is cancelled if the client leaves first.
+    Returns the result of `work`, or cancels it when the client disconnects first.
 
     Args:
-        receive (callable): ASGI's, of a request whose body has been read.
-        work (awaitable)
+        receive (callable): ASGI `receive` of a request whose body has been read.
+        work (awaitable): the work for the client.
 
     Raises:
-        ClientDisconnected: if it did.
+        ClientDisconnected: if the client disconnected.
     """
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_gone(receive))
+    work_task, disconnect_task = asyncio.ensure_future(work), asyncio.ensure_future(_wait_for_disconnect(receive))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientDisconnected("the client has gone.")
+        await asyncio.wait({work_task, disconnect_task}, return_when=asyncio.FIRST_COMPLETED)
+        if work_task.done():
+            return work_task.result()
+        raise ClientDisconnected("the client has disconnected.")
     finally:
-        working.cancel()
-        leaving.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        work_task.cancel()
+        disconnect_task.cancel()
+        await asyncio.gather(work_task, disconnect_task, return_exceptions=True)
 
 
-async def _gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-class LiveResponse(StreamingResponse):
+class CancellableStreamingResponse(StreamingResponse):
     """
-    Sends pieces as they come, until they end or the client leaves.
+    A streaming response that stops its generator when the client disconnects.
 
     Args:
-        first (`bytes`), pieces (async generator of `bytes`): what is sent; `pieces` is closed in any case.
-        kwargs: as of `StreamingResponse`.
+        first (`bytes`): first chunk of the body.
+        chunks (async generator of `bytes`): further chunks; the response always closes the generator.
+        kwargs: arguments of `StreamingResponse`.
     """
 
-    def __init__(self, first: bytes, pieces: AsyncGenerator[bytes, None], **kwargs: Any):
-        super().__init__(_all(first, pieces), **kwargs)
-        self.pieces = pieces
+    def __init__(self, first: bytes, chunks: AsyncGenerator[bytes, None], **kwargs: Any):
+        super().__init__(_prepend(first, chunks), **kwargs)
+        self.chunks = chunks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self.pieces):
+        async with aclosing(self.chunks):
             try:
-                await until_disconnect(receive, self.stream_response(send))
+                await run_until_disconnect(receive, self.stream_response(send))
             except ClientDisconnected:
-                logger.info("a client left in the middle of its stream")
-            except ServingError as error:  # too late for another status: the connection breaks off, unfinished
-                logger.warning("a stream broke off: %s", error)
+                logger.info("a client disconnected during its stream")
+            except ServingError as error:  # the status is already sent; closing the connection marks the failure
+                logger.warning("a stream was aborted: %s", error)
 
 
-async def _all(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _prepend(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield first
-    async for piece in pieces:
-        yield piece
+    async for chunk in chunks:
+        yield chunk
 
 
-__all__ = ["ClientDisconnected", "LiveResponse", "until_disconnect"]
+__all__ = ["ClientDisconnected", "CancellableStreamingResponse", "run_until_disconnect"]

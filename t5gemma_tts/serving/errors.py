@@ -1,12 +1,14 @@
-"""Errors of a request, each with the HTTP status and the error code of OpenAI's API."""
+"""Errors that the server reports to clients. Each class has an HTTP status, and OpenAI's error type and code."""
 
 
 class ServingError(Exception):
     """
+    Base class of the errors in this module.
+
     Args:
-        message (`str`): for the one who asked.
-        param (`str`, *optional*): the field that is at fault.
-        retry_after_seconds (`int`, *optional*): when it may work.
+        message (`str`): message for the client.
+        param (`str`, *optional*): name of the request field that is wrong.
+        retry_after_seconds (`int`, *optional*): value of the `Retry-After` header.
     """
 
     status = 500
@@ -18,7 +20,7 @@ class ServingError(Exception):
         self.message, self.param, self.retry_after_seconds = message, param, retry_after_seconds
 
     def body(self) -> dict[str, dict[str, str | None]]:
-        """In OpenAI's shape, fit for JSON even if the message quotes half a surrogate pair."""
+        """The response body in OpenAI's format. Lone surrogates are escaped, because JSON in UTF-8 cannot hold them."""
         message = self.message.encode("utf-8", "backslashreplace").decode()
         return {"error": {"message": message, "type": self.type, "param": self.param, "code": self.code}}
 
@@ -35,7 +37,9 @@ class NotFound(ServingError, LookupError):
     status, type, code = 404, "invalid_request_error", "not_found"
 
 
-class TooSlow(ServingError, TimeoutError):
+class RequestTimeout(ServingError, TimeoutError):
+    """The client sent its request body too slowly."""
+
     status, type, code = 408, "invalid_request_error", "too_slow"
 
 
@@ -43,7 +47,7 @@ class Conflict(ServingError):
     status, type, code = 409, "invalid_request_error", "already_exists"
 
 
-class TooLarge(ServingError, ValueError):
+class PayloadTooLarge(ServingError, ValueError):
     status, type, code = 413, "invalid_request_error", "too_large"
 
 
@@ -51,7 +55,7 @@ class QueueFull(ServingError):
     status, type, code = 429, "rate_limit_error", "queue_full"
 
 
-class Closed(ServingError):
+class ShuttingDown(ServingError):
     status, type, code = 503, "server_error", "shutting_down"
 
 
@@ -60,11 +64,13 @@ class DeadlineExceeded(ServingError, TimeoutError):
 
 
 class SpeechFailed(ServingError):
+    """The model raised an error."""
+
     status, type, code = 500, "server_error", "speech_failed"
 
 
 class Cancelled(ServingError):
-    """Nobody is told of it but who still waits for a speech that somebody else gave up."""
+    """A task was cancelled. No client receives this; it ends the futures that still wait for the task."""
 
     status, type, code = 499, "invalid_request_error", "cancelled"
 
@@ -72,14 +78,14 @@ class Cancelled(ServingError):
 __all__ = [
     "BadRequest",
     "Cancelled",
-    "Closed",
     "Conflict",
     "DeadlineExceeded",
     "NotFound",
+    "PayloadTooLarge",
     "QueueFull",
+    "RequestTimeout",
     "ServingError",
+    "ShuttingDown",
     "SpeechFailed",
-    "TooLarge",
-    "TooSlow",
     "Unauthorized",
 ]

@@ -6,13 +6,18 @@ from dataclasses import dataclass, fields
 @dataclass(frozen=True)
 class Limits:
     """
+    Limits that each request must respect.
+
     Args:
-        max_body_bytes (`int`): of a request as it comes.
-        max_body_seconds (`float`): until all of it has come.
-        max_characters (`int`): of a text.
-        max_reference_bytes (`int`): of an audio file.
-        min_reference_seconds, max_reference_seconds (`float`): of what it holds.
-        max_batch_items (`int`): texts in one request.
+        max_body_bytes (`int`): size of the request body.
+        max_body_seconds (`float`): time in which the client must send the body.
+        max_characters (`int`): length of a text.
+        max_reference_bytes (`int`): size of a reference audio file.
+        min_reference_seconds, max_reference_seconds (`float`): duration of a reference recording.
+        max_batch_items (`int`): texts in one batch request.
+
+    Raises:
+        ValueError: if a limit is not above 0.
     """
 
     max_body_bytes: int = 16 * 2**20

@@ -4,14 +4,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from .synthesis import SynthesisService
-from .worker import Speech
+from .worker import SpeechTask
 
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
 class Metrics:
-    """Of one server, in a registry of its own."""
+    """The metrics of one server. Each has its own registry, so that several servers can share a process."""
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -23,40 +23,41 @@ class Metrics:
         )
         self.seconds = Histogram(
             "t5gemma_tts_request_seconds",
-            "From a request to the end of its answer.",
+            "Time from a request to the end of its response.",
             ["path"],
             buckets=SECONDS,
             registry=registry,
         )
         self.queue_seconds = Histogram(
-            "t5gemma_tts_queue_seconds", "That speeches waited for a place.", buckets=SECONDS, registry=registry
+            "t5gemma_tts_queue_seconds", "Time that requests waited in the queue.", buckets=SECONDS, registry=registry
         )
-        self.tokens = Counter("t5gemma_tts_audio_tokens", "Audio tokens of speeches that ended.", registry=registry)
+        self.tokens = Counter("t5gemma_tts_audio_tokens", "Audio tokens of completed requests.", registry=registry)
         self.speech_seconds = Counter(
-            "t5gemma_tts_speech_seconds", "Seconds of speech that was spoken to its end.", registry=registry
+            "t5gemma_tts_speech_seconds", "Seconds of speech of completed requests.", registry=registry
         )
         self.frame_rate = synthesis.frame_rate
         for name, text, value in (
-            ("speaking", "Speeches in the batch.", lambda: synthesis.speaker.num_speaking),
-            ("waiting", "Speeches that wait for a place.", lambda: synthesis.speaker.num_waiting),
-            ("admitted", "Texts taken and not answered yet.", lambda: synthesis.num_admitted),
-            ("capacity", "Texts that can be taken.", lambda: synthesis.capacity),
+            ("speaking", "Requests in the batch.", lambda: synthesis.worker.num_running),
+            ("waiting", "Requests that wait in the queue.", lambda: synthesis.worker.num_waiting),
+            ("admitted", "Texts accepted and not yet answered.", lambda: synthesis.num_admitted),
+            ("capacity", "Most texts accepted at a time.", lambda: synthesis.capacity),
         ):
             Gauge(f"t5gemma_tts_{name}", text, registry=registry).set_function(value)
 
-    def answered(self, method: str, path: str, status: int, seconds: float) -> None:
-        """Counts an answer; `path` is the route's, of which there are few."""
+    def record_response(self, method: str, path: str, status: int, seconds: float) -> None:
+        """Counts a response. `path` is the route's template, so that the number of label values is bounded."""
         self.requests.labels(method, path, status).inc()
         self.seconds.labels(path).observe(seconds)
 
-    def spoken(self, speech: Speech) -> None:
-        """Counts a speech that has ended."""
-        if speech.started_at is not None:
-            self.queue_seconds.observe(speech.started_at - speech.submitted_at)
-        self.tokens.inc(len(speech.token_ids))
-        self.speech_seconds.inc(len(speech.token_ids) / self.frame_rate)
+    def record_speech(self, task: SpeechTask) -> None:
+        """Counts the tokens, the duration and the waiting time of a completed request."""
+        if task.started_at is not None:
+            self.queue_seconds.observe(task.started_at - task.submitted_at)
+        self.tokens.inc(len(task.token_ids))
+        self.speech_seconds.inc(len(task.token_ids) / self.frame_rate)
 
     def text(self) -> bytes:
+        """The metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
 

@@ -7,33 +7,34 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .errors import Closed, QueueFull, ServingError, TooLarge, TooSlow, Unauthorized
+from .errors import PayloadTooLarge, QueueFull, RequestTimeout, ServingError, ShuttingDown, Unauthorized
 from .service import Service
 
 
 STATUS_PATHS = ("/health", "/ready", "/metrics")
-OPEN_PATHS = ("/health", "/ready", "/docs", "/openapi.json")
+PUBLIC_PATHS = ("/health", "/ready", "/docs", "/openapi.json")
 METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
-OTHER = "other"  # of names that clients make up, so that there are few
-MOST_DIGITS = 15
+OTHER = "other"  # metric label for unknown paths and methods, so that clients cannot create labels
+MAX_CONTENT_LENGTH_DIGITS = 15
 RETRY_AFTER_SHUTDOWN_SECONDS = 10
 
 
 def error_response(error: ServingError) -> JSONResponse:
+    """The JSON response for an error, with the headers that its status needs."""
     headers = {}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(error.retry_after_seconds)
     if error.status == Unauthorized.status:
         headers["WWW-Authenticate"] = "Bearer"
-    if error.status in (Closed.status, TooLarge.status, TooSlow.status):
+    if error.status in (ShuttingDown.status, PayloadTooLarge.status, RequestTimeout.status):
         headers["Connection"] = "close"
     return JSONResponse(error.body(), status_code=error.status, headers=headers)
 
 
 class RequestMiddleware:
     """
-    ASGI middleware. Refuses while the server shuts down, without a key, and bodies beyond the limit, before any of it
-    reaches a route.
+    ASGI middleware that rejects a request before it reaches a route: while the server shuts down, without a valid API
+    key, or with a body that is too large or too slow. It also records the request's metrics.
     """
 
     def __init__(self, app: ASGIApp, service: Service):
@@ -43,9 +44,9 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, status = time.monotonic(), 0
+        started, status = time.monotonic(), 0
 
-        async def noting_send(message: Message) -> None:
+        async def recording_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -54,79 +55,83 @@ class RequestMiddleware:
         is_status = scope["path"] in STATUS_PATHS
         try:
             if not is_status:
-                self.service.opened()
-            if (refusal := self._refusal(scope, is_status)) is not None:
-                if isinstance(refusal, TooLarge):
-                    await self._read_away(receive)
-                await error_response(refusal)(scope, receive, noting_send)
+                self.service.request_started()
+            if (rejection := self._check(scope, is_status)) is not None:
+                if isinstance(rejection, PayloadTooLarge):
+                    await self._discard_body(receive)
+                await error_response(rejection)(scope, receive, recording_send)
             else:
-                await self._let_in(scope, receive, noting_send)
+                await self._forward(scope, receive, recording_send)
         finally:
             if not is_status:
-                self.service.closed()
+                self.service.request_ended()
             route = scope.get("route")
             path = OTHER if route is None else route.path
             method = scope["method"] if scope["method"] in METHODS else OTHER
-            self.service.metrics.answered(method, path, status, time.monotonic() - began)
+            self.service.metrics.record_response(method, path, status, time.monotonic() - started)
 
-    def _refusal(self, scope: Scope, is_status: bool) -> ServingError | None:
+    def _check(self, scope: Scope, is_status: bool) -> ServingError | None:
         service, headers = self.service, Headers(scope=scope)
         if service.draining and not is_status:
-            return Closed("the server is shutting down.", retry_after_seconds=RETRY_AFTER_SHUTDOWN_SECONDS)
-        if service.num_open > service.max_open:
-            return QueueFull(f"{service.max_open} requests are open already.", retry_after_seconds=1)
-        if service.keys is not None and scope["path"] not in OPEN_PATHS:
+            return ShuttingDown("the server is shutting down.", retry_after_seconds=RETRY_AFTER_SHUTDOWN_SECONDS)
+        if service.num_open_requests > service.max_open_requests:
+            return QueueFull(
+                f"{service.max_open_requests} requests are open already; try again later.", retry_after_seconds=1
+            )
+        if service.keys is not None and scope["path"] not in PUBLIC_PATHS:
             if not service.keys.allows(headers.get("authorization", "").encode("latin-1")):
                 return Unauthorized("an API key is needed: `Authorization: Bearer KEY`.")
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or len(length) > MOST_DIGITS or int(length) > service.limits.max_body_bytes:
+        if not length.isdecimal() or len(length) > MAX_CONTENT_LENGTH_DIGITS:
+            return self._too_large()
+        if int(length) > service.limits.max_body_bytes:
             return self._too_large()
         return None
 
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"a request must have at most {self.service.limits.max_body_bytes} bytes.")
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(f"a request body must have at most {self.service.limits.max_body_bytes} bytes.")
 
-    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
         limits = self.service.limits
         left, more, answered = limits.max_body_bytes, True, False
-        refusal: ServingError | None = None
+        rejection: ServingError | None = None
         deadline = time.monotonic() + limits.max_body_seconds
 
-        async def counting_receive() -> Message:
-            nonlocal left, more, refusal
-            if not more:  # it only waits for the client to leave
+        async def limited_receive() -> Message:
+            nonlocal left, more, rejection
+            if not more:  # after the body, only the disconnect can come
                 return await receive()
             try:
                 message = await asyncio.wait_for(receive(), max(0, deadline - time.monotonic()))
             except asyncio.TimeoutError as error:
-                refusal = TooSlow(f"a request must come within {limits.max_body_seconds} seconds.")
-                raise refusal from error
+                rejection = RequestTimeout(f"a request body must arrive within {limits.max_body_seconds} seconds.")
+                raise rejection from error
             more = message.get("more_body", False)
             left -= len(message.get("body", b""))
             if left < 0:
-                refusal = self._too_large()
-                raise refusal
+                rejection = self._too_large()
+                raise rejection
             return message
 
-        async def checked_send(message: Message) -> None:
+        async def guarded_send(message: Message) -> None:
             nonlocal answered
-            if refusal is not None and not answered:  # whatever the route makes of it, this is what was wrong
+            if rejection is not None and not answered:  # replaced by the rejection below
                 return
             answered = True
             await send(message)
 
         try:
-            await self.app(scope, counting_receive, checked_send)
-        except (TooLarge, TooSlow):
+            await self.app(scope, limited_receive, guarded_send)
+        except (PayloadTooLarge, RequestTimeout):
             if answered:
                 raise
-        if refusal is not None and not answered:
-            if more and isinstance(refusal, TooLarge):
-                await self._read_away(receive)
-            await error_response(refusal)(scope, receive, send)
+        if rejection is not None and not answered:
+            if more and isinstance(rejection, PayloadTooLarge):
+                await self._discard_body(receive)
+            await error_response(rejection)(scope, receive, send)
 
-    async def _read_away(self, receive: Receive) -> None:
-        """Once more as much as is allowed: many clients only look for an answer when they have sent everything."""
+    async def _discard_body(self, receive: Receive) -> None:
+        """Reads up to one more body limit: many clients read the response only after they have sent the whole body."""
         left = self.service.limits.max_body_bytes
         deadline = time.monotonic() + self.service.limits.max_body_seconds
         while left >= 0:

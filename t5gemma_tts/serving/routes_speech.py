@@ -1,4 +1,4 @@
-"""`/v1/audio/speech` and its batches."""
+"""`/v1/audio/speech` and `/v1/audio/speech/batch`."""
 
 import asyncio
 import base64
@@ -11,22 +11,22 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
-from .disconnects import LiveResponse, until_disconnect
+from .disconnects import CancellableStreamingResponse, run_until_disconnect
 from .errors import BadRequest, ServingError
-from .formats import CONTENT_TYPES, content_type, encode_sound, open_encoder
-from .schemas import BatchAnswer, BatchBody, BatchResult, Error, SpeechBody, SpeechItem
+from .formats import CONTENT_TYPES, content_type, encode_audio, open_encoder
+from .schemas import BatchBody, BatchResponse, BatchResult, Error, SpeechBody, SpeechItem
 from .service import Service
-from .synthesis import Job, Spoken
+from .synthesis import SynthesisRequest, SynthesisResult
 
 
 EVENT_STREAM = "text/event-stream"
-EVENT_SCHEMA = {  # of each event
+EVENT_SCHEMA = {
     "type": "object",
     "properties": {"data": {"type": "string", "description": "JSON: speech.audio.delta, speech.audio.done, or error."}},
     "required": ["data"],
 }
-SOUND_ANSWER = {
-    "description": "The sound. Its seed is in the header X-Seed, and if it was sent whole, its length in X-Duration.",
+AUDIO_RESPONSE = {
+    "description": "The audio. X-Seed has the seed; without streaming, X-Duration has the duration in seconds.",
     "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in CONTENT_TYPES.values()}
     | {EVENT_STREAM: {"schema": EVENT_SCHEMA}},
 }
@@ -35,29 +35,31 @@ SOUND_ANSWER = {
 def speech_router(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v1/audio", tags=["speech"])
 
-    @router.post("/speech", response_class=Response, responses={200: SOUND_ANSWER})
+    @router.post("/speech", response_class=Response, responses={200: AUDIO_RESPONSE})
     async def speak(body: SpeechBody, request: Request) -> Response:
         """Speak a text."""
         service.check_model(body.model)
         if body.stream_format is not None:
-            return await stream(service, body, request)
-        spoken, sound = await until_disconnect(request.receive, speak_whole(service, body, body.response_format))
-        seconds = len(spoken.sound) / service.synthesis.sampling_rate
-        headers = {"X-Seed": str(spoken.seed), "X-Duration": f"{seconds:.4f}"}
-        return Response(sound, media_type=media_type(service, body), headers=headers)
+            return await stream_response(service, body, request)
+        result, data = await run_until_disconnect(request.receive, synthesize_file(service, body, body.response_format))
+        seconds = len(result.waveform) / service.synthesis.sampling_rate
+        headers = {"X-Seed": str(result.seed), "X-Duration": f"{seconds:.4f}"}
+        return Response(data, media_type=media_type(service, body), headers=headers)
 
-    @router.post("/speech/batch", response_model=BatchAnswer)
-    async def speak_batch(body: BatchBody, request: Request) -> BatchAnswer:
-        """Speak several texts at once; each has an `audio` or an `error`."""
+    @router.post("/speech/batch", response_model=BatchResponse)
+    async def speak_batch(body: BatchBody, request: Request) -> BatchResponse:
+        """Speak several texts at once; each result has an `audio` or an `error`."""
         service.check_model(body.model)
         if len(body.items) > service.limits.max_batch_items:
             raise BadRequest(
                 f"`items` must be at most {service.limits.max_batch_items}, got {len(body.items)}.", param="items"
             )
         with service.synthesis.admit(len(body.items)):
-            work = [batch_item(service, index, item, body.response_format) for index, item in enumerate(body.items)]
-            results = await until_disconnect(request.receive, all_of(work))
-        return BatchAnswer(response_format=body.response_format, data=results)
+            work = [
+                synthesize_item(service, index, item, body.response_format) for index, item in enumerate(body.items)
+            ]
+            results = await run_until_disconnect(request.receive, gather_results(work))
+        return BatchResponse(response_format=body.response_format, data=results)
 
     return router
 
@@ -66,88 +68,92 @@ def media_type(service: Service, body: SpeechBody) -> str:
     return content_type(body.response_format, service.synthesis.sampling_rate)
 
 
-async def all_of(work: list[Coroutine[Any, Any, BatchResult]]) -> list[BatchResult]:
-    """Results of all coroutines; if this one is cancelled, they are, too."""
+async def gather_results(work: list[Coroutine[Any, Any, BatchResult]]) -> list[BatchResult]:
+    """Results of all coroutines. Cancelling this coroutine cancels them."""
     return await asyncio.gather(*work)
 
 
-async def speak_whole(service: Service, item: SpeechItem, audio_format: str) -> tuple[Spoken, bytes]:
+async def synthesize_file(service: Service, item: SpeechItem, audio_format: str) -> tuple[SynthesisResult, bytes]:
     with service.synthesis.admit():
-        return await spoken_file(service, await service.job(item), audio_format)
+        return await speak_and_encode(service, await service.synthesis_request(item), audio_format)
 
 
-async def spoken_file(service: Service, job: Job, audio_format: str) -> tuple[Spoken, bytes]:
+async def speak_and_encode(
+    service: Service, request: SynthesisRequest, audio_format: str
+) -> tuple[SynthesisResult, bytes]:
+    """Speaks a request whose capacity is reserved, and encodes the waveform as a file."""
     synthesis = service.synthesis
-    spoken = await synthesis.speak(job)
-    return spoken, await synthesis.on_codec_thread(encode_sound, spoken.sound, synthesis.sampling_rate, audio_format)
+    result = await synthesis.speak(request)
+    data = await synthesis.run_on_codec_thread(encode_audio, result.waveform, synthesis.sampling_rate, audio_format)
+    return result, data
 
 
-async def batch_item(service: Service, index: int, item: dict[str, Any], audio_format: str) -> BatchResult:
+async def synthesize_item(service: Service, index: int, item: dict[str, Any], audio_format: str) -> BatchResult:
     try:
-        job = await service.job(SpeechItem.model_validate(item))
-        spoken, sound = await spoken_file(service, job, audio_format)
+        request = await service.synthesis_request(SpeechItem.model_validate(item))
+        result, data = await speak_and_encode(service, request, audio_format)
     except ValidationError as error:
-        refusal = validation_error(error.errors())
-        return BatchResult(index=index, error=Error.model_validate(refusal.body()["error"]))
+        rejection = validation_error(error.errors())
+        return BatchResult(index=index, error=Error.model_validate(rejection.body()["error"]))
     except ServingError as error:
         return BatchResult(index=index, error=Error.model_validate(error.body()["error"]))
     return BatchResult(
         index=index,
-        audio=base64.b64encode(sound).decode(),
-        duration=len(spoken.sound) / service.synthesis.sampling_rate,
-        seed=spoken.seed,
+        audio=base64.b64encode(data).decode(),
+        duration=len(result.waveform) / service.synthesis.sampling_rate,
+        seed=result.seed,
     )
 
 
 def validation_error(errors: Sequence[Any]) -> BadRequest:
-    """The first thing that pydantic found wrong, without repeating what was sent."""
+    """The first error that pydantic found. The message does not repeat the input, which may be long or secret."""
     first = errors[0]
-    place = ".".join(str(part) for part in first["loc"] if part != "body")
-    return BadRequest(f"{place}: {first['msg']}" if place else first["msg"], param=place or None)
+    path = ".".join(str(part) for part in first["loc"] if part != "body")
+    return BadRequest(f"{path}: {first['msg']}" if path else first["msg"], param=path or None)
 
 
-async def stream(service: Service, body: SpeechBody, request: Request) -> LiveResponse:
-    """An answer that begins when there is something to hear, so that what is wrong before has its own status."""
+async def stream_response(service: Service, body: SpeechBody, request: Request) -> CancellableStreamingResponse:
+    """Waits for the first chunk before it returns the response, so that errors until then have their own status."""
     if body.seed is None:
         body = body.model_copy(update={"seed": secrets.randbelow(2**31)})
-    pieces = live_pieces(service, body)
-    first = await until_disconnect(request.receive, anext(pieces))
+    chunks = stream_chunks(service, body)
+    first = await run_until_disconnect(request.receive, anext(chunks))
     kind = EVENT_STREAM if body.stream_format == "sse" else media_type(service, body)
     headers = {"X-Seed": str(body.seed), "Cache-Control": "no-store"}
-    return LiveResponse(first, pieces, media_type=kind, headers=headers)
+    return CancellableStreamingResponse(first, chunks, media_type=kind, headers=headers)
 
 
-async def live_pieces(service: Service, body: SpeechBody) -> AsyncGenerator[bytes, None]:
-    """What is to be sent, as it is spoken; at least one piece."""
+async def stream_chunks(service: Service, body: SpeechBody) -> AsyncGenerator[bytes, None]:
+    """Yields the body of a stream in chunks, at least one, while the speech is generated."""
     synthesis, as_events = service.synthesis, body.stream_format == "sse"
-    begun = False
+    started = False
     try:
         with synthesis.admit():
-            encoder = await synthesis.on_codec_thread(open_encoder, synthesis.sampling_rate, body.response_format)
-            async with aclosing(synthesis.stream(await service.job(body))) as sounds:
-                async for spoken in sounds:
-                    if piece := await synthesis.on_codec_thread(encoder.push, spoken.sound):
-                        begun = True
-                        yield delta(piece) if as_events else piece
-            piece = await synthesis.on_codec_thread(encoder.finish)
-            if piece or not begun:
-                yield delta(piece) if as_events else piece
+            encoder = await synthesis.run_on_codec_thread(open_encoder, synthesis.sampling_rate, body.response_format)
+            async with aclosing(synthesis.stream(await service.synthesis_request(body))) as results:
+                async for result in results:
+                    if chunk := await synthesis.run_on_codec_thread(encoder.push, result.waveform):
+                        started = True
+                        yield delta_event(chunk) if as_events else chunk
+            chunk = await synthesis.run_on_codec_thread(encoder.finish)
+            if chunk or not started:
+                yield delta_event(chunk) if as_events else chunk
     except ServingError as error:
-        if not (as_events and begun):
+        if not (as_events and started):
             raise
-        yield event({"type": "error", **error.body()})
+        yield sse_event({"type": "error", **error.body()})
         return
     if as_events:
-        usage = {"input_tokens": spoken.text_tokens, "output_tokens": spoken.num_frames}
+        usage = {"input_tokens": result.text_tokens, "output_tokens": result.num_frames}
         usage["total_tokens"] = sum(usage.values())
-        yield event({"type": "speech.audio.done", "usage": usage})
+        yield sse_event({"type": "speech.audio.done", "usage": usage})
 
 
-def delta(piece: bytes) -> bytes:
-    return event({"type": "speech.audio.delta", "audio": base64.b64encode(piece).decode()})
+def delta_event(chunk: bytes) -> bytes:
+    return sse_event({"type": "speech.audio.delta", "audio": base64.b64encode(chunk).decode()})
 
 
-def event(content: dict[str, Any]) -> bytes:
+def sse_event(content: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(content).encode() + b"\n\n"
 
 

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from .errors import Closed, SpeechFailed
+from .errors import ShuttingDown, SpeechFailed
 from .schemas import ModelInfo, ModelList, Status
 from .service import Service
 
@@ -13,32 +13,32 @@ def status_router(service: Service) -> APIRouter:
 
     @router.get("/v1/models", response_model=ModelList)
     async def list_models() -> ModelList:
-        """What the model is called."""
+        """List the names of the model."""
         return ModelList(data=models)
 
     @router.get("/v1/models/{name:path}", response_model=ModelInfo)
-    async def one_model(name: str) -> ModelInfo:
-        """Whether a model is called so."""
+    async def get_model(name: str) -> ModelInfo:
+        """Return one name of the model, or 404."""
         service.check_model(name)
         return next(model for model in models if model.id == name)
 
     @router.get("/health", response_model=Status)
     async def health() -> Status:
-        """Whether the server works at all; 500 asks for a restart."""
+        """Liveness: 500 if the worker thread has died and the server needs a restart."""
         if not (service.synthesis.alive or service.draining):
-            raise SpeechFailed("nobody speaks any more.")
+            raise SpeechFailed("the worker thread has died.")
         return Status(status="ok")
 
     @router.get("/ready", response_model=Status)
     async def ready() -> Status:
-        """Whether it takes requests; 503 while it shuts down."""
+        """Readiness: 503 while the server shuts down."""
         if not service.ready:
-            raise Closed("the server is shutting down.")
+            raise ShuttingDown("the server is shutting down.")
         return Status(status="ready")
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics() -> Response:
-        """For Prometheus."""
+        """Metrics in Prometheus' text format."""
         return Response(service.metrics.text(), headers={"Content-Type": service.metrics.content_type})
 
     return router

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
 
-from .disconnects import until_disconnect
+from .disconnects import run_until_disconnect
 from .errors import BadRequest
-from .schemas import Deleted, VoiceInfo, VoiceList
+from .schemas import DeletedVoice, VoiceInfo, VoiceList
 from .service import Service
-from .voices import DEFAULT_VOICE, Voice, check_name
+from .voices import DEFAULT_VOICE, Voice, check_voice_name
 
 
 def voices_router(service: Service) -> APIRouter:
@@ -16,23 +16,23 @@ def voices_router(service: Service) -> APIRouter:
 
     @router.get("", response_model=VoiceList, response_model_exclude_none=True)
     async def list_voices() -> VoiceList:
-        """All voices, the model's own first."""
+        """List all voices, the model's own first."""
         stored: list[Voice] = []
         if service.voices is not None:
-            stored = await service.synthesis.on_text_thread(service.voices.voices)
-        return VoiceList(data=[VoiceInfo(id=DEFAULT_VOICE, name=DEFAULT_VOICE), *map(info, stored)])
+            stored = await service.synthesis.run_on_text_thread(service.voices.voices)
+        return VoiceList(data=[VoiceInfo(id=DEFAULT_VOICE, name=DEFAULT_VOICE), *map(voice_info, stored)])
 
     @router.post("", status_code=201, response_model=VoiceInfo)
     async def add_voice(
         request: Request,
         name: Annotated[str, Form(description="1 to 64 of a-z, 0-9, '_' and '-'.")],
-        consent: Annotated[bool, Form(description="True: whoever is heard agreed to being imitated.")],
-        reference_text: Annotated[str, Form(description="What is said in the recording.", min_length=1)],
-        audio: Annotated[UploadFile, File(description="The recording: wav, flac, ogg or mp3.")],
+        consent: Annotated[bool, Form(description="Must be true: the speaker agreed to be cloned.")],
+        reference_text: Annotated[str, Form(description="Transcript of the recording.", min_length=1)],
+        audio: Annotated[UploadFile, File(description="Recording: wav, flac, ogg or mp3.")],
     ) -> VoiceInfo:
-        """Keep a voice."""
-        voices = service.voice_store()
-        check_name(name)
+        """Store a voice."""
+        voices = service.require_voice_store()
+        check_voice_name(name)
         if not consent:
             raise BadRequest("`consent` must be true.", param="consent")
         if len(reference_text) > service.limits.max_characters:
@@ -42,22 +42,24 @@ def voices_router(service: Service) -> APIRouter:
             )
         data = await audio.read()
         with service.synthesis.admit():
-            reference = await until_disconnect(request.receive, service.encode(data, reference_text, "audio"))
-            voice = await service.synthesis.on_text_thread(
+            reference = await run_until_disconnect(
+                request.receive, service.encode_reference(data, reference_text, "audio")
+            )
+            voice = await service.synthesis.run_on_text_thread(
                 voices.add, name, reference.codes, reference.text, reference.seconds, consent
             )
-        return info(voice)
+        return voice_info(voice)
 
-    @router.delete("/{name}", response_model=Deleted)
-    async def delete_voice(name: str) -> Deleted:
-        """Forget a voice."""
-        await service.synthesis.on_text_thread(service.voice_store().delete, name)
-        return Deleted(id=name)
+    @router.delete("/{name}", response_model=DeletedVoice)
+    async def delete_voice(name: str) -> DeletedVoice:
+        """Delete a voice."""
+        await service.synthesis.run_on_text_thread(service.require_voice_store().delete, name)
+        return DeletedVoice(id=name)
 
     return router
 
 
-def info(voice: Voice) -> VoiceInfo:
+def voice_info(voice: Voice) -> VoiceInfo:
     return VoiceInfo(
         id=voice.name,
         name=voice.name,

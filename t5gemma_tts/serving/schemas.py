@@ -1,4 +1,4 @@
-"""Request and response bodies, in the shapes of OpenAI's API."""
+"""Request and response bodies, in the format of OpenAI's API."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,7 +8,7 @@ from .voices import DEFAULT_VOICE
 
 
 AudioFormat = Literal["mp3", "opus", "flac", "wav", "pcm"]
-LARGEST_SEED = 2**53 - 1  # that JSON numbers carry exactly
+MAX_SEED = 2**53 - 1  # largest integer that every JSON parser keeps exactly
 
 
 class _Body(BaseModel):
@@ -16,7 +16,7 @@ class _Body(BaseModel):
 
 
 class VoiceName(_Body):
-    """OpenAI's shape for voices that are not built in."""
+    """OpenAI's format for custom voices."""
 
     id: str
 
@@ -24,17 +24,21 @@ class VoiceName(_Body):
 class SpeechItem(_Body):
     """One text to speak."""
 
-    input: str = Field(description="What to say.", min_length=1)
-    voice: str | VoiceName = Field(DEFAULT_VOICE, description="A stored voice; 'default' is the model's own.")
-    language: str | None = Field(None, description="en, ja or zh; detected if not given.", max_length=35)
+    input: str = Field(description="Text to speak.", min_length=1)
+    voice: str | VoiceName = Field(DEFAULT_VOICE, description="Name of a stored voice; 'default' is the model's own.")
+    language: str | None = Field(None, description="en, ja or zh; detected by default.", max_length=35)
     speed: Annotated[float, Field(ge=0.25, le=4.0)] = Field(1.0, description="Divides the estimated duration.")
     duration: Annotated[float, Field(gt=0, le=3600)] | None = Field(
-        None, description="Seconds that the speech takes; estimated if not given."
+        None, description="Duration of the speech in seconds; estimated by default."
     )
     reference_audio: str | None = Field(None, description="Recording of a voice to clone: an audio file in base64.")
-    reference_text: str | None = Field(None, description="What is said in it.", max_length=4096)
-    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] | None = Field(None, description="For repeatable results.")
-    temperature: Annotated[float, Field(ge=0, le=10)] | None = Field(None, description="0 takes the best token always.")
+    reference_text: str | None = Field(None, description="Transcript of `reference_audio`.", max_length=4096)
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = Field(
+        None, description="Random seed, for repeatable results; drawn by default."
+    )
+    temperature: Annotated[float, Field(ge=0, le=10)] | None = Field(
+        None, description="0 selects the most likely token."
+    )
     top_k: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(None, description="0 keeps all tokens.")
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -44,20 +48,21 @@ class SpeechItem(_Body):
 
 
 class SpeechBody(SpeechItem):
-    model: str | None = Field(None, description="One of /v1/models; the only one if not given.", max_length=512)
+    model: str | None = Field(None, description="A name from /v1/models; optional.", max_length=512)
     response_format: AudioFormat = "mp3"
     stream_format: Literal["audio", "sse"] | None = Field(
-        None, description="Send the sound while it is spoken: as chunks of the file, or as server-sent events."
+        None, description="Stream the audio while it is generated: as chunks of the file, or as server-sent events."
     )
 
 
 class BatchBody(_Body):
-    """Several texts; what is wrong with one does not touch the others."""
+    """Several texts. An error in one does not affect the others."""
 
     model: str | None = Field(None, max_length=512)
     response_format: AudioFormat = "mp3"
     items: list[dict[str, Any]] = Field(
-        min_length=1, description="Each with the fields of /v1/audio/speech but model, response_format, stream_format."
+        min_length=1,
+        description="Items with the fields of /v1/audio/speech, without model, response_format and stream_format.",
     )
 
 
@@ -74,13 +79,13 @@ class ErrorBody(BaseModel):
 
 class BatchResult(BaseModel):
     index: int
-    audio: str | None = Field(None, description="The file in base64.")
-    duration: float | None = Field(None, description="Seconds.")
+    audio: str | None = Field(None, description="Audio file in base64.")
+    duration: float | None = Field(None, description="Duration of the speech in seconds.")
     seed: int | None = None
     error: Error | None = None
 
 
-class BatchAnswer(BaseModel):
+class BatchResponse(BaseModel):
     object: Literal["list"] = "list"
     response_format: AudioFormat
     data: list[BatchResult]
@@ -92,7 +97,7 @@ class VoiceInfo(BaseModel):
     name: str
     reference_text: str | None = None
     consent: bool | None = None
-    duration: float | None = Field(None, description="Seconds of the recording.")
+    duration: float | None = Field(None, description="Duration of the recording in seconds.")
     created: str | None = None
 
 
@@ -101,7 +106,7 @@ class VoiceList(BaseModel):
     data: list[VoiceInfo]
 
 
-class Deleted(BaseModel):
+class DeletedVoice(BaseModel):
     id: str
     object: Literal["audio.voice.deleted"] = "audio.voice.deleted"
     deleted: Literal[True] = True

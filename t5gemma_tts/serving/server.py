@@ -11,15 +11,15 @@ from .app import create_app
 from .service import Service
 
 
-HANG_UP_SECONDS = 5  # that answers have to reach their clients, once all of them are made
+CONNECTION_CLOSE_SECONDS = 5  # time for responses to reach their clients after the service has drained
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind_socket(host: str, port: int) -> socket.socket:
     """
-    A socket at an address, port 0 being any free one. Nobody can connect before the server runs.
+    Binds a TCP socket; port 0 takes any free port. Clients can connect only when the server runs.
 
     Raises:
-        OSError: if it cannot be had; the message names it.
+        OSError: if the address is not available; the message names it.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
@@ -34,16 +34,18 @@ def bind(host: str, port: int) -> socket.socket:
 
 class Server(uvicorn.Server):
     """
-    A first signal drains the service, a second one stops at once.
+    The HTTP server. The first signal drains the service, the second one stops it at once.
 
     Args:
-        service ([`Service`])
-        drain_seconds (`float`): that what was taken has to end after a signal.
-        options: of `uvicorn.Config`.
+        service ([`Service`]): state of the application.
+        drain_seconds (`float`): time after the first signal in which accepted requests may finish.
+        options: arguments of `uvicorn.Config`.
     """
 
     def __init__(self, service: Service, drain_seconds: float = 120.0, **options: Any):
-        super().__init__(uvicorn.Config(create_app(service), timeout_graceful_shutdown=HANG_UP_SECONDS, **options))
+        super().__init__(
+            uvicorn.Config(create_app(service), timeout_graceful_shutdown=CONNECTION_CLOSE_SECONDS, **options)
+        )
         self.service, self.drain_seconds = service, drain_seconds
         self.loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
@@ -63,7 +65,7 @@ class Server(uvicorn.Server):
             self.should_exit = self.force_exit = True
 
     def drain(self) -> None:
-        """What a first signal does, for the event loop's thread."""
+        """Starts to drain, as the first signal does. Call it in the event loop's thread."""
         if self._draining is None:
             self._draining = asyncio.ensure_future(self._drain())
 
@@ -71,16 +73,16 @@ class Server(uvicorn.Server):
         try:
             await asyncio.wait_for(self.service.drain(), self.drain_seconds)
         except asyncio.TimeoutError:
-            self.service.synthesis.speaker.close(finish=False, timeout=0)
+            self.service.synthesis.worker.close(finish=False, timeout=0)
         self.should_exit = True
 
 
 def serve(service: Service, listener: socket.socket, drain_seconds: float = 120.0, **options: Any) -> None:
-    """Serves at a bound socket until a signal comes, and then until all that was taken has been answered."""
+    """Serves on a bound socket until a signal arrives and the accepted requests have been answered."""
     try:
         Server(service, drain_seconds, **options).run(sockets=[listener])
     finally:
         service.synthesis.close(finish=False, timeout=10)
 
 
-__all__ = ["Server", "bind", "serve"]
+__all__ = ["Server", "bind_socket", "serve"]

@@ -1,4 +1,4 @@
-"""The state that all routes share, and the conversion of requests to synthesis jobs."""
+"""The state that all routes share, and the conversion of HTTP bodies to synthesis requests."""
 
 import asyncio
 import time
@@ -11,23 +11,28 @@ from .errors import BadRequest, NotFound
 from .limits import Limits
 from .metrics import Metrics
 from .schemas import SpeechItem
-from .synthesis import Job, Reference, SynthesisService
+from .synthesis import Reference, SynthesisRequest, SynthesisService
 from .uploads import decode_base64, decode_recording
 from .voices import DEFAULT_VOICE, VoiceStore, codec_fingerprint
 
 
-SPARE_OPEN = 16  # requests, beyond twice those that can be taken, whose bodies may be in memory
-LEAST_TEMPERATURE, LEAST_MIN_P = 0.01, 1e-6  # above 0: less is no number to divide by
+SPARE_OPEN_REQUESTS = 16  # open requests beyond twice the capacity; bounds the memory for bodies
+MIN_TEMPERATURE, MIN_MIN_P = 0.01, 1e-6  # smallest values above 0 that are numerically safe
 
 
 class Service:
     """
+    The state that all routes share.
+
     Args:
-        synthesis ([`SynthesisService`])
-        voices_dir (`Path`, *optional*): where voices are kept; without it none can be.
-        model_names (sequence of `str`): what clients may call the model, the first being its name.
-        keys ([`ApiKeys`], *optional*): who is let in; everybody if not given.
-        limits ([`Limits`], *optional*)
+        synthesis ([`SynthesisService`]): the service that generates speech.
+        voices_dir (`Path`, *optional*): folder of stored voices; by default clients cannot store voices.
+        model_names (sequence of `str`): names that clients may use for the model.
+        keys ([`ApiKeys`], *optional*): accepted API keys; by default the server accepts everyone.
+        limits ([`Limits`], *optional*): limits on each request.
+
+    Raises:
+        ValueError: if `model_names` is empty.
     """
 
     def __init__(
@@ -46,55 +51,70 @@ class Service:
         if voices_dir is not None:
             self.voices = VoiceStore(voices_dir, codec_fingerprint(synthesis.processor.codec))
         self.metrics = Metrics(synthesis)
-        synthesis.on_spoken = self.metrics.spoken
+        synthesis.on_finished = self.metrics.record_speech
         self.created = int(time.time())
         self.draining = False
-        self.num_open = 0
-        self.max_open = most_open(synthesis.capacity)
-        self._quiet = asyncio.Event()
-        self._quiet.set()
+        self.num_open_requests = 0
+        self.max_open_requests = max_open_requests(synthesis.capacity)
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def ready(self) -> bool:
+        """Whether the server accepts requests."""
         return self.synthesis.alive and not self.draining
 
-    def opened(self) -> None:
-        """A request has come."""
-        self.num_open += 1
-        self._quiet.clear()
+    def request_started(self) -> None:
+        """Counts an open request; `request_ended` must follow."""
+        self.num_open_requests += 1
+        self._idle.clear()
 
-    def closed(self) -> None:
-        """It has been answered."""
-        self.num_open -= 1
-        if not self.num_open:
-            self._quiet.set()
+    def request_ended(self) -> None:
+        """Counts the end of a request."""
+        self.num_open_requests -= 1
+        if not self.num_open_requests:
+            self._idle.set()
 
     async def drain(self) -> None:
-        """From now on nothing is taken; returns when all that was has been answered."""
+        """Makes the server refuse new requests, and waits until all open requests have ended."""
         self.draining = True
-        await self._quiet.wait()
+        await self._idle.wait()
 
     def check_model(self, name: str | None) -> None:
-        if name is not None and name not in self.model_names:
-            known = ", ".join(map(repr, self.model_names))
-            raise NotFound(f"there is no model {name!r:.200} here, only {known}.", param="model")
-
-    def voice_store(self) -> VoiceStore:
-        if self.voices is None:
-            raise BadRequest("this server keeps no voices: it was started without --voices-dir.", param="voice")
-        return self.voices
-
-    async def job(self, item: SpeechItem) -> Job:
         """
         Raises:
-            BadRequest, NotFound, TooLarge: for what cannot be spoken.
+            NotFound: if `name` is given and is not in `model_names`.
+        """
+        if name is not None and name not in self.model_names:
+            known = ", ".join(map(repr, self.model_names))
+            raise NotFound(f"there is no model {name!r:.200}; this server has {known}.", param="model")
+
+    def require_voice_store(self) -> VoiceStore:
+        """
+        The store of voices.
+
+        Raises:
+            BadRequest: if the server was started without one.
+        """
+        if self.voices is None:
+            raise BadRequest("this server stores no voices: it was started without --voices-dir.", param="voice")
+        return self.voices
+
+    async def synthesis_request(self, item: SpeechItem) -> SynthesisRequest:
+        """
+        Converts one item of an HTTP body, and loads or encodes its reference.
+
+        Raises:
+            BadRequest: for invalid values.
+            NotFound: for an unknown voice.
+            PayloadTooLarge: for a reference recording of too many bytes.
         """
         if len(item.input) > self.limits.max_characters:
             raise BadRequest(
                 f"`input` must have at most {self.limits.max_characters} characters, got {len(item.input)}; split it.",
                 param="input",
             )
-        return Job(
+        return SynthesisRequest(
             text=item.input,
             language=item.language,
             duration_seconds=item.duration,
@@ -112,38 +132,57 @@ class Service:
             if name == DEFAULT_VOICE:
                 return None
             if self.voices is None:
-                raise NotFound(f"there is no voice {name!r:.100}, only {DEFAULT_VOICE!r}.", param="voice")
-            voice = await self.synthesis.on_text_thread(self.voices.get, name)
+                raise NotFound(
+                    f"there is no voice {name!r:.100}; this server has only {DEFAULT_VOICE!r}.", param="voice"
+                )
+            voice = await self.synthesis.run_on_text_thread(self.voices.get, name)
             return Reference(voice.codes, voice.reference_text, voice.duration_seconds)
         if name != DEFAULT_VOICE:
             raise BadRequest("give either `voice` or `reference_audio`.", param="reference_audio")
         text = item.reference_text or ""
         if not text.strip():
-            raise BadRequest("`reference_text` must say what is said in `reference_audio`.", param="reference_text")
-        data = await self.synthesis.on_codec_thread(decode_base64, item.reference_audio, self.limits)
-        return await self.encode(data, text, "reference_audio")
+            raise BadRequest("`reference_text` must be the transcript of `reference_audio`.", param="reference_text")
+        data = await self.synthesis.run_on_codec_thread(decode_base64, item.reference_audio, self.limits)
+        return await self.encode_reference(data, text, "reference_audio")
 
-    async def encode(self, data: bytes, text: str, param: str) -> Reference:
-        """A reference from an audio file."""
-        waveform, rate = await self.synthesis.on_codec_thread(decode_recording, data, self.limits, param)
-        return await self.synthesis.read_reference(waveform, rate, text)
+    async def encode_reference(self, data: bytes, text: str, param: str) -> Reference:
+        """
+        Decodes the bytes of an audio file and encodes them with the codec.
+
+        Args:
+            data (`bytes`): audio file.
+            text (`str`): transcript.
+            param (`str`): name of the request field, for error messages.
+
+        Raises:
+            BadRequest, PayloadTooLarge: as `decode_recording` and `SynthesisService.encode_reference`.
+        """
+        waveform, rate = await self.synthesis.run_on_codec_thread(decode_recording, data, self.limits, param)
+        return await self.synthesis.encode_reference(waveform, rate, text)
 
 
-def most_open(capacity: int) -> int:
-    """Requests that may be open where `capacity` can be taken: the rest wait for their refusal."""
-    return 2 * capacity + SPARE_OPEN
+def max_open_requests(capacity: int) -> int:
+    """Most open connections for a capacity: twice as many and some spare, so that clients over it still get a 429."""
+    return 2 * capacity + SPARE_OPEN_REQUESTS
 
 
 def sampling_options(item: object) -> dict[str, Any]:
-    """What the client asked for, in attributes of these names; the rest stays with the model's generation config."""
+    """
+    Arguments for `generate` from the attributes `temperature`, `top_k`, `top_p` and `min_p`.
+
+    Attributes that are None keep the value of the model's generation config.
+
+    Raises:
+        BadRequest: for a temperature or min_p that is too close to 0.
+    """
     options = {name: getattr(item, name) for name in ("temperature", "top_k", "top_p", "min_p")}
     options = {name: value for name, value in options.items() if value is not None}
-    for name, least in (("temperature", LEAST_TEMPERATURE), ("min_p", LEAST_MIN_P)):
-        if 0 < options.get(name, 0) < least:
-            raise BadRequest(f"`{name}` must be 0, or at least {least}, got {options[name]}.", param=name)
+    for name, minimum in (("temperature", MIN_TEMPERATURE), ("min_p", MIN_MIN_P)):
+        if 0 < options.get(name, 0) < minimum:
+            raise BadRequest(f"`{name}` must be 0, or at least {minimum}, got {options[name]}.", param=name)
     if options.get("temperature") == 0:
         return {"do_sample": False, "temperature": 1.0}
     return options | {"do_sample": True} if options else {}
 
 
-__all__ = ["Service", "most_open", "sampling_options"]
+__all__ = ["Service", "max_open_requests", "sampling_options"]

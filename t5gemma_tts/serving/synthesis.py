@@ -1,7 +1,8 @@
-"""Speech synthesis for concurrent requests: a request that arrives while others are being spoken joins their batch.
+"""Speech synthesis for concurrent requests: a request that arrives while others are running joins their batch.
 
 Three threads do the work, so that the event loop never blocks: one prepares texts, one generates audio tokens
-(`SpeechWorker`), and one runs the codec, which encodes recordings and decodes speech. No processor part is shared.
+(`SpeechWorker`), and one runs the codec, which encodes recordings and decodes speech. The threads share no component of
+the processor.
 """
 
 import asyncio
@@ -22,26 +23,26 @@ from ..model.engine import SpeechRequest, speech_requests
 from ..model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..model.streaming import StreamDecoder, StreamWindows
-from .errors import BadRequest, Closed, QueueFull
-from .worker import Speech, SpeechWorker
+from .errors import BadRequest, QueueFull, ShuttingDown
+from .worker import SpeechTask, SpeechWorker
 
 
 Result = TypeVar("Result")
-WHOLE_SECONDS = 30.0  # longer speech is decoded in windows: the memory of a whole clip grows with its square
+MAX_WHOLE_DECODE_SECONDS = 30.0  # longer speech is decoded in windows: memory grows with the square of the duration
 WARM_UP_TEXT = "Hello."
-ARGUMENT_FIELDS = {"text": "input"}  # where the field of a request is not called as the processor's argument
-FIRST_GUESS_SECONDS = 1.0  # that a speech takes, until the first has been heard
+PARAM_NAMES = {"text": "input"}  # processor argument -> field of the HTTP request, where the two differ
+INITIAL_SECONDS_PER_REQUEST = 1.0  # estimate for `Retry-After` before the first request has finished
 
 
 @dataclass(frozen=True)
 class Reference:
     """
-    A voice to speak with.
+    An encoded recording of the voice to clone.
 
     Args:
-        codes (`tuple[int, ...]`): of its recording, by the codec.
-        text (`str`): what is said in it.
-        seconds (`float`): of the recording.
+        codes (`tuple[int, ...]`): audio codes of the recording.
+        text (`str`): transcript of the recording.
+        seconds (`float`): duration of the recording.
     """
 
     codes: tuple[int, ...]
@@ -50,17 +51,17 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Job:
+class SynthesisRequest:
     """
-    Something to say.
+    A text to speak, with its options.
 
     Args:
-        text (`str`)
-        language (`str`, *optional*): detected if not given.
-        duration_seconds (`float`, *optional*): estimated if not given.
-        speed (`float`): divides the estimate.
-        reference (`Reference`, *optional*): the voice; the model's own if not given.
-        seed (`int`, *optional*): drawn if not given.
+        text (`str`): text to speak.
+        language (`str`, *optional*): en, ja or zh; detected by default.
+        duration_seconds (`float`, *optional*): duration of the speech; estimated by default.
+        speed (`float`): divides the estimated duration.
+        reference (`Reference`, *optional*): voice to clone; by default the model uses its own.
+        seed (`int`, *optional*): random seed; drawn by default.
         sampling (`dict`): `do_sample`, `temperature`, `top_k`, `top_p`, `min_p` as [`speech_requests`] takes them.
     """
 
@@ -74,13 +75,19 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Spoken:
+class SynthesisResult:
     """
-    What became of a job: `sound` is float32 `(num_samples,)`, or what came next of it in a stream; `num_frames` are the
-    codes so far, `text_tokens` those of the text with its reference, `codes` all of a whole speech, none in a stream.
+    The speech of one request, or the next chunk of it in a stream.
+
+    Args:
+        waveform (`np.ndarray`): float32 of shape (num_samples,).
+        seed (`int`): seed that was used.
+        num_frames (`int`): audio codes generated so far.
+        text_tokens (`int`): text tokens of the prompt, with those of the reference's transcript.
+        codes (`tuple[int, ...]`): all audio codes; empty in a stream.
     """
 
-    sound: np.ndarray
+    waveform: np.ndarray
     seed: int
     num_frames: int
     text_tokens: int
@@ -89,12 +96,18 @@ class Spoken:
 
 class SynthesisService:
     """
+    Turns [`SynthesisRequest`]s into waveforms.
+
     Args:
-        model (`T5GemmaTTSForConditionalGeneration`), processor (`T5GemmaTTSProcessor`): for nobody else meanwhile.
-        max_batch_size (`int`): speeches at a time.
-        queue_size (`int`): further ones that may wait.
-        deadline_seconds (`float`, *optional*): for each, from when it was taken to its last token.
-        on_spoken (callable, *optional*): told of every [`Speech`] that came to its end.
+        model (`T5GemmaTTSForConditionalGeneration`): model in evaluation mode; nothing else may use it meanwhile.
+        processor (`T5GemmaTTSProcessor`): processor with a codec; nothing else may use it meanwhile.
+        max_batch_size (`int`): most requests in a batch.
+        queue_size (`int`): most further requests that wait.
+        deadline_seconds (`float`, *optional*): time that a request may take until its last token.
+        on_finished (callable, *optional*): called with the [`SpeechTask`] of each request that completes.
+
+    Raises:
+        ValueError: if `queue_size` is negative, or `deadline_seconds` is not above 0.
     """
 
     def __init__(
@@ -104,7 +117,7 @@ class SynthesisService:
         max_batch_size: int = 16,
         queue_size: int = 64,
         deadline_seconds: float | None = None,
-        on_spoken: Callable[[Speech], None] | None = None,
+        on_finished: Callable[[SpeechTask], None] | None = None,
     ):
         if queue_size < 0:
             raise ValueError(f"`queue_size` must not be negative, got {queue_size}.")
@@ -113,52 +126,54 @@ class SynthesisService:
         self.model, self.processor = model, processor
         self.capacity = max_batch_size + queue_size
         self.deadline_seconds = deadline_seconds
-        self.on_spoken = on_spoken
+        self.on_finished = on_finished
         self.sampling_rate = int(processor.codec.sampling_rate)
         self.frame_rate = processor.frame_rate
         self.num_admitted = 0
         self.closing = False
-        self.speaker = SpeechWorker(model, max_batch_size, max_waiting=self.capacity)
-        self._seconds_each = FIRST_GUESS_SECONDS
-        self._text_worker = ThreadPoolExecutor(1, thread_name_prefix="text")
-        self._codec_worker = ThreadPoolExecutor(1, thread_name_prefix="codec")
+        self.worker = SpeechWorker(model, max_batch_size, max_waiting=self.capacity)
+        self._seconds_per_request = INITIAL_SECONDS_PER_REQUEST
+        self._text_executor = ThreadPoolExecutor(1, thread_name_prefix="text")
+        self._codec_executor = ThreadPoolExecutor(1, thread_name_prefix="codec")
 
     async def warm_up(self) -> None:
         """
-        Speaks a word to nobody, alone and in company: what is loaded or packed at first use shall keep no one waiting.
+        Warms up with batch sizes 1 and 2, so that the first real request does not pay for lazy loading and weight
+        packing.
         """
-        deadline_seconds, self.deadline_seconds = self.deadline_seconds, None  # loading takes what it takes
+        deadline_seconds, self.deadline_seconds = self.deadline_seconds, None  # lazy loading may exceed the deadline
         try:
-            job = Job(WARM_UP_TEXT, language="en", seed=0)
-            await self.speak(job)
-            if self.speaker.max_batch_size > 1:
-                await asyncio.gather(self.speak(job), self.speak(job))
+            request = SynthesisRequest(WARM_UP_TEXT, language="en", seed=0)
+            await self.speak(request)
+            if self.worker.max_batch_size > 1:
+                await asyncio.gather(self.speak(request), self.speak(request))
         finally:
             self.deadline_seconds = deadline_seconds
 
     @property
     def alive(self) -> bool:
-        return self.speaker.alive
+        """Whether the worker thread runs."""
+        return self.worker.alive
 
     @contextmanager
     def admit(self, count: int = 1) -> Iterator[None]:
         """
-        Room for `count` jobs while the block runs; for use in the event loop's thread.
+        Reserves capacity for `count` requests while the block runs. Call it in the event loop's thread only.
 
         Raises:
-            QueueFull: if there is none now.
-            BadRequest: if there never is.
-            Closed: after `close`.
+            QueueFull: if less than `count` is free now.
+            BadRequest: if `count` is more than the total capacity.
+            ShuttingDown: after `close`.
         """
         if self.closing:
-            raise Closed("the server is shutting down and takes no more requests.")
+            raise ShuttingDown("the server is shutting down and accepts no more requests.")
         if count > self.capacity:
-            raise BadRequest(f"at most {self.capacity} texts can be taken at once, got {count}.")
+            raise BadRequest(f"the server accepts at most {self.capacity} texts at once, got {count}.")
         if self.num_admitted + count > self.capacity:
-            rounds = self.num_admitted / self.speaker.max_batch_size
-            wait = min(max(1, math.ceil(rounds * self._seconds_each)), 60)
+            rounds = self.num_admitted / self.worker.max_batch_size
+            wait = min(max(1, math.ceil(rounds * self._seconds_per_request)), 60)
             raise QueueFull(
-                f"{self.num_admitted} requests are being spoken or wait, of {self.capacity} at most; try again later.",
+                f"{self.num_admitted} requests are running or waiting, of at most {self.capacity}; try again later.",
                 retry_after_seconds=wait,
             )
         self.num_admitted += count
@@ -167,140 +182,165 @@ class SynthesisService:
         finally:
             self.num_admitted -= count
 
-    async def read_reference(self, waveform: np.ndarray, sampling_rate: int, text: str) -> Reference:
+    async def encode_reference(self, waveform: np.ndarray, sampling_rate: int, text: str) -> Reference:
         """
         Encodes a recording.
 
         Args:
             waveform (`np.ndarray`): float32 of shape (num_samples,).
             sampling_rate (`int`): Hz.
-            text (`str`): what is said in it.
+            text (`str`): transcript.
 
         Raises:
-            BadRequest: if it is no usable recording, or nothing is said.
+            BadRequest: if the recording is not usable, or the transcript is empty.
         """
-        codes, seconds, text = await self._work(
-            self._codec_worker, self.processor.read_reference, waveform, text, sampling_rate
+        codes, seconds, text = await self._run_checked(
+            self._codec_executor, self.processor.read_reference, waveform, text, sampling_rate
         )
         return Reference(tuple(codes), text, seconds)
 
-    async def on_text_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """The result of something short that would hold up the event loop, such as reading files."""
-        return await asyncio.get_running_loop().run_in_executor(self._text_worker, function, *arguments)
+    async def run_on_text_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Runs a short blocking function, such as reading a file, on the text thread and returns its result."""
+        return await asyncio.get_running_loop().run_in_executor(self._text_executor, function, *arguments)
 
-    async def on_codec_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """The result of work on sound."""
-        return await asyncio.get_running_loop().run_in_executor(self._codec_worker, function, *arguments)
+    async def run_on_codec_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Runs a function that works on audio on the codec thread and returns its result."""
+        return await asyncio.get_running_loop().run_in_executor(self._codec_executor, function, *arguments)
 
-    async def speak(self, job: Job) -> Spoken:
+    async def speak(self, request: SynthesisRequest) -> SynthesisResult:
         """
-        The whole sound of a job. Whoever stops waiting frees its place.
+        Speaks a text. If the caller is cancelled, the request is, too, and its place in the batch becomes free.
+
+        Returns:
+            [`SynthesisResult`]: the whole waveform and its codes.
 
         Raises:
-            BadRequest: if it cannot be spoken.
-            DeadlineExceeded, SpeechFailed, Closed: if it came to nothing.
+            BadRequest: if the model or processor does not accept the request.
+            DeadlineExceeded: if the last token comes too late.
+            SpeechFailed: if the model fails.
+            ShuttingDown: if the service is closed first.
         """
-        async with self._begun(job) as (request, speech):
-            await asyncio.wrap_future(speech.reached())
-            codes = self.processor.speech_codes(request.token_ids)
-            sound = await self.on_codec_thread(self._decode, codes)
-            return Spoken(sound, request.seed, len(codes), len(request.input_ids), tuple(codes))
+        async with self._submitted(request) as (engine_request, task):
+            await asyncio.wrap_future(task.future())
+            codes = self.processor.speech_codes(engine_request.token_ids)
+            waveform = await self.run_on_codec_thread(self._decode, codes)
+            return SynthesisResult(
+                waveform, engine_request.seed, len(codes), len(engine_request.input_ids), tuple(codes)
+            )
 
-    async def stream(self, job: Job, windows: StreamWindows | None = None) -> AsyncGenerator[Spoken, None]:
+    async def stream(
+        self, request: SynthesisRequest, windows: StreamWindows | None = None
+    ) -> AsyncGenerator[SynthesisResult, None]:
         """
-        The sound of a job piece by piece while it is spoken; close the iterator to free its place.
+        Speaks a text and yields the waveform in chunks while it is generated. Close the iterator to cancel the request.
 
         Raises:
-            as `speak`, at any piece.
+            The errors of `speak`, at any chunk.
         """
-        async with self._begun(job) as (request, speech):
+        async with self._submitted(request) as (engine_request, task):
             decoder = StreamDecoder(self.processor.codec, windows)
-            taken = num_frames = 0
+            num_decoded = num_frames = 0
             while True:
-                said = await asyncio.wrap_future(speech.reached(taken + missing_frames(decoder)))
-                ended = speech.ended
-                said = len(request.token_ids) if ended else said
-                codes = self.processor.speech_codes(request.token_ids[taken:said])
-                taken, num_frames = said, num_frames + len(codes)
-                sound = await self.on_codec_thread(_decode_next, decoder, codes, ended)
-                if len(sound) or ended:
-                    yield Spoken(sound, request.seed, num_frames, len(request.input_ids))
+                num_tokens = await asyncio.wrap_future(task.future(num_decoded + frames_until_window(decoder)))
+                ended = task.ended
+                num_tokens = len(engine_request.token_ids) if ended else num_tokens
+                codes = self.processor.speech_codes(engine_request.token_ids[num_decoded:num_tokens])
+                num_decoded, num_frames = num_tokens, num_frames + len(codes)
+                waveform = await self.run_on_codec_thread(_decode_chunk, decoder, codes, ended)
+                if len(waveform) or ended:
+                    yield SynthesisResult(waveform, engine_request.seed, num_frames, len(engine_request.input_ids))
                 if ended:
                     return
 
     def close(self, finish: bool = True, timeout: float | None = None) -> None:
-        """Takes no more jobs; those that run end first if `finish`, within `timeout` seconds."""
+        """Accepts no more requests; with `finish`, waits up to `timeout` seconds for those that run."""
         self.closing = True
-        self.speaker.close(finish, timeout)
-        for worker in (self._text_worker, self._codec_worker):
-            worker.shutdown(wait=finish, cancel_futures=not finish)
+        self.worker.close(finish, timeout)
+        for executor in (self._text_executor, self._codec_executor):
+            executor.shutdown(wait=finish, cancel_futures=not finish)
 
     @asynccontextmanager
-    async def _begun(self, job: Job) -> AsyncIterator[tuple[SpeechRequest, Speech]]:
-        """Prepares and submits a job, and lets go of it however the block ends."""
+    async def _submitted(self, request: SynthesisRequest) -> AsyncIterator[tuple[SpeechRequest, SpeechTask]]:
+        """Prepares and submits a request, and cancels it when the block ends early."""
         began = time.monotonic()
-        request = await self._work(self._text_worker, self._prepare, job)
-        left = None if self.deadline_seconds is None else self.deadline_seconds - (time.monotonic() - began)
-        speech = self.speaker.submit(request, left)
+        engine_request = await self._run_checked(self._text_executor, self._prepare, request)
+        remaining = None if self.deadline_seconds is None else self.deadline_seconds - (time.monotonic() - began)
+        task = self.worker.submit(engine_request, remaining)
         try:
-            yield request, speech
+            yield engine_request, task
         finally:
-            self.speaker.cancel(speech)
-            self._ended(speech)
+            self.worker.cancel(task)
+            self._record(task)
 
-    async def _work(self, worker: ThreadPoolExecutor, function: Callable[..., Result], *arguments: Any) -> Result:
-        """As the processor's refusals are `ValueError`s, whoever sent the input is told of them."""
+    async def _run_checked(
+        self, executor: ThreadPoolExecutor, function: Callable[..., Result], *arguments: Any
+    ) -> Result:
+        """Runs a function of the processor. Its `ValueError`s become `BadRequest`s, because they describe bad input."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(worker, function, *arguments)
+            return await asyncio.get_running_loop().run_in_executor(executor, function, *arguments)
         except ValueError as error:
-            named = re.match(r"`(\w+)", str(error))
-            param = named and ARGUMENT_FIELDS.get(named[1], named[1])
+            name = re.match(r"`(\w+)", str(error))
+            param = name and PARAM_NAMES.get(name[1], name[1])
             raise BadRequest(str(error), param=param) from error
 
-    def _prepare(self, job: Job) -> SpeechRequest:
+    def _prepare(self, request: SynthesisRequest) -> SpeechRequest:
         voice: dict[str, Any] = {}
-        if job.reference is not None:
-            voice = {"reference_audio": {"codes": job.reference.codes}, "reference_text": job.reference.text}
+        if request.reference is not None:
+            voice = {"reference_audio": {"codes": request.reference.codes}, "reference_text": request.reference.text}
         inputs = self.processor(
-            text=job.text, language=job.language, duration=job.duration_seconds, speed=job.speed, **voice
+            text=request.text,
+            language=request.language,
+            duration=request.duration_seconds,
+            speed=request.speed,
+            **voice,
         )
-        if job.duration_seconds is None:
-            check_estimate(int(inputs["num_frames"][0]), self.frame_rate, job.speed)
-        seed = secrets.randbelow(2**31) if job.seed is None else job.seed
-        (request,) = speech_requests(self.model, **inputs, seed=seed, **job.sampling)
-        return request
+        if request.duration_seconds is None:
+            check_estimated_duration(int(inputs["num_frames"][0]), self.frame_rate, request.speed)
+        seed = secrets.randbelow(2**31) if request.seed is None else request.seed
+        (engine_request,) = speech_requests(self.model, **inputs, seed=seed, **request.sampling)
+        return engine_request
 
     def _decode(self, codes: list[int]) -> np.ndarray:
-        windows = StreamWindows() if len(codes) > WHOLE_SECONDS * self.frame_rate else None
-        (sound,) = self.processor.batch_decode([codes], windows=windows)
-        return sound
+        windows = StreamWindows() if len(codes) > MAX_WHOLE_DECODE_SECONDS * self.frame_rate else None
+        (waveform,) = self.processor.batch_decode([codes], windows=windows)
+        return waveform
 
-    def _ended(self, speech: Speech) -> None:
-        if speech.started_at is not None and speech.ended_at is not None and speech.request.finished:
-            self._seconds_each += 0.1 * (speech.ended_at - speech.started_at - self._seconds_each)
-            if self.on_spoken is not None:
-                self.on_spoken(speech)
+    def _record(self, task: SpeechTask) -> None:
+        """Updates the mean time per request and calls `on_finished`, if the request has completed."""
+        if task.started_at is not None and task.ended_at is not None and task.request.finished:
+            self._seconds_per_request += 0.1 * (task.ended_at - task.started_at - self._seconds_per_request)
+            if self.on_finished is not None:
+                self.on_finished(task)
 
 
-def check_estimate(num_frames: int, frame_rate: float, speed: float) -> None:
+def check_estimated_duration(num_frames: int, frame_rate: float, speed: float) -> None:
     """
+    Checks that the duration estimate was not cut off at its upper limit: speech squeezed into it would be too fast.
+
     Raises:
-        ValueError: if an estimate has come to its limit, so that the speech would be hurried.
+        ValueError: if the text takes longer than the limit.
     """
-    longest = MAXIMUM_SECONDS / speed
-    if num_frames >= round(longest * frame_rate):
-        raise ValueError(f"`text` takes {longest:.0f} seconds or more to say, which is too long at once; split it.")
+    limit_seconds = MAXIMUM_SECONDS / speed
+    if num_frames >= round(limit_seconds * frame_rate):
+        raise ValueError(f"`text` takes {limit_seconds:.0f} seconds or more to speak, which is too long; split it.")
 
 
-def missing_frames(decoder: StreamDecoder) -> int:
-    """Number of further codes that `decoder` needs to decode its next window, at least 1."""
+def frames_until_window(decoder: StreamDecoder) -> int:
+    """Number of codes, at least 1, that `decoder` still needs to decode its next window."""
     needed = decoder.emitted_frames + decoder.window_frames + decoder.windows.right_context
     return max(1, needed - decoder.start - len(decoder.codes))
 
 
-def _decode_next(decoder: StreamDecoder, codes: list[int], ended: bool) -> np.ndarray:
-    sound = decoder.push(codes)
-    return np.concatenate([sound, decoder.finish()]) if ended else sound
+def _decode_chunk(decoder: StreamDecoder, codes: list[int], ended: bool) -> np.ndarray:
+    waveform = decoder.push(codes)
+    return np.concatenate([waveform, decoder.finish()]) if ended else waveform
 
 
-__all__ = ["WHOLE_SECONDS", "Job", "Reference", "Spoken", "SynthesisService", "check_estimate"]
+__all__ = [
+    "MAX_WHOLE_DECODE_SECONDS",
+    "Reference",
+    "SynthesisRequest",
+    "SynthesisResult",
+    "SynthesisService",
+    "check_estimated_duration",
+]

@@ -1,4 +1,4 @@
-"""Uploaded recordings: decoded in memory, within the configured limits."""
+"""Decodes uploaded recordings in memory, within the configured limits."""
 
 import base64
 import binascii
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..model.audio import Waveform, check_waveform
-from .errors import BadRequest, TooLarge
+from .errors import BadRequest, PayloadTooLarge
 from .limits import Limits
 
 
@@ -23,12 +23,14 @@ BLOCK_SAMPLES = 1 << 16
 
 def decode_base64(text: str, limits: Limits, param: str = "reference_audio") -> bytes:
     """
+    Decodes base64. The size is checked first, so that a large text costs no memory.
+
     Raises:
-        BadRequest: if it is not base64.
-        TooLarge: beyond `limits.max_reference_bytes`, before anything is decoded.
+        BadRequest: if `text` is not base64.
+        PayloadTooLarge: if the result would have more than `limits.max_reference_bytes`.
     """
     if len(text) * 3 // 4 > limits.max_reference_bytes + 3:
-        raise TooLarge(f"`{param}` must be at most {limits.max_reference_bytes} bytes of audio.", param=param)
+        raise PayloadTooLarge(f"`{param}` must be at most {limits.max_reference_bytes} bytes of audio.", param=param)
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
@@ -40,21 +42,23 @@ def decode_recording(data: bytes, limits: Limits, param: str = "reference_audio"
     Decodes an audio file in memory.
 
     Args:
-        data (`bytes`): wav, flac, ogg, mp3, or what else libsndfile knows.
-        limits (`Limits`)
-        param (`str`): what errors call it.
+        data (`bytes`): wav, flac, ogg, mp3, or another format of libsndfile.
+        limits (`Limits`): limits on bytes and duration.
+        param (`str`): name of the request field, for error messages.
 
     Returns:
-        `(waveform, sampling_rate)`: float32 `(num_samples,)`, channels averaged, and Hz.
+        `(waveform, sampling_rate)`: float32 `(num_samples,)`, the mean of the channels, and Hz.
 
     Raises:
-        BadRequest: if it is no audio, too short or too long, or has NaN or infinite samples.
-        TooLarge: if the file is.
+        BadRequest: if the file cannot be decoded, is too short or too long, or has NaN or infinite samples.
+        PayloadTooLarge: if the file has too many bytes.
     """
     import soundfile
 
     if len(data) > limits.max_reference_bytes:
-        raise TooLarge(f"`{param}` must be at most {limits.max_reference_bytes} bytes, got {len(data)}.", param=param)
+        raise PayloadTooLarge(
+            f"`{param}` must be at most {limits.max_reference_bytes} bytes, got {len(data)}.", param=param
+        )
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             rate, channels = file.samplerate, file.channels
@@ -67,7 +71,7 @@ def decode_recording(data: bytes, limits: Limits, param: str = "reference_audio"
             waveform = _read(file, int(limits.max_reference_seconds * rate) + 1)
     except BadRequest:
         raise
-    # the others: of what a damaged header claims
+    # a damaged header can cause any of these
     except (soundfile.SoundFileError, ValueError, TypeError, MemoryError) as error:
         raise BadRequest(f"`{param}` cannot be decoded ({error}); send wav, flac, ogg or mp3.", param=param) from error
     seconds = len(waveform) / rate
@@ -84,7 +88,7 @@ def decode_recording(data: bytes, limits: Limits, param: str = "reference_audio"
 
 
 def _read(file: "soundfile.SoundFile", max_samples: int) -> Waveform:
-    """Up to `max_samples` of a sound file, mixed down; block by block, since its header can claim anything."""
+    """Reads up to `max_samples` and mixes them down. It reads in blocks, because a header can claim any length."""
     blocks, left = [np.zeros(0, dtype=np.float32)], max_samples
     while left > 0:
         block = file.read(min(left, BLOCK_SAMPLES), dtype="float32", always_2d=True)

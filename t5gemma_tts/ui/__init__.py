@@ -1,4 +1,5 @@
 """The web page, for one machine or a Hugging Face Space.
 
-`speaking`, `long_texts` and `pictures` know nothing of Gradio; `app` is the page on them, `running` puts it on the air.
+`form`, `long_texts` and `plots` do not depend on Gradio. `page` builds the Gradio page on top of them, and `server`
+runs it.
 """

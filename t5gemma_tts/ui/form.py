@@ -17,48 +17,57 @@ from ..model.reference import Transcriber, load_transcriber
 from ..model.text_normalization import normalize_text
 from ..serving.errors import BadRequest, ServingError
 from ..serving.limits import Limits
-from ..serving.synthesis import Job, Reference, SynthesisService
+from ..serving.synthesis import Reference, SynthesisRequest, SynthesisService
 from ..serving.uploads import decode_recording
-from .long_texts import narrate, split_job
+from .long_texts import narrate, split_request
 from .options import SpeechOptions
-from .plots import picture_html
+from .plots import plot_html
 
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Take:
-    """One finished speech: `sound` is float32 `(num_samples,)` at `sampling_rate` Hz."""
+class Sample:
+    """One finished sample of a text: `waveform` is float32 `(num_samples,)` at `sampling_rate` Hz."""
 
-    sound: np.ndarray
+    waveform: np.ndarray
     sampling_rate: int
     seed: int
 
     @property
     def seconds(self) -> float:
-        return len(self.sound) / self.sampling_rate
+        """Duration in seconds."""
+        return len(self.waveform) / self.sampling_rate
 
 
 @dataclass(frozen=True)
-class Progress:
-    """`piece` is the next sound of the first take while it is spoken, if that is listened to; `takes` are finished."""
+class SpeechProgress:
+    """
+    One update of [`SpeechForm.speak`].
 
-    piece: np.ndarray | None
-    takes: tuple[Take, ...]
+    Args:
+        chunk (`np.ndarray`, *optional*): next chunk of the first sample, float32 `(num_samples,)`.
+        samples (`tuple[Sample, ...]`): the finished samples.
+    """
+
+    chunk: np.ndarray | None
+    samples: tuple[Sample, ...]
 
 
 class SpeechForm:
     """
-    Serves the people at the page. Its coroutines belong to one event loop.
+    Actions of the page. Call its coroutines in one event loop only.
 
     Args:
-        synthesis ([`SynthesisService`])
-        limits ([`Limits`], *optional*): of texts and recordings.
-        asr (`str` or callable): what transcribes recordings, as [`load_transcriber`] takes it; loaded at first use.
-        max_samples (`int`): takes of a text at once, and pieces of a long one.
-        in_windows (`bool`): decode all sound in short windows, as streams are, so that long speech needs no more memory
-            than short.
+        synthesis ([`SynthesisService`]): the service that generates speech.
+        asr (`str` or callable): speech recognition as [`load_transcriber`] takes it; loaded at first use.
+        limits ([`Limits`], *optional*): limits on texts and recordings.
+        max_samples (`int`): most samples of a text, and most pieces of a long text, that are generated at once.
+        in_windows (`bool`): decode all audio in short windows, so that the memory does not grow with the duration.
+
+    Raises:
+        ValueError: if `max_samples` is below 1.
     """
 
     def __init__(
@@ -74,66 +83,72 @@ class SpeechForm:
         self.synthesis, self.asr, self.max_samples, self.in_windows = synthesis, asr, max_samples, in_windows
         self.limits = limits or Limits()
         self.max_seconds = synthesis.processor.max_duration_seconds
-        self._transcribe: Transcriber | None = None
-        self._listener = ThreadPoolExecutor(1, thread_name_prefix="asr")
-        self._painter = ThreadPoolExecutor(1, thread_name_prefix="pictures")
+        self._transcriber: Transcriber | None = None
+        self._asr_executor = ThreadPoolExecutor(1, thread_name_prefix="asr")
+        self._plot_executor = ThreadPoolExecutor(1, thread_name_prefix="plots")
 
     async def estimate(self, options: SpeechOptions) -> float | None:
         """
-        Seconds that a text will take to say, by the processor's estimate; None if there is no text.
+        Estimated duration of a text in seconds; None if the text is empty.
 
         Raises:
-            BadRequest: for a text that is too long, or a recording that cannot be used.
+            BadRequest: if the text is too long, or the recording cannot be used.
         """
         if not options.text.strip() or not options.speed > 0:
             return None
-        options.check_length_of_text(self.limits)
-        return await self.synthesis.on_text_thread(self._estimate, options)
+        options.check_text_length(self.limits)
+        return await self.synthesis.run_on_text_thread(self._estimate, options)
 
     def _estimate(self, options: SpeechOptions) -> float:
         if options.in_pieces:
             reference = None if options.reference is None else Reference((), "", 0.0)
-            pieces = split_job(Job(options.text, options.language, speed=options.speed, reference=reference))
+            pieces = split_request(
+                SynthesisRequest(options.text, options.language, speed=options.speed, reference=reference)
+            )
             seconds = sum(
                 estimate_duration(piece.text, language=options.language) + piece.pause_seconds for piece in pieces
             )
             return seconds / options.speed
-        known: dict[str, Any] = {}
+        voice: dict[str, Any] = {}
         if options.reference is not None and options.reference_text.strip():
-            waveform, rate = self._read(options.reference)
-            known = {
+            waveform, rate = self._read_recording(options.reference)
+            voice = {
                 "reference_text": options.reference_text,
                 "reference_duration_seconds": len(waveform) / rate,
             }
         spoken = normalize_text(options.text, options.language)
-        return estimate_duration(spoken, language=options.language, **known) / options.speed
+        return estimate_duration(spoken, language=options.language, **voice) / options.speed
 
     async def transcribe(self, recording: Path | None) -> str:
         """
-        What is said in a recording.
+        Transcribes a recording.
 
         Raises:
-            BadRequest: if there is none, it is no usable recording, or nothing is said in it.
+            BadRequest: if there is no recording, it cannot be used, or it has no words.
             ServingError: if the speech recognition model cannot be loaded.
         """
         if recording is None:
-            raise BadRequest("There is no recording to transcribe: add one first.", "reference_audio")
+            raise BadRequest("There is no recording to transcribe. Add one first.", "reference_audio")
         try:
-            text = await asyncio.get_running_loop().run_in_executor(self._listener, self._hear, recording)
-        except OSError as error:  # with paths and names that are not for everybody
-            logger.exception("no speech recognition")
-            raise ServingError("Speech recognition is not available here: please write the transcript.") from error
+            text = await asyncio.get_running_loop().run_in_executor(
+                self._asr_executor, self._transcribe_file, recording
+            )
+        except OSError as error:  # its message has paths, which visitors must not see
+            logger.exception("speech recognition failed to load")
+            raise ServingError("Speech recognition is not available. Please write the transcript.") from error
         if not text.strip():
-            raise BadRequest("No words were recognised in the recording: please write them.", "reference_audio")
+            raise BadRequest(
+                "No words were recognized in the recording. Please write the transcript.", "reference_audio"
+            )
         return text.strip()
 
-    def _hear(self, recording: Path) -> str:
-        waveform, rate = self._read(recording)
-        if self._transcribe is None:
-            self._transcribe = load_transcriber(self.asr, self.synthesis.processor.codec_device)
-        return self._transcribe(waveform, rate)
+    def _transcribe_file(self, recording: Path) -> str:
+        waveform, rate = self._read_recording(recording)
+        if self._transcriber is None:
+            self._transcriber = load_transcriber(self.asr, self.synthesis.processor.codec_device)
+        return self._transcriber(waveform, rate)
 
-    def _read(self, recording: Path) -> tuple[np.ndarray, int]:
+    def _read_recording(self, recording: Path) -> tuple[np.ndarray, int]:
         with open(recording, "rb") as file:
             data = file.read(self.limits.max_reference_bytes + 1)
         try:
@@ -141,52 +156,54 @@ class SpeechForm:
         except ServingError as error:
             raise type(error)(f"The recording cannot be used: {error.message}", "reference_audio") from error
 
-    async def speak(self, options: SpeechOptions, live: bool = False) -> AsyncGenerator[Progress, None]:
+    async def speak(self, options: SpeechOptions, live: bool = False) -> AsyncGenerator[SpeechProgress, None]:
         """
-        Speaks; close the iterator to stop.
+        Speaks a text and yields progress. Close the iterator to cancel.
 
         Args:
-            options ([`SpeechOptions`])
-            live (`bool`): hand over the sound of the first take while it is spoken.
+            options ([`SpeechOptions`]): text, voice and sampling options.
+            live (`bool`): yield the first sample in chunks while it is generated.
 
         Raises:
-            BadRequest: for what cannot be spoken, in words for the one who asked.
-            QueueFull, DeadlineExceeded, SpeechFailed, Closed: if it came to nothing.
+            BadRequest: for invalid options, with a message for the page.
+            QueueFull, DeadlineExceeded, SpeechFailed, ShuttingDown: as [`SynthesisService.speak`].
         """
         options.check(self.limits, self.max_seconds, self.max_samples)
         seed = secrets.randbelow(2**31) if options.seed is None else options.seed
-        first = await self._job(options, seed)
+        request = await self._request(options, seed)
         seeds = range(seed, seed + options.num_samples)
-        ahead = min(self.max_samples, self.synthesis.speaker.max_batch_size)
-        pieces: list[np.ndarray] = []
-        takes: list[Take] = []
-        in_turns = live or options.in_pieces
-        with self.synthesis.admit(max(len(seeds), ahead) if options.in_pieces else len(seeds)):
-            others = [asyncio.create_task(self._whole(replace(first, seed=one), one)) for one in seeds[in_turns:]]
+        max_ahead = min(self.max_samples, self.synthesis.worker.max_batch_size)
+        chunks: list[np.ndarray] = []
+        samples: list[Sample] = []
+        in_chunks = live or options.in_pieces
+        with self.synthesis.admit(max(len(seeds), max_ahead) if options.in_pieces else len(seeds)):
+            others = [asyncio.create_task(self._speak(replace(request, seed=one), one)) for one in seeds[in_chunks:]]
             try:
-                if in_turns:
-                    sounds = narrate(self.synthesis, first, ahead) if options.in_pieces else self._stream(first)
-                    async with aclosing(sounds):
-                        async for piece in sounds:
-                            pieces.append(piece)
+                if in_chunks:
+                    waveforms = (
+                        narrate(self.synthesis, request, max_ahead) if options.in_pieces else self._stream(request)
+                    )
+                    async with aclosing(waveforms):
+                        async for chunk in waveforms:
+                            chunks.append(chunk)
                             if live:
-                                yield Progress(piece, ())
-                    takes.append(self._take(np.concatenate(pieces), seed))
-                    yield Progress(None, tuple(takes))
+                                yield SpeechProgress(chunk, ())
+                    samples.append(self._sample(np.concatenate(chunks), seed))
+                    yield SpeechProgress(None, tuple(samples))
                 for task in others:
-                    takes.append(await task)
-                    yield Progress(None, tuple(takes))
-            finally:  # whoever stops listening wants no more
+                    samples.append(await task)
+                    yield SpeechProgress(None, tuple(samples))
+            finally:  # closing the iterator cancels the other samples
                 for task in others:
                     task.cancel()
                 await asyncio.gather(*others, return_exceptions=True)
 
-    async def _job(self, options: SpeechOptions, seed: int) -> Job:
+    async def _request(self, options: SpeechOptions, seed: int) -> SynthesisRequest:
         reference = None
         if options.reference is not None:
-            waveform, rate = await self.synthesis.on_codec_thread(self._read, options.reference)
-            reference = await self.synthesis.read_reference(waveform, rate, options.reference_text.strip())
-        return Job(
+            waveform, rate = await self.synthesis.run_on_codec_thread(self._read_recording, options.reference)
+            reference = await self.synthesis.encode_reference(waveform, rate, options.reference_text.strip())
+        return SynthesisRequest(
             text=options.text,
             language=options.language,
             duration_seconds=options.duration_seconds,
@@ -196,31 +213,32 @@ class SpeechForm:
             sampling=options.sampling(),
         )
 
-    async def picture(self, take: Take, name: str) -> str:
-        """Waveform and spectrogram as an HTML element."""
+    async def plot(self, sample: Sample, name: str) -> str:
+        """A plot of waveform and spectrogram, as an HTML element."""
         return await asyncio.get_running_loop().run_in_executor(
-            self._painter, picture_html, take.sound, take.sampling_rate, name
+            self._plot_executor, plot_html, sample.waveform, sample.sampling_rate, name
         )
 
-    async def _whole(self, job: Job, seed: int) -> Take:
+    async def _speak(self, request: SynthesisRequest, seed: int) -> Sample:
         if self.in_windows:
-            return self._take(np.concatenate([sound async for sound in self._stream(job)]), seed)
-        return self._take((await self.synthesis.speak(job)).sound, seed)
+            return self._sample(np.concatenate([chunk async for chunk in self._stream(request)]), seed)
+        return self._sample((await self.synthesis.speak(request)).waveform, seed)
 
-    async def _stream(self, job: Job) -> AsyncGenerator[np.ndarray, None]:
-        stream = self.synthesis.stream(job)
+    async def _stream(self, request: SynthesisRequest) -> AsyncGenerator[np.ndarray, None]:
+        stream = self.synthesis.stream(request)
         async with aclosing(stream):
-            async for spoken in stream:
-                yield spoken.sound
+            async for result in stream:
+                yield result.waveform
 
-    def _take(self, sound: np.ndarray, seed: int) -> Take:
-        if not len(sound):
-            raise BadRequest("The model ended before it said anything: try another seed or text.", "seed")
-        return Take(sound, self.synthesis.sampling_rate, seed)
+    def _sample(self, waveform: np.ndarray, seed: int) -> Sample:
+        if not len(waveform):
+            raise BadRequest("The model generated no speech. Try another seed or text.", "seed")
+        return Sample(waveform, self.synthesis.sampling_rate, seed)
 
     def close(self) -> None:
-        for worker in (self._listener, self._painter):
-            worker.shutdown(wait=False, cancel_futures=True)
+        """Stops the threads of the form; the caller closes the synthesis."""
+        for executor in (self._asr_executor, self._plot_executor):
+            executor.shutdown(wait=False, cancel_futures=True)
 
 
-__all__ = ["SpeechForm", "Progress", "Take"]
+__all__ = ["SpeechForm", "SpeechProgress", "Sample"]

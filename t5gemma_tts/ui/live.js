@@ -1,53 +1,53 @@
-// Hands an mp3 that grows to the player as it comes. Left to itself, a browser waits for several seconds of it.
+// Feeds an mp3 that grows to the player chunk by chunk. Without this, browsers buffer several seconds before they play.
 const KIND = "audio/mpeg";
-const PATIENCE = 500; // ms, while the player has no room for more
-let leave = () => {};
+const RETRY_MS = 500; // wait this long when the player's buffer is full
+let stop = () => {};
 
-const append = async (buffer, piece) => {
+const append = async (buffer, chunk) => {
   for (;;) {
     try {
-      buffer.appendBuffer(piece);
+      buffer.appendBuffer(chunk);
       break;
     } catch (error) {
       if (error.name !== "QuotaExceededError") throw error;
-      await new Promise((resolve) => setTimeout(resolve, PATIENCE));
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }
   if (buffer.updating) await new Promise((resolve) => buffer.addEventListener("updateend", resolve, { once: true }));
 };
 
-const fill = async (source, address, signal) => {
+const fill = async (source, url, signal) => {
   const buffer = source.addSourceBuffer(KIND);
-  const reader = (await fetch(address, { signal })).body.getReader();
+  const reader = (await fetch(url, { signal })).body.getReader();
   for (let next = await reader.read(); !next.done; next = await reader.read()) await append(buffer, next.value);
   source.endOfStream();
 };
 
 const start = () => {
-  leave();
-  leave = () => {};
+  stop();
+  stop = () => {};
   const player = element.querySelector("audio");
   if (!player) return;
   const Source = window.ManagedMediaSource ?? window.MediaSource;
   if (Source?.isTypeSupported(KIND)) {
     const source = new Source();
-    const gone = new AbortController();
-    const url = URL.createObjectURL(source);
-    leave = () => {
-      gone.abort();
-      URL.revokeObjectURL(url);
+    const abort = new AbortController();
+    const objectUrl = URL.createObjectURL(source);
+    stop = () => {
+      abort.abort();
+      URL.revokeObjectURL(objectUrl);
     };
     source.addEventListener(
       "sourceopen",
-      () => fill(source, player.dataset.address, gone.signal).catch((error) => console.debug("live sound ended", error)),
+      () => fill(source, player.dataset.url, abort.signal).catch((error) => console.debug("live audio ended", error)),
       { once: true },
     );
-    player.disableRemotePlayback = true; // without it, a managed source does not open
-    player.src = url;
+    player.disableRemotePlayback = true; // a managed source does not open without this
+    player.src = objectUrl;
   } else {
-    player.src = player.dataset.address;
+    player.src = player.dataset.url;
   }
-  player.play().catch(() => {}); // where pages must not start sound themselves, its button does
+  player.play().catch(() => {}); // browsers may forbid autoplay; the user then presses play
 };
 
 watch("value", start);

@@ -1,6 +1,6 @@
-"""Audio that plays while it is generated: each stream has a URL that delivers the bytes that exist so far.
+"""Audio that plays while it is generated: each stream has a URL that sends the mp3 as it grows.
 
-Gradio's own streams need ffmpeg on the machine. `live.js` gives the browser's player an mp3 as it grows.
+Gradio's own streams would need ffmpeg. `live.js` feeds the mp3 to the browser's player.
 """
 
 import asyncio
@@ -12,92 +12,95 @@ import numpy as np
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import StreamingResponse
 
-from ..serving.formats import CompressingEncoder, PCMEncoder, content_type, open_encoder
+from ..serving.formats import PCMEncoder, PyAVEncoder, content_type, open_encoder
 from ..serving.synthesis import SynthesisService
 
 
 FORMAT = "mp3"
-KEPT_SECONDS = 600.0  # after its end, for those who still listen or want it once more
+KEPT_SECONDS = 600.0  # after the end of a stream, so that slow players can finish
 
 
 class LiveAudio:
-    """An mp3 that grows. Belongs to one event loop."""
+    """An mp3 that grows while speech is generated. Use it in one event loop only."""
 
     def __init__(self, synthesis: SynthesisService, token: str):
-        self.address = f"live/{token}.{FORMAT}"  # below that of the page
+        self.url = f"live/{token}.{FORMAT}"  # relative to the page
         self.ended = False
         self._synthesis = synthesis
-        self._encoder: PCMEncoder | CompressingEncoder | None = None
-        self._pieces: list[bytes] = []
-        self._more = asyncio.Event()
+        self._encoder: PCMEncoder | PyAVEncoder | None = None
+        self._chunks: list[bytes] = []
+        self._changed = asyncio.Event()
 
     async def push(self, sound: np.ndarray) -> None:
-        """Adds float32 `(num_samples,)` at the synthesis's rate."""
+        """Appends samples, float32 `(num_samples,)` at the sampling rate of the synthesis."""
         if self._encoder is None:
-            self._encoder = await self._synthesis.on_codec_thread(open_encoder, self._synthesis.sampling_rate, FORMAT)
-        self._add(await self._synthesis.on_codec_thread(self._encoder.push, sound))
+            self._encoder = await self._synthesis.run_on_codec_thread(
+                open_encoder, self._synthesis.sampling_rate, FORMAT
+            )
+        self._add(await self._synthesis.run_on_codec_thread(self._encoder.push, sound))
 
     async def finish(self) -> None:
-        """Nothing more comes."""
+        """Appends the encoder's last bytes and ends the stream."""
         if self._encoder is not None:
-            self._add(await self._synthesis.on_codec_thread(self._encoder.finish))
-        self.abandon()
+            self._add(await self._synthesis.run_on_codec_thread(self._encoder.finish))
+        self.abort()
 
-    def abandon(self) -> None:
-        """Nothing more comes, and what the encoder holds back is lost."""
+    def abort(self) -> None:
+        """Ends the stream without the encoder's last bytes, for example after an error."""
         self.ended, self._encoder = True, None
-        self._tell()
+        self._notify()
 
-    async def listen(self) -> AsyncIterator[bytes]:
-        """All of it from its beginning, as it comes."""
-        heard = 0
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yields the bytes from the beginning, and waits for more until the stream ends."""
+        num_sent = 0
         while True:
-            more = self._more
-            while heard < len(self._pieces):
-                heard += 1
-                yield self._pieces[heard - 1]
+            changed = self._changed
+            while num_sent < len(self._chunks):
+                num_sent += 1
+                yield self._chunks[num_sent - 1]
             if self.ended:
                 return
-            await more.wait()
+            await changed.wait()
 
-    def _add(self, piece: bytes) -> None:
-        if piece:
-            self._pieces.append(piece)
-            self._tell()
+    def _add(self, chunk: bytes) -> None:
+        if chunk:
+            self._chunks.append(chunk)
+            self._notify()
 
-    def _tell(self) -> None:
-        told, self._more = self._more, asyncio.Event()
-        told.set()
+    def _notify(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
 
 class LiveAudioStreams:
-    """All sounds of a page by their unguessable addresses, for `kept_seconds` after each one's end."""
+    """The streams of a page, at URLs that cannot be guessed. Each is deleted `kept_seconds` after its end."""
 
     def __init__(self, synthesis: SynthesisService, kept_seconds: float = KEPT_SECONDS):
         self.synthesis, self.kept_seconds = synthesis, kept_seconds
-        self._sounds: dict[str, LiveAudio] = {}
+        self._streams: dict[str, LiveAudio] = {}
 
     @contextmanager
     def open(self) -> Iterator[LiveAudio]:
-        """A new sound, which ends with the block at the latest: those who listen must not wait for ever."""
+        """Opens a stream for the duration of the block. Leaving the block ends it, so that no player waits forever."""
         token = secrets.token_urlsafe(16)
-        self._sounds[token] = LiveAudio(self.synthesis, token)
+        self._streams[token] = LiveAudio(self.synthesis, token)
         try:
-            yield self._sounds[token]
+            yield self._streams[token]
         finally:
-            self._sounds[token].abandon()
-            asyncio.get_running_loop().call_later(self.kept_seconds, self._sounds.pop, token, None)
+            self._streams[token].abort()
+            asyncio.get_running_loop().call_later(self.kept_seconds, self._streams.pop, token, None)
 
     def router(self) -> APIRouter:
+        """The route that sends the streams."""
         router = APIRouter()
 
         @router.get(f"/live/{{token}}.{FORMAT}")
         async def live(token: str) -> StreamingResponse:
-            if token not in self._sounds:
-                raise HTTPException(404, "There is no such sound, or no longer.")
+            if token not in self._streams:
+                raise HTTPException(404, "This audio does not exist or has expired.")
             kind = content_type(FORMAT, self.synthesis.sampling_rate)
             return StreamingResponse(
-                self._sounds[token].listen(), media_type=kind, headers={"Cache-Control": "no-store"}
+                self._streams[token].chunks(), media_type=kind, headers={"Cache-Control": "no-store"}
             )
 
         return router

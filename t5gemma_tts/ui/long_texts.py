@@ -1,6 +1,6 @@
-"""Long texts, spoken piece by piece in one voice, among the other speeches of a [`SynthesisService`].
+"""Speaks long texts piece by piece in one voice with a [`SynthesisService`], whose batch other requests share.
 
-As `narration` does it with an engine of its own: without a reference, the first piece is the voice of all others.
+`narration` does the same with its own engine. Without a reference, the first piece is the reference of all others.
 """
 
 import asyncio
@@ -11,64 +11,68 @@ from dataclasses import replace
 import numpy as np
 
 from ..model.duration import estimate_duration
-from ..narration import CHUNK_SECONDS, FIRST_CHUNK_SECONDS, trim_edges
+from ..narration import CHUNK_SECONDS, FIRST_CHUNK_SECONDS, trim_silence
 from ..sentences import Piece, split_text
-from ..serving.synthesis import Job, Reference, Spoken, SynthesisService
+from ..serving.synthesis import Reference, SynthesisRequest, SynthesisResult, SynthesisService
 
 
-def split_job(job: Job) -> list[Piece]:
+def split_request(request: SynthesisRequest) -> list[Piece]:
     """
-    The pieces of a job's text.
+    Splits the text of a request into pieces of a few seconds.
 
     Raises:
-        ValueError: if it has nothing to say.
-        ImportError: without sentencex.
+        ValueError: if the text is empty.
+        ImportError: if sentencex is not installed.
     """
     return split_text(
-        job.text,
-        lambda part: estimate_duration(part, language=job.language) / job.speed,
+        request.text,
+        lambda part: estimate_duration(part, language=request.language) / request.speed,
         CHUNK_SECONDS,
-        FIRST_CHUNK_SECONDS if job.reference is None else None,
-        job.language,
+        FIRST_CHUNK_SECONDS if request.reference is None else None,
+        request.language,
     )
 
 
-async def narrate(synthesis: SynthesisService, job: Job, max_ahead: int = 1) -> AsyncGenerator[np.ndarray, None]:
+async def narrate(
+    synthesis: SynthesisService, request: SynthesisRequest, max_ahead: int = 1
+) -> AsyncGenerator[np.ndarray, None]:
     """
     Args:
-        synthesis ([`SynthesisService`]): with room for `max_ahead` jobs.
-        job ([`Job`]): with a seed, which is the first piece's; each next one has the next number.
-        max_ahead (`int`): pieces that are spoken at a time.
+        synthesis ([`SynthesisService`]): service with reserved capacity for `max_ahead` requests.
+        request ([`SynthesisRequest`]): request with a seed for the first piece; each further piece adds 1.
+        max_ahead (`int`): most pieces that are generated at once.
 
     Yields:
-        float32 `(num_samples,)`: the sound of a piece and the pause after it.
+        float32 `(num_samples,)`: the speech of a piece and the pause after it.
 
     Raises:
-        ValueError: for a job without a seed.
-        as `SynthesisService.speak`, at any piece.
+        ValueError: if the request has no seed.
+        The errors of `SynthesisService.speak`, at any piece.
     """
-    if job.seed is None:
-        raise ValueError("`job` must have a seed: it is the first piece's.")
-    pieces = await synthesis.on_text_thread(split_job, job)
-    reference = job.reference
-    following = 0
-    running: deque[asyncio.Task[Spoken]] = deque()
+    if request.seed is None:
+        raise ValueError("`request` must have a seed.")
+    pieces = await synthesis.run_on_text_thread(split_request, request)
+    reference = request.reference
+    num_started = 0
+    running: deque[asyncio.Task[SynthesisResult]] = deque()
     try:
         for piece in pieces:
-            while following < len(pieces) and len(running) < (1 if reference is None else max_ahead):
-                part = replace(job, text=pieces[following].text, reference=reference, seed=job.seed + following)
+            while num_started < len(pieces) and len(running) < (1 if reference is None else max_ahead):
+                part = replace(
+                    request, text=pieces[num_started].text, reference=reference, seed=request.seed + num_started
+                )
                 running.append(asyncio.create_task(synthesis.speak(part)))
-                following += 1
-            spoken = await running[0]
+                num_started += 1
+            result = await running[0]
             running.popleft()
-            if reference is None and spoken.codes:
-                reference = Reference(spoken.codes, piece.text, len(spoken.codes) / synthesis.frame_rate)
-            pause = np.zeros(round(piece.pause_seconds / job.speed * synthesis.sampling_rate), dtype=np.float32)
-            yield np.concatenate([trim_edges(spoken.sound, synthesis.sampling_rate), pause])
-    finally:  # whoever stops listening wants no more
+            if reference is None and result.codes:
+                reference = Reference(result.codes, piece.text, len(result.codes) / synthesis.frame_rate)
+            pause = np.zeros(round(piece.pause_seconds / request.speed * synthesis.sampling_rate), dtype=np.float32)
+            yield np.concatenate([trim_silence(result.waveform, synthesis.sampling_rate), pause])
+    finally:  # closing the iterator cancels the pieces ahead
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
 
-__all__ = ["narrate", "split_job"]
+__all__ = ["narrate", "split_request"]

@@ -16,15 +16,17 @@ from .live_audio import LiveAudioStreams
 from .page import CSS, THEME, Example, build_page
 
 
-HANG_UP_SECONDS = 2  # that browsers have for letting go
+CONNECTION_CLOSE_SECONDS = 2  # time for browsers to close their connections at shutdown
 
 
-def create_app(form: SpeechForm, about: str, people: int, queue_size: int, examples: Sequence[Example] = ()) -> FastAPI:
-    """The ASGI application of a page, as [`build_page`] makes it."""
-    live_sounds = LiveAudioStreams(form.synthesis)
+def create_app(
+    form: SpeechForm, about: str, concurrency_limit: int, queue_size: int, examples: Sequence[Example] = ()
+) -> FastAPI:
+    """The ASGI application of the page; the arguments are those of [`build_page`]."""
+    live_streams = LiveAudioStreams(form.synthesis)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(live_sounds.router())
-    page = build_page(form, live_sounds, about, people, queue_size, examples)
+    app.include_router(live_streams.router())
+    page = build_page(form, live_streams, about, concurrency_limit, queue_size, examples)
     return gr.mount_gradio_app(
         app,
         page,
@@ -43,8 +45,10 @@ def create_app(form: SpeechForm, about: str, people: int, queue_size: int, examp
 
 
 class PageServer(uvicorn.Server):
+    """Warms up the model, prints the address, and exits with code 0 on a signal."""
+
     def __init__(self, app: FastAPI, form: SpeechForm, **options: Any):
-        super().__init__(uvicorn.Config(app, timeout_graceful_shutdown=HANG_UP_SECONDS, **options))
+        super().__init__(uvicorn.Config(app, timeout_graceful_shutdown=CONNECTION_CLOSE_SECONDS, **options))
         self.form = form
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -55,7 +59,7 @@ class PageServer(uvicorn.Server):
             print(f"open http://{f'[{host}]' if ':' in host else host}:{port} in a browser", flush=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        # not raised again at the end, as uvicorn does: the folder with what people sent has to go
+        # do not raise the signal again as uvicorn does: `serve` must still delete the folder of uploads
         self.force_exit = self.should_exit
         self.should_exit = True
 
@@ -64,23 +68,25 @@ def serve(
     form: SpeechForm,
     listener: socket.socket,
     about: str,
-    people: int,
+    concurrency_limit: int,
     queue_size: int,
     examples: Sequence[Example] = (),
     **options: Any,
 ) -> None:
     """
-    Serves the page at a bound socket until a signal comes. What people send and hear is kept in a folder that is gone
-    then.
+    Serves the page on a bound socket until a signal arrives.
+
+    A temporary folder holds uploads and generated audio; it is deleted at the end.
 
     Args:
-        form, about, people, queue_size, examples: as in [`build_page`].
-        options: of `uvicorn.Config`.
+        form, about, concurrency_limit, queue_size, examples: arguments of [`build_page`].
+        listener (`socket.socket`): bound socket.
+        options: arguments of `uvicorn.Config`.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="t5gemma-tts-") as folder:
             os.environ["GRADIO_TEMP_DIR"] = folder
-            app = create_app(form, about, people, queue_size, examples)
+            app = create_app(form, about, concurrency_limit, queue_size, examples)
             PageServer(app, form, **options).run(sockets=[listener])
     finally:
         form.close()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from t5gemma_tts.ui.plots import MAX_COLUMNS, RANGE_DECIBELS, draw, envelope, picture_html, spectrogram
+from t5gemma_tts.ui.plots import MAX_COLUMNS, RANGE_DECIBELS, envelope, plot_html, plot_png, spectrogram
 
 
 RATE = 16000
@@ -43,8 +43,8 @@ def test_it_stays_small(seconds):
 
 
 @pytest.mark.parametrize("sound", [tone(500), np.zeros(8000, dtype=np.float32), np.zeros(1, dtype=np.float32)])
-def test_drawing(sound):
-    image = Image.open(io.BytesIO(draw(sound, RATE)))
+def test_plot_pnging(sound):
+    image = Image.open(io.BytesIO(plot_png(sound, RATE)))
     assert image.format == "PNG" and image.width > 2 * image.height
     colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 20)}
     assert len(colours) > 2
@@ -52,14 +52,14 @@ def test_drawing(sound):
 
 def test_louder_is_brighter():
     def brightness(sound):
-        return np.asarray(Image.open(io.BytesIO(draw(sound, RATE))).convert("L"))[-150:].mean()
+        return np.asarray(Image.open(io.BytesIO(plot_png(sound, RATE))).convert("L"))[-150:].mean()
 
     noise = np.random.default_rng(0).normal(size=RATE).astype(np.float32)
     assert brightness(noise) > brightness(tone(500)) + 20
 
 
 def test_in_words_for_those_who_do_not_see_it():
-    element = picture_html(tone(500, 1.5), RATE, 'A "name" & <more>')
+    element = plot_html(tone(500, 1.5), RATE, 'A "name" & <more>')
     assert 'alt="A &quot;name&quot; &amp; &lt;more&gt;: waveform and spectrogram of 1.5 seconds' in element
     data = re.search(r"data:image/png;base64,([^\"]+)", element)[1]
     assert Image.open(io.BytesIO(base64.b64decode(data))).format == "PNG"
