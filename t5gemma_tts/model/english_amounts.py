@@ -13,6 +13,7 @@ _SIGNS = one_of(symbol for symbol in CURRENCIES if not symbol[-1].isalpha())
 _CODES = one_of(symbol for symbol in CURRENCIES if symbol.isalpha())
 _SCALE = f"(?:[ \u00a0-]?(?P<scale>{one_of(SCALES)})(?![A-Za-z]))?"
 _UNIT = f"(?P<unit>{one_of(UNITS)})(?:/(?P<per>{one_of(PER)}))?(?![A-Za-z0-9])"
+_POINT = r"(?:\.(?= [a-z]))?"  # of an abbreviated unit within a sentence
 _VULGAR = {"½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5), "⅗": (3, 5)} | {
     "⅘": (4, 5),
     "⅙": (1, 6),
@@ -162,11 +163,11 @@ AMOUNTS: tuple[Rule, ...] = (
     (re.compile(r"([0-9]{1,3}(?:,[0-9]{3})*|[0-9]{1,9})(st|nd|rd|th)\b", re.IGNORECASE), _ordinal),
     (re.compile(r"([0-9]{1,4})'?s\b"), _plural),
     (
-        re.compile(f"(?:(?P<whole>[0-9]{{1,9}})[ -])?(?P<top>[0-9]{{1,4}})[/\u2044](?P<bottom>[0-9]{{1,4}})(?![0-9/])"),
+        re.compile("(?:(?P<whole>[0-9]{1,9})[ -])?(?P<top>[0-9]{1,4})[/\u2044](?P<bottom>[0-9]{1,4})(?![0-9/])"),
         _fraction,
     ),
     (re.compile(f"(?P<whole>[0-9]{{1,9}}) ?(?P<fraction>{one_of(_VULGAR)})"), _vulgar_fraction),
-    (re.compile(rf"({NUMBER}) ?[x×] ?(?=[0-9])"), lambda match: f"{decimal(match[1])} by "),
+    (re.compile(rf"({NUMBER})(?: ?x ?|×)(?=[0-9])"), lambda match: f"{decimal(match[1])} by "),
     (re.compile(rf"[0-9]{{1,20}}(?:(?:\.[0-9]{{1,20}}){{2,}}|(?:-[0-9]{{1,20}}){{2,}}){_END}"), _groups),
     (re.compile(rf"(?P<first>{NUMBER})(?: ?(?:{one_of(UNITS)}))?{_TO}(?P<last>{NUMBER})(?: ?{_UNIT})(?! ?=)"), _range),
     (
@@ -176,14 +177,15 @@ AMOUNTS: tuple[Rule, ...] = (
     (re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)[eE]([+-]?[0-9]{1,4})\b"), _scientific),
     (re.compile(rf"(?P<amount>{NUMBER}){_SCALE} ?(?P<currency>{_SIGNS}|(?:{_CODES})(?![A-Za-z]))(?![0-9])"), money),
     (re.compile(rf"(?P<amount>{NUMBER}) ?¢"), _cents),
-    (re.compile(rf"(?P<amount>{NUMBER})(?P<joint>[ \u00a0-]?){_UNIT}"), _with_unit),
+    (re.compile(rf"(?P<amount>{NUMBER})(?P<joint>[ \u00a0-]?){_UNIT}{_POINT}"), _with_unit),
     (re.compile(r"(?:1[1-9][0-9]{2}|20[0-9]{2})(?![0-9]|,[0-9]{3}|\.[0-9])"), _year),
     (re.compile(NUMBER), _number),
 )
 MONEY: tuple[Rule, ...] = (
     (
         re.compile(
-            rf"(?P<currency>{_SIGNS}|(?:{_CODES})(?= ?[0-9])) ?(?P<first>{NUMBER}){_TO}(?:{_SIGNS})?(?P<last>{NUMBER}){_SCALE}"
+            rf"(?P<currency>{_SIGNS}|(?:{_CODES})(?= ?[0-9])) ?(?P<first>{NUMBER}){_TO}(?:{_SIGNS})?(?P<last>{NUMBER})"
+            f"{_SCALE}"
         ),
         money_range,
     ),

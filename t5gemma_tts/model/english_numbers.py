@@ -1,4 +1,4 @@
-"""English words for numbers: cardinals, ordinals, years, digits, decimals and fractions. American usage, without "and"."""
+"""English words for numbers: cardinals, ordinals, years, digits, decimals and fractions, in American usage."""
 
 _ONES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "

@@ -54,6 +54,41 @@ def _compose(match: re.Match[str]) -> str | None:
     return composed if composed != match[0] else None
 
 
+def one_of(words: Iterable[str]) -> str:
+    """The body of a regular expression that matches any of the words, the longest first."""
+    return "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
+
+
+_DOMAINS = "com org net edu gov mil info biz io co uk de fr jp cn eu ai dev app tv"
+_SUFFIXES = (
+    "pdf txt html htm js ts py json csv xml zip exe jpg jpeg png gif svg mp3 mp4 wav flac doc docx xls xlsx ppt md"
+)
+_HOST = "(?:[A-Za-z0-9-]{1,63}[.]){1,5}"
+_PATH = r"(?:[:/?#][A-Za-z0-9._~:/?#@!$&'()*+,;=%-]{0,2000}(?<=[A-Za-z0-9/]))?"
+ADDRESS = re.compile(
+    rf"[A-Za-z0-9][A-Za-z0-9._+-]{{0,63}}@{_HOST}[A-Za-z]{{2,24}}"
+    rf"|(?:https?|ftp)://(?P<named>[A-Za-z0-9.-]{{1,255}}(?<=[A-Za-z0-9]){_PATH})"
+    rf"|www[.]{_HOST}[A-Za-z]{{2,24}}{_PATH}"
+    rf"|{_HOST}(?:{_DOMAINS.replace(' ', '|')})(?![A-Za-z0-9_-]|[.][A-Za-z0-9]){_PATH}"
+    rf"|[A-Za-z0-9_-]{{1,64}}[.](?:{_SUFFIXES.replace(' ', '|')})(?![A-Za-z0-9])"
+)
+_ADDRESS_PARTS = re.compile("[A-Za-z]+|[0-9]+|[^A-Za-z0-9]")
+
+
+def spell_address(match: re.Match[str], names: Mapping[str, str], number: Callable[[str], str]) -> str:
+    """The words of a web address, an e-mail address or a file name. `names` has the names of symbols."""
+    address = (match["named"] or match[0]).rstrip("/")
+    parts = []
+    for part in _ADDRESS_PARTS.findall(address):
+        if part[0].isalpha():
+            parts.append("WWW" if part == "www" else part)
+        elif part[0].isdigit():
+            parts.append(number(part))
+        elif part in names:
+            parts.append(names[part])
+    return " ".join(parts)
+
+
 # before all other rules
 REMOVED: tuple[Rule, ...] = (
     (_INVISIBLE, lambda match: ""),
@@ -62,8 +97,3 @@ REMOVED: tuple[Rule, ...] = (
     (_MARKED_KANA, _compose),
 )
 COMPOSED: tuple[Rule, ...] = ((_MARKED_WORD, _compose),)
-
-
-def one_of(words: Iterable[str]) -> str:
-    """The body of a regular expression that matches any of the words, the longest first."""
-    return "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
