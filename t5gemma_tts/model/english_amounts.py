@@ -4,10 +4,9 @@ import re
 
 from .english_numbers import cardinal, decimal, digits, fraction, integer, ordinal, plural, two_digits, year
 from .english_units import CURRENCIES, PER, SCALES, UNITS
-from .spoken_characters import Rule, one_of
+from .spoken_characters import NUMBER, Rule, one_of
 
 
-NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
 _TO = " ?[-\u2013\u2014~\uff5e\u301c] ?"
 _SIGNS = one_of(symbol for symbol in CURRENCIES if not symbol[-1].isalpha())
 _CODES = one_of(symbol for symbol in CURRENCIES if symbol.isalpha())
@@ -198,4 +197,4 @@ VULGAR_FRACTIONS: tuple[Rule, ...] = (
 )
 
 
-__all__ = ["AMOUNTS", "MONEY", "NUMBER", "POWERS", "VULGAR_FRACTIONS"]
+__all__ = ["AMOUNTS", "MONEY", "POWERS", "VULGAR_FRACTIONS"]

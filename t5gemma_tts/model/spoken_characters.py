@@ -33,6 +33,7 @@ _PICTURES = (
 _EMOJI = re.compile(f"(?: ?[{_PICTURES}{INVISIBLE}\u20e3])+")
 _EMOJI_AND_BLANK = re.compile(f"(?:[{_PICTURES}{INVISIBLE}\u20e3] ?)+")
 _INVISIBLE = re.compile(f"[{INVISIBLE}]+")
+NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
 _LETTERS = "A-Za-zÀ-ÖØ-öø-ɏ"
 _MARKED_WORD = re.compile(f"[{_LETTERS}]+[\u0300-\u036f][{_LETTERS}\u0300-\u036f]*")
 _MARKED_KANA = re.compile(".[\u3099\u309a]", re.DOTALL)
@@ -43,10 +44,6 @@ def _remove_emoji(match: re.Match[str]) -> str:
     text = match.string
     before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
     return " " if before.isalnum() and after.isalnum() and before < "\u0250" and after < "\u0250" else ""
-
-
-def _remove_at_line_start(match: re.Match[str]) -> str | None:
-    return "" if match.start() == 0 or match.string[match.start() - 1] == "\n" else None
 
 
 def _compose(match: re.Match[str]) -> str | None:
@@ -60,9 +57,7 @@ def one_of(words: Iterable[str]) -> str:
 
 
 _DOMAINS = "com org net edu gov mil info biz io co uk de fr jp cn eu ai dev app tv"
-_SUFFIXES = (
-    "pdf txt html htm js ts py json csv xml zip exe jpg jpeg png gif svg mp3 mp4 wav flac doc docx xls xlsx ppt md"
-)
+_SUFFIXES = "pdf txt html htm js ts py json csv xml zip exe jpg jpeg png gif svg mp3 mp4 wav doc docx xls xlsx ppt md"
 _HOST = "(?:[A-Za-z0-9-]{1,63}[.]){1,5}"
 _PATH = r"(?:[:/?#][A-Za-z0-9._~:/?#@!$&'()*+,;=%-]{0,2000}(?<=[A-Za-z0-9/]))?"
 ADDRESS = re.compile(
@@ -89,10 +84,30 @@ def spell_address(match: re.Match[str], names: Mapping[str, str], number: Callab
     return " ".join(parts)
 
 
+def symbol_number(match: re.Match[str], cardinal: Callable[[int], str]) -> str:
+    """The words of a circled or Roman number that is one character; for other characters, their plain letters."""
+    number = unicodedata.numeric(match[0], None)
+    if number is None or number != int(number):
+        return unicodedata.normalize("NFKC", match[0])
+    return cardinal(int(number))
+
+
+def remove_at_line_start(match: re.Match[str]) -> str | None:
+    """Nothing for the marks of a list or a heading; None elsewhere."""
+    return "" if match.start() == 0 or match.string[match.start() - 1] == "\n" else None
+
+
+def mark_between(match: re.Match[str], comma: str) -> str:
+    """A comma where a dash separates words; nothing at the start or end of a line or beside another mark."""
+    text = match.string
+    before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
+    return comma if match.start() and before.isalnum() and after.isalnum() else ""
+
+
 # before all other rules
 REMOVED: tuple[Rule, ...] = (
     (_INVISIBLE, lambda match: ""),
-    (_EMOJI_AND_BLANK, _remove_at_line_start),
+    (_EMOJI_AND_BLANK, remove_at_line_start),
     (_EMOJI, _remove_emoji),
     (_MARKED_KANA, _compose),
 )

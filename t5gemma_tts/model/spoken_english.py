@@ -1,7 +1,6 @@
 """Verbalisation rules for English: symbols, punctuation marks and web addresses, and the list of all rules."""
 
 import re
-import unicodedata
 
 from .english_abbreviations import ABBREVIATIONS
 from .english_amounts import AMOUNTS, MONEY, POWERS, VULGAR_FRACTIONS
@@ -16,7 +15,9 @@ from .spoken_characters import (
     REMOVED,
     Rule,
     one_of,
+    remove_at_line_start,
     spell_address,
+    symbol_number,
 )
 
 
@@ -90,11 +91,6 @@ def _address(match: re.Match[str]) -> str:
     return spell_address(match, _ADDRESS_NAMES, lambda part: integer(part) if len(part) < 3 else digits(part))
 
 
-def _at_line_start(match: re.Match[str]) -> str | None:
-    """Nothing for the marks of a list or a heading."""
-    return "" if not match.start() or match.string[match.start() - 1] == "\n" else None
-
-
 def _dash(match: re.Match[str]) -> str:
     """A comma where the dash separates words; nothing at the start of a line or beside another mark."""
     text, end = match.string, match.end()
@@ -119,14 +115,6 @@ def _name(match: re.Match[str]) -> str:
     return _NAMES[match[0]]
 
 
-def _symbol_number(match: re.Match[str]) -> str:
-    """Circled and Roman numbers that are one character, and circled letters."""
-    number = unicodedata.numeric(match[0], None)
-    if number is None or number != int(number):
-        return unicodedata.normalize("NFKC", match[0])
-    return cardinal(int(number))
-
-
 def _hash(match: re.Match[str]) -> str:
     following = match.string[match.end() : match.end() + 1]
     return "number" if following.isdigit() else "hashtag" if following.isalpha() else "hash"
@@ -146,8 +134,8 @@ _NAMES_WITH_SIGNS: tuple[Rule, ...] = (
 _MARKS: tuple[Rule, ...] = (
     (re.compile(r"'([0-9]0)'?s\b"), lambda match: plural(cardinal(int(match[1])))),
     (re.compile(r"(?<![A-Za-z0-9])'([0-9]{2})(?![0-9'A-Za-z])"), lambda match: two_digits(int(match[1]))),
-    (re.compile("[-*•·‣▪+] "), _at_line_start),
-    (re.compile("#{1,6} "), _at_line_start),
+    (re.compile("[-*•·‣▪+] "), remove_at_line_start),
+    (re.compile("#{1,6} "), remove_at_line_start),
     (_REPEATED, lambda match: ""),
     (re.compile(r"</?[A-Za-z][^<>\n]{0,80}>"), lambda match: ""),
     (re.compile(r"(?<=[0-9]) ?[-\u2212] ?(?=[0-9.]+ ?=)"), lambda match: " minus "),
@@ -166,7 +154,7 @@ _MARKS: tuple[Rule, ...] = (
     (re.compile("~+"), lambda match: ""),
     (re.compile(r" ?[\^|®™¶†‡♡♥♪○◯•·]+"), lambda match: ""),
     (re.compile(one_of(_NAMES)), _name),
-    (re.compile("[\u2150-\u218b\u2460-\u24ff]"), _symbol_number),
+    (re.compile("[\u2150-\u218b\u2460-\u24ff]"), lambda match: symbol_number(match, cardinal)),
 )
 
 SEEN = {**FULL_WIDTH_TO_ASCII, **QUOTES, 0x2010: "-", 0x2011: "-", 0x2043: "-"}
