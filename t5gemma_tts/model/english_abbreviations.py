@@ -107,8 +107,8 @@ _PART_NAMES = frozenset(
     "Part Phase Round Scene Season Section Stage Step Table Tier Title Type Unit Volume War".split()
 )
 _RULERS = frozenset(
-    "Abdul Adrian Albert Alexander Alfonso Amenhotep Anastasius Baldwin Benedict Boniface Canute Carl Casimir Catherine "
-    "Celestine Charles Christian Clement Cleopatra Conrad Constantine Cyrus Darius David Edmund Edward Elizabeth "
+    "Abdul Adrian Albert Alexander Alfonso Amenhotep Anastasius Baldwin Benedict Boniface Canute Carl Casimir "
+    "Catherine Celestine Charles Christian Clement Cleopatra Conrad Constantine Cyrus Darius David Edmund Edward Elizabeth "
     "Emmanuel Eric Eugene Felipe Ferdinand Francis Francois Frederick Friedrich George Gregory Gustav Haakon Harald "
     "Henri Henry Honorius Hugh Innocent Isabella Ivan James Joan John Joseph Juan Julius Justinian Karl Leo Leopold "
     "Louis Ludwig Magnus Manuel Margaret Margrethe Mary Matilda Maximilian Mehmed Michael Murad Napoleon Nicholas Olaf "
@@ -128,7 +128,7 @@ def last_word(text: str, end: int) -> str:
 
 def final_point(match: re.Match[str]) -> str:
     """
-    The point of an abbreviation, if it ends the sentence too: nothing comes after it, or a capital letter. "" otherwise.
+    The point of an abbreviation if it ends the sentence too: nothing or a capital letter comes after it. Otherwise "".
     """
     ends = re.match(r"[\"')\]]*(?:\s*$|\s+[\"'(]*[A-Z]|\n)", match.string[match.end() : match.end() + 8])
     return "." if match[0].endswith(".") and ends else ""

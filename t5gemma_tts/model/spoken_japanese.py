@@ -1,4 +1,4 @@
-"""Verbalisation rules for Japanese: numbers are written in kanji numerals, which front-ends read with their counters."""
+"""Verbalisation rules for Japanese: numbers become kanji numerals, which front-ends read with their counters."""
 
 import re
 import unicodedata

@@ -4,12 +4,12 @@ import re
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
-from . import spoken_english, spoken_japanese
+from . import spoken_chinese, spoken_english, spoken_japanese
 from .language import canonical_language, check_text
 from .spoken_characters import Rule
 
 
-_LANGUAGES = {"en": spoken_english, "ja": spoken_japanese}
+_LANGUAGES = {"en": spoken_english, "ja": spoken_japanese, "zh": spoken_chinese}
 # Where a rule may begin. A match without a rule is skipped: letters and digits as a whole, all else one character.
 _TRIGGER = re.compile(
     "(?P<letter>[A-Za-zÀ-ÖØ-öø-ɏ]+)|(?P<digit>[0-9]+)"
