@@ -108,12 +108,13 @@ _PART_NAMES = frozenset(
 )
 _RULERS = frozenset(
     "Abdul Adrian Albert Alexander Alfonso Amenhotep Anastasius Baldwin Benedict Boniface Canute Carl Casimir "
-    "Catherine Celestine Charles Christian Clement Cleopatra Conrad Constantine Cyrus Darius David Edmund Edward Elizabeth "
-    "Emmanuel Eric Eugene Felipe Ferdinand Francis Francois Frederick Friedrich George Gregory Gustav Haakon Harald "
-    "Henri Henry Honorius Hugh Innocent Isabella Ivan James Joan John Joseph Juan Julius Justinian Karl Leo Leopold "
-    "Louis Ludwig Magnus Manuel Margaret Margrethe Mary Matilda Maximilian Mehmed Michael Murad Napoleon Nicholas Olaf "
-    "Otto Paul Pedro Peter Philip Philippe Pius Ptolemy Ramesses Ramses Richard Robert Rudolf Rudolph Selim Sigismund "
-    "Sixtus Stephen Suleiman Theodosius Thutmose Umberto Urban Victor Victoria Vittorio Wilhelm William Xerxes".split()
+    "Catherine Celestine Charles Christian Clement Cleopatra Conrad Constantine Cyrus Darius David Edmund Edward "
+    "Elizabeth Emmanuel Eric Eugene Felipe Ferdinand Francis Francois Frederick Friedrich George Gregory Gustav "
+    "Haakon Harald Henri Henry Honorius Hugh Innocent Isabella Ivan James Joan John Joseph Juan Julius Justinian "
+    "Karl Leo Leopold Louis Ludwig Magnus Manuel Margaret Margrethe Mary Matilda Maximilian Mehmed Michael Murad "
+    "Napoleon Nicholas Olaf Otto Paul Pedro Peter Philip Philippe Pius Ptolemy Ramesses Ramses Richard Robert "
+    "Rudolf Rudolph Selim Sigismund Sixtus Stephen Suleiman Theodosius Thutmose Umberto Urban Victor Victoria "
+    "Vittorio Wilhelm William Xerxes".split()
 )
 _ROMAN = re.compile("(X{0,3})(IX|IV|V?I{0,3})")
 _ROMAN_DIGITS = {"": 0, "I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6, "VII": 7, "VIII": 8, "IX": 9}

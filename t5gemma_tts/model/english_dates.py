@@ -3,7 +3,7 @@
 import re
 
 from .english_abbreviations import final_point
-from .english_numbers import cardinal, digits, ordinal, two_digits, year
+from .english_numbers import cardinal, decimal, digits, ordinal, two_digits, year
 from .spoken_characters import Rule
 
 
@@ -55,7 +55,8 @@ def _month_first(match: re.Match[str]) -> str | None:
 def _day_first(match: re.Match[str]) -> str:
     text, start = match.string, match.start()
     article = "" if text[max(0, start - 4) : start].lower().endswith("the ") else "the "
-    words = f"{article}{ordinal(int(match['day']))} of {_month(match['month'])}"
+    first = f"{ordinal(int(match['first']))} to " if match["first"] else ""
+    words = f"{article}{first}{ordinal(int(match['day']))} of {_month(match['month'])}"
     return f"{words}, {year(int(match['year']))}" if match["year"] else words
 
 
@@ -100,7 +101,7 @@ def _time_range(match: re.Match[str]) -> str:
 
 
 def _ratio(match: re.Match[str]) -> str:
-    return " to ".join(cardinal(int(number)) for number in match[0].split(":"))
+    return " to ".join(map(decimal, match[0].split(":")))
 
 
 def _phone(match: re.Match[str]) -> str:
@@ -129,7 +130,10 @@ DATES: tuple[Rule, ...] = (
     ),
     (re.compile(r"(?P<a>[0-9]{1,2})(?P<separator>/)(?P<b>[0-9]{1,2})/(?P<year>[0-9]{2})(?![0-9/])"), _numeric_date),
     (re.compile(r"([0-9]{1,2})/([0-9]{1,2})(?![0-9/])"), _short_date),
-    (re.compile(rf"{_DAY}(?:st|nd|rd|th)? (?:of )?{_MONTH}(?![a-z])(?:,? {_YEAR})?"), _day_first),
+    (
+        re.compile(rf"(?:(?P<first>[0-9]{{1,2}})[-–])?{_DAY}(?:st|nd|rd|th)? (?:of )?{_MONTH}(?![a-z])(?:,? {_YEAR})?"),
+        _day_first,
+    ),
     (
         re.compile(
             rf"(?P<hour>[0-9]{{1,2}})(?::(?P<minute>[0-5][0-9]))? ?[-–] ?(?=[0-9]{{1,2}}(?::[0-5][0-9])? ?{_HALF})"
@@ -143,7 +147,7 @@ DATES: tuple[Rule, ...] = (
         ),
         _time,
     ),
-    (re.compile(r"[0-9]{1,4}:[0-9]{1,4}(?![0-9]|[:.][0-9])"), _ratio),
+    (re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,4})?(?::[0-9]{1,4}(?:\.[0-9]{1,4})?)+(?![0-9]|[:.][0-9])"), _ratio),
 )
 MONTHS: tuple[Rule, ...] = (
     (

@@ -327,7 +327,7 @@ _SYMBOL_RULES: tuple[Rule, ...] = (
     (re.compile("[\u3380-\u33df]"), _compatible),
 )
 SEEN = {**FULL_WIDTH_TO_ASCII, 0x301C: "~", 0x2010: "-", 0x2011: "-"}
-KEPT = {code: ascii_code for code, ascii_code in FULL_WIDTH_TO_ASCII.items() if chr(code).isalnum()} | BLANKS
+KEPT = {**{code: plain for code, plain in FULL_WIDTH_TO_ASCII.items() if chr(code).isalnum()}, **BLANKS}
 RULES: dict[str, tuple[Rule, ...]] = {
     "letter": (
         *COMPOSED,

@@ -143,6 +143,7 @@ _MARKS: tuple[Rule, ...] = (
     (re.compile(r"(?<![A-Za-z0-9)\]])[-\u2212](?=\.?[0-9]|[$£€¥])"), lambda match: "minus "),
     (re.compile(" ?(?:[\u2014\u2015\u2e3a\u2e3b]|--)+ ?|[ \u00a0][-\u2013] "), _dash),
     (re.compile(r"\u2026+|\.{4,}|\.(?: \.){2,}"), _ellipsis),
+    (re.compile(r"\^(?=[A-Za-z])"), lambda match: " to the power of "),
     (re.compile("(?<=[0-9]),(?=[0-9])"), lambda match: ", "),
     (re.compile(r"(?<=[0-9]) ?\* ?(?=[0-9])"), lambda match: " times "),
     (re.compile(r"(?<= )\*(?= )"), lambda match: "asterisk"),
