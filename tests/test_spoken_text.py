@@ -66,11 +66,13 @@ At {60 mph|sixty miles per hour} or {100 km/h|one hundred kilometers per hour}
 {3 GB|three gigabytes} at {2.4 GHz|two point four gigahertz}
 A {5-km|five-kilometer} run, {5-10 km|five to ten kilometers} long
 {10 m²|ten square meters} and {5 min.|five minutes} later {6 ft|six feet}.
-A {$20|twenty dollar} bill, a {$5 million|five million dollar} fund, {$.50|fifty cents} and {9.5/10|nine point five out of ten}
+A {$20|twenty dollar} bill, a {$5 million|five million dollar} fund
+Only {$.50|fifty cents} for {9.5/10|nine point five out of ten}
 The ratio is {1.5:1|one point five to one} or {1:2:3|one to two to three}, a {50-50|fifty-fifty} chance.
 {1½ km|one and a half kilometers} at a {45°|forty-five degree} angle, {1/2%|one half percent}
 {1984|nineteen eighty-four}'s best of {2^|two to the power of }n on {2024/03/05|March fifth, twenty twenty-four}
-From {10–12 May|the tenth to twelfth of May}, card {4111 1111 1111 1111|four one one one, one one one one, one one one one, one one one one}
+From {10–12 May|the tenth to twelfth of May}, we met.
+Card {4111 1111 1111 1111|four one one one, one one one one, one one one one, one one one one}
 He is {5'10"|five foot ten} tall.
 {50%|fifty percent}, {12.5 %|twelve point five percent}, {5-10%|five to ten percent}
 {1/2|one half} a cup, {½|one half}, {3/4|three quarters}, {2/3|two thirds}
@@ -201,7 +203,8 @@ iPhone{15|十五}、MP{3|三}
 WHOLE_CHARACTERS = re.compile("[^\ud800-\udfff]*$")
 MARKED = re.compile("{([^{}|]*)[|]([^{}|]*)}")
 UNITS = (
-    "1|1,|1.|1-|1,111|1/|1:| |.|,|-|a.|a@|$|$1|👋|👋 |\u200b|a_|*|http://|www.|e\u0301|+1|(111) |I|<a|'|1 |Jan. |—|…|年|x1|1e|½"
+    "1|1,|1.|1-|1,111|1/|1:| |.|,|-|a.|a@|$|$1|👋|👋 |\u200b|a_|*|http://|www.|e\u0301|+1"
+    "|(111) |I|<a|'|1 |Jan. |—|…|年|x1|1e|½"
     "|#|^1|\u00a0-|1年|1°|. |Dr. "
 ).split("|")
 TABLES = {"en": ENGLISH, "ja": JAPANESE, "zh": CHINESE}

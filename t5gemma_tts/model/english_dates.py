@@ -121,7 +121,10 @@ _AREA = re.compile(rf"\([0-9]{{3}}\){_GAP}[0-9]{{3}}{_GAP}[0-9]{{4}}(?![0-9])")
 DATES: tuple[Rule, ...] = (
     (re.compile(r"(?:1[ .-])?\(?[0-9]{3}\)?[ .-][0-9]{3}[ .-][0-9]{4}(?![0-9]|[.,-][0-9])"), _phone),
     (re.compile(r"[0-9]{3}-[0-9]{4}(?![0-9]|[.,-][0-9])"), _local_phone),
-    (re.compile(r"(?P<year>[12][0-9]{3})(?P<separator>-)(?P<a>[0-9]{2})-(?P<b>[0-9]{2})(?![0-9-])"), _numeric_date),
+    (
+        re.compile(r"(?P<year>[12][0-9]{3})(?P<separator>[/-])(?P<a>[0-9]{2})(?P=separator)(?P<b>[0-9]{2})(?![0-9-])"),
+        _numeric_date,
+    ),
     (
         re.compile(
             r"(?P<a>[0-9]{1,2})(?P<separator>[/.-])(?P<b>[0-9]{1,2})(?P=separator)(?P<year>[12][0-9]{3})(?![0-9])"
