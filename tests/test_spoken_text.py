@@ -70,7 +70,7 @@ A {$20|twenty dollar} bill, a {$5 million|five million dollar} fund
 Only {$.50|fifty cents} for {9.5/10|nine point five out of ten}
 The ratio is {1.5:1|one point five to one} or {1:2:3|one to two to three}, a {50-50|fifty-fifty} chance.
 {1½ km|one and a half kilometers} at a {45°|forty-five degree} angle, {1/2%|one half percent}
-{1984|nineteen eighty-four}'s best of {2^|two to the power of }n on {2024/03/05|March fifth, twenty twenty-four}
+{1984|nineteen eighty-four}'s best of {2|two}{^| to the power of }n on {2024/03/05|March fifth, twenty twenty-four}
 From {10–12 May|the tenth to twelfth of May}, we met.
 Card {4111 1111 1111 1111|four one one one, one one one one, one one one one, one one one one}
 He is {5'10"|five foot ten} tall.
