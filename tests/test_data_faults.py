@@ -84,7 +84,7 @@ def test_full_disk(codec, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(ShardStore, "_write_table", staticmethod(full_after_one))
-        with pytest.raises(OSError, match=r"is full. The 1 shards written so far are kept.*same command") as caught:
+        with pytest.raises(OSError, match=r"is full. The 1 completed shards are kept.*same command") as caught:
             prepare(source, tmp_path / "out", codec, rows_per_shard=2)
     assert caught.value.errno == errno.ENOSPC
     assert [path.name for path in (tmp_path / "out" / "shards").iterdir()] == ["00000000.arrow"]
@@ -108,7 +108,7 @@ def test_full_disk_when_merging(codec, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(DatasetDict, "save_to_disk", full)
-        with pytest.raises(OSError, match="The 1 shards written so far are kept"):
+        with pytest.raises(OSError, match="The 1 completed shards are kept"):
             prepare(source, tmp_path / "out", codec)
     assert not (tmp_path / "out" / "dataset_dict.json").exists()
     prepare(source, tmp_path / "out", codec)
