@@ -181,7 +181,7 @@ def test_codes_of_another_codebook_in_a_damaged_dataset(prepared, tiny_checkpoin
     processor = T5GemmaTTSProcessor.from_pretrained(tiny_checkpoint)
     config = T5GemmaTTSConfig.from_pretrained(tiny_checkpoint)
     with pytest.raises(ValueError, match="its codes must be .* up to 60000"):
-        load_data(DataArguments(datasets=[str(prepared)]), processor.tokenizer, config, evaluate=False)
+        load_data(DataArguments(datasets=[str(prepared)]), processor, config, evaluate=False)
 
 
 def test_tokenizer_of_another_model(tiny_checkpoint, tmp_path):

@@ -19,7 +19,7 @@ from t5gemma_tts.loading import load_model, load_processor
 
 
 FOLDER = Path(NANO)
-LARGEST = 40_000_000  # bytes
+LARGEST = 45_000_000  # bytes
 
 
 def test_it_is_small_and_in_half_precision():
@@ -39,7 +39,13 @@ def test_layout_is_that_of_a_hub_repository(tiny_checkpoint):
     assert {path for path in expected - found if path.suffix != ".py"} == set()
     extra = {path for path in found - expected if path.parts[0] != "audio"}
     pictures = {f"evaluation/{name}.png" for name in ("duration", "error_by_length", "pm_rope")}
-    assert {path.as_posix() for path in extra} == {"README.md", "curves.png", *pictures}
+    assert {path.as_posix() for path in extra} == {
+        "README.md",
+        "curves.png",
+        "lexicon_en.tsv.gz",
+        "letter_to_sound_en.safetensors",
+        *pictures,
+    }
 
 
 def test_it_holds_no_code_and_no_links():
@@ -104,8 +110,7 @@ def test_codec_and_tokenizer_load_separately():
     audio = codec.decode(codec.encode(np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32), 16000))
     assert len(audio) >= 16000
     tokenizer = AutoTokenizer.from_pretrained(FOLDER)
-    ids = tokenizer("Good morning", add_special_tokens=False)["input_ids"]
-    assert ids == tokenizer("good  morning", add_special_tokens=False)["input_ids"] or len(ids) > 5
+    assert tokenizer.tokenize("ɡˈʊd  mˈɔɹnɪŋ.") == "ɡ ˈʊ d ▁ m ˈɔ ɹ n ɪ ŋ .".split()
 
 
 def test_command_line_speaks_without_a_model_being_named(run, tmp_path):

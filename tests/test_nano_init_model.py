@@ -5,11 +5,10 @@ import torch
 from tiny_checkpoint import tiny_codec
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
-from training.nano.build_tokenizer import build_tokenizer
+from training.nano.build_text_front_end import build_tokenizer
 from training.nano.init_model import main
 
 
-PRONUNCIATIONS = {"the": "ðə", "dog": "dˈɔɡ", "saw": "sˈɔ"}
 SIZES = ["--hidden-size", "64", "--encoder-layers", "1", "--decoder-layers", "2", "--progress-scale", "100"]
 
 
@@ -17,7 +16,7 @@ SIZES = ["--hidden-size", "64", "--encoder-layers", "1", "--decoder-layers", "2"
 def initialized(tmp_path_factory):
     folder = tmp_path_factory.mktemp("start")
     tiny_codec().save_pretrained(folder / "codec")
-    build_tokenizer(PRONUNCIATIONS).save_pretrained(folder / "tokenizer")
+    build_tokenizer().save_pretrained(folder / "tokenizer")
     command = ["--codec", str(folder / "codec"), "--tokenizer", str(folder / "tokenizer"), *SIZES]
     assert main([str(folder / "start"), *command]) == 0
     return folder, command
@@ -30,7 +29,7 @@ def test_checkpoint_generates_speech(initialized):
     assert model.config.progress_scale == 100 and model.config.codebook_size == 256
     assert model.generation_config.temperature == 0.5
     assert len(model.get_encoder().layers) == 1 and len(model.get_decoder().layers) == 2
-    inputs = processor(text="The dog saw.", duration=0.5)
+    inputs = processor(text="ðə dˈɔɡ sˈɔ.", duration=0.5)
     ids = inputs["input_ids"][0].tolist()
     assert ids[-1] == processor.tokenizer.eos_token_id and len(ids) == len("ð ə ▁ d ˈɔ ɡ ▁ s ˈɔ .".split()) + 1
     torch.manual_seed(0)

@@ -96,9 +96,10 @@ def test_estimate_uses_the_reference(processor, monkeypatch):
     assert processor("ﾃｽﾄです", language="ja", **options)["num_frames"].tolist() == [62]
     assert processor("Text", speed=2.0)["num_frames"].tolist() == [31]
     reference = {"reference_text": "Ref", "reference_duration_seconds": 0.25}
+    counted = dict.fromkeys(["reference_language", "num_phonemes", "reference_num_phonemes"])
     assert calls == [
-        (("テストです",), {"language": "ja", **reference}),
-        (("Text",), {"language": None, **dict.fromkeys(reference)}),
+        (("テストです",), {"language": "ja", **reference, **counted}),
+        (("Text",), {"language": None, **dict.fromkeys(reference), **counted}),
     ]
 
 

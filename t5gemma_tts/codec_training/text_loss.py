@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import AutoTokenizer
 
+from ..model.text_front_end import TextFrontEnd
+
 
 KERNEL_SIZE = 5  # frames; two layers have a context of 4 frames, 80 ms, on each side
 
@@ -33,10 +35,11 @@ class TextLoss(nn.Module):
 
     def __init__(self, width: int, tokenizer: str, texts: dict[str, str], hidden_size: int = 256):
         super().__init__()
+        front_end = TextFrontEnd.from_pretrained(tokenizer)
         tokenizer = AutoTokenizer.from_pretrained(tokenizer)
         spoken_tokens = _spoken_tokens(tokenizer)
         class_of = {token: index for index, token in enumerate(spoken_tokens, start=1)}  # 0 is CTC's blank
-        encoded = tokenizer(list(texts.values()), add_special_tokens=False)["input_ids"]
+        encoded = tokenizer(front_end.to_phonemes(list(texts.values())), add_special_tokens=False)["input_ids"]
         self.targets, self.token_positions = {}, {}
         for clip, ids in zip(texts, encoded, strict=True):
             pairs = [(class_of[token], position) for position, token in enumerate(ids) if token in class_of]

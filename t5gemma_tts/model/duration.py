@@ -38,6 +38,8 @@ def estimate_duration(
     reference_duration_seconds: float | None = None,
     reference_language: str | None = None,
     has_reference: bool | None = None,
+    num_phonemes: int | None = None,
+    reference_num_phonemes: int | None = None,
 ) -> float:
     """
     Estimate the duration of a text when spoken, by the original's formula: `phonemes * pace + pauses`.
@@ -55,6 +57,8 @@ def estimate_duration(
             transcript, or without transcript that of `text`.
         has_reference (`bool`, *optional*): whether a reference will be used; by default whether its length is given.
             True without a length is for a reference which cannot be measured: default pace, but 0.3 of the pauses.
+        num_phonemes (`int`, *optional*): phonemes of `text`; counted when None.
+        reference_num_phonemes (`int`, *optional*): phonemes of `reference_text`; counted when None.
 
     Returns:
         `float`: seconds, from 0.5 to 120.
@@ -67,15 +71,17 @@ def estimate_duration(
         has_reference = reference_duration_seconds is not None
     _check_reference(has_reference, reference_text, reference_duration_seconds, reference_language)
     language = resolve_language(check_text("text", text), language)
-    phonemes = max(count_phonemes(text, language), 1)
+    phonemes = max(count_phonemes(text, language) if num_phonemes is None else num_phonemes, 1)
     if reference_duration_seconds is None:
         pace = _pace_of(language).default
     else:
         if reference_text is None or not reference_text.strip():
-            reference_text = text
+            reference_text, reference_num_phonemes = text, phonemes
             reference_language = language if reference_language is None else reference_language
         reference_language = resolve_language(reference_text, reference_language)
-        reference_phonemes = max(count_phonemes(reference_text, reference_language), 1)
+        if reference_num_phonemes is None:
+            reference_num_phonemes = count_phonemes(reference_text, reference_language)
+        reference_phonemes = max(reference_num_phonemes, 1)
         bounds = _pace_of(reference_language)
         pace = min(max(float(reference_duration_seconds) / reference_phonemes, bounds.minimum), bounds.maximum)
     pauses = pause_seconds(text) * (_PAUSE_SHARE_WITH_REFERENCE if has_reference else 1.0)

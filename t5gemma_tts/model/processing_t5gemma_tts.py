@@ -2,7 +2,8 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,9 +18,11 @@ from transformers import (
 
 from .configuration_t5gemma_tts import T5GemmaTTSConfig
 from .duration import estimate_duration
+from .english_pronunciation import STRESS
+from .lexicon import Lexicon
 from .reference import ReferenceAudio, Transcriber, load_transcriber, read_codes, read_reference
 from .streaming import SpeechOutputMixin
-from .text_normalization import normalize_text
+from .text_front_end import LexiconLike, PreparedText, TextFrontEnd
 from .validation import is_finite_number
 from .xcodec2 import XCodec2
 
@@ -40,7 +43,12 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         codebook_size, frame_rate, text_separator_token_id, text_bos_token_id, text_eos_token_id, max_duration_seconds:
             As in [`T5GemmaTTSConfig`].
         max_text_tokens (`int`, *optional*, defaults to 8192): Longest text with its reference text, in tokens.
+        phoneme_languages (`list[str]`, *optional*): Languages whose text becomes phonemes; see [`TextFrontEnd`].
+        normalize (`bool`, *optional*, defaults to `False`): Whether numbers, dates, symbols and abbreviations become
+            words unless a call says otherwise.
     """
+
+    _front_end: TextFrontEnd
 
     def __init__(
         self,
@@ -54,6 +62,8 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         text_eos_token_id: int | None = None,
         max_text_tokens: int = 8192,
         max_duration_seconds: float = 120.0,
+        phoneme_languages: list[str] | None = None,
+        normalize: bool = False,
         chat_template: str | None = None,
     ):
         self.codec_name_or_path = codec_name_or_path
@@ -65,6 +75,7 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         self.text_eos_token_id = text_eos_token_id
         self.max_text_tokens = max_text_tokens
         self.max_duration_seconds = max_duration_seconds
+        self.front_end = TextFrontEnd(phoneme_languages, normalize)
         self.codec_device: str | torch.device | None = None
         self._codec: XCodec2 | None = None
         self._source: tuple[str, dict[str, Any]] | None = None
@@ -72,9 +83,11 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         super().__init__(tokenizer, chat_template=chat_template)
 
     @classmethod
-    def from_config(cls, config: T5GemmaTTSConfig, tokenizer: PreTrainedTokenizerBase) -> "T5GemmaTTSProcessor":
-        """The processor that belongs to a model's configuration."""
-        return cls(
+    def from_config(
+        cls, config: T5GemmaTTSConfig, tokenizer: PreTrainedTokenizerBase, front_end: TextFrontEnd | None = None
+    ) -> "T5GemmaTTSProcessor":
+        """The processor that belongs to a model's configuration; `front_end` prepares texts for the tokenizer."""
+        processor = cls(
             tokenizer,
             codec_name_or_path=config.codec_name_or_path,
             sampling_rate=config.sampling_rate,
@@ -86,6 +99,9 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
             max_text_tokens=config.get_text_config(encoder=True).max_position_embeddings,
             max_duration_seconds=config.max_duration_seconds,
         )
+        if front_end is not None:
+            processor.front_end = front_end
+        return processor
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # arguments of transformers' that are not named here are keywords
@@ -121,6 +137,7 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         loaded = processor[0] if isinstance(processor, tuple) else processor
         _check_vocabulary(loaded.tokenizer, original)
         loaded._source = (str(pretrained_model_name_or_path), hub_kwargs)
+        loaded.front_end.source, loaded.front_end.hub_kwargs = loaded._source
         return processor
 
     def save_pretrained(  # type: ignore[override]  # `save_codec` stands before `push_to_hub`
@@ -140,6 +157,7 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         if push_to_hub and not save_codec:
             raise ValueError("`push_to_hub` uploads the codec as well: `save_codec` must be True with it.")
         files = super().save_pretrained(save_directory, **kwargs)
+        files += self.front_end.save(save_directory)
         own_codec = self.codec_name_or_path is None and (self._codec is not None or self._source is not None)
         if save_codec and own_codec:
             self.codec.save_pretrained(os.path.join(save_directory, "codec"))
@@ -149,16 +167,28 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         return files
 
     def to_dict(self) -> dict[str, Any]:
-        held = self._codec, self._transcribers
+        held = self._codec, self._transcribers, self._front_end
+        del self._front_end
         self._codec, self._transcribers = None, {}  # would be copied
         try:
             return super().to_dict()
         finally:
-            self._codec, self._transcribers = held
+            self._codec, self._transcribers, self._front_end = held
 
     @property
     def model_input_names(self) -> list[str]:
         return ["input_ids", "attention_mask", "decoder_input_ids", "decoder_attention_mask", "num_frames"]
+
+    @property
+    def front_end(self) -> TextFrontEnd:
+        """What prepares texts for the tokenizer: verbalization and phonemes, if the checkpoint has them."""
+        return self._front_end
+
+    @front_end.setter
+    def front_end(self, front_end: TextFrontEnd) -> None:
+        self._front_end = front_end
+        self.phoneme_languages = front_end.phoneme_languages or None
+        self.normalize = front_end.normalize
 
     @property
     def codec(self) -> XCodec2:
@@ -200,6 +230,8 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         speed: float | list[float] = 1.0,
         sampling_rate: int | list[int | None] | None = None,
         asr: str | Transcriber | None = None,
+        normalize: bool | None = None,
+        lexicon: LexiconLike | None = None,
         return_tensors: str = "pt",
     ) -> BatchFeature:
         r"""
@@ -217,6 +249,12 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
             asr (`str` or callable, *optional*):
                 Speech recognition for references without a transcript, e.g. `"openai/whisper-large-v3-turbo"`; see
                 `load_transcriber`.
+            normalize (`bool`, *optional*): Whether numbers, dates, symbols and abbreviations become words; the
+                checkpoint's default when None.
+            lexicon (*optional*):
+                Pronunciations of words, for this call: a dict such as `{"nginx": "engine x"}`, a TSV file or a
+                [`Lexicon`]. A pronunciation is another spelling, or phonemes between slashes for a checkpoint that
+                reads phonemes.
 
         Returns:
             [`BatchFeature`] of int64 tensors: `input_ids` and `attention_mask` of shape `(batch_size, text_length)`,
@@ -242,13 +280,16 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
             "sampling_rate": sampling_rate,
         }
         per_text = {name: _one_per_text(name, value, len(texts)) for name, value in given.items()}
+        if lexicon is not None:
+            lexicon = Lexicon.from_value(lexicon)
+        prepare = partial(self.front_end.prepare, normalize=normalize, lexicon=lexicon)
         # a reference given once for all texts is read, transcribed and encoded once
         references: dict[tuple[int, int, int], tuple[list[int], float, str]] = {}
         samples = []
         for number, one_text in enumerate(texts):
             options = {name: values[number] for name, values in per_text.items()}
             try:
-                samples.append(self._prepare_one(one_text, asr=asr, references=references, **options))
+                samples.append(self._prepare_one(one_text, asr=asr, references=references, prepare=prepare, **options))
             except (ValueError, FileNotFoundError) as error:
                 if len(texts) == 1:
                     raise
@@ -268,15 +309,15 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
         sampling_rate: Any,
         asr: str | Transcriber | None,
         references: dict[tuple[int, int, int], tuple[list[int], float, str]],
+        prepare: Callable[..., PreparedText],
     ) -> tuple[list[int], list[int], int]:
         """Text ids, decoder prompt ids and the number of frames of one sample."""
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"`text` must be a string with something to say, got {text!r}.")
-        spoken = normalize_text(text, language)
-        if not spoken.strip():
-            raise ValueError(
-                f"`text` {text!r} has nothing to say: only characters that Japanese normalisation removes."
-            )
+        prepared = prepare(text, language)
+        if not prepared.text.strip() or prepared.num_phonemes == 0:
+            reason = "letters or digits" if self.phoneme_languages else "characters that Japanese normalisation keeps"
+            raise ValueError(f"`text` {text!r} has nothing to say: it has no {reason}.")
         codes, reference_seconds = None, None
         if reference_audio is None:
             if reference_text is not None:
@@ -288,16 +329,20 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
                 references[key] = self.read_reference(reference_audio, reference_text, sampling_rate, asr)
             codes, reference_seconds, reference_text = references[key]
 
+        reference = None if reference_text is None else prepare(reference_text)
         for name, value in (("speed", speed), ("duration", duration)):
             if not (is_finite_number(value) and value > 0) and not (name == "duration" and value is None):
                 raise ValueError(f"`{name}` must be a finite number above 0, got {value!r}.")
         if duration is None:
             duration = (
                 estimate_duration(
-                    spoken,
-                    language=language,
+                    prepared.words,
+                    language=prepared.language,
                     reference_text=reference_text,
                     reference_duration_seconds=reference_seconds,
+                    reference_language=None if reference is None else reference.language,
+                    num_phonemes=prepared.num_phonemes,
+                    reference_num_phonemes=None if reference is None else reference.num_phonemes,
                 )
                 / speed
             )
@@ -314,10 +359,11 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
             )
         num_frames = max(1, round(duration * self.frame_rate))
 
-        ids = self._tokenize(spoken)
+        ids = self._tokenize(prepared)
         prompt = [self.codebook_size]
         if codes is not None:
-            ids = self._tokenize(normalize_text(reference_text)) + [self.text_separator_token_id] + ids
+            assert reference is not None  # read_reference gives a text
+            ids = self._tokenize(reference) + [self.text_separator_token_id] + ids
             prompt += codes + [self.codebook_size + 4]
         if self.text_bos_token_id is not None:
             ids = [self.text_bos_token_id] + ids
@@ -329,8 +375,13 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
             )
         return ids, prompt, num_frames
 
-    def _tokenize(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+    def _tokenize(self, prepared: PreparedText) -> list[int]:
+        ids: list[int] = self.tokenizer(prepared.text, add_special_tokens=False)["input_ids"]
+        if prepared.num_phonemes is not None and self.tokenizer.unk_token_id in ids:
+            vocabulary = self.tokenizer.get_vocab()
+            unknown = next(c for c in prepared.text if c not in vocabulary and c not in STRESS and not c.isspace())
+            raise ValueError(f"`lexicon`: this checkpoint has no phoneme {unknown!r}, in {prepared.text!r}.")
+        return ids
 
     def read_reference(
         self,

@@ -89,7 +89,10 @@ def explain_save_errors(folder: Path, name: str, unfinished: Path) -> Iterator[N
     """
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except Exception as error:
+        # `tokenizers` raises a bare Exception when the disk is full
+        if not isinstance(error, (OSError, RuntimeError, SafetensorError)) and type(error) is not Exception:
+            raise
         shutil.rmtree(unfinished, ignore_errors=True)
         raise OSError(
             f"{name} cannot be written to {str(folder)!r}: {error}. Earlier checkpoints are unchanged: free "

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from .. import T5GemmaTTSConfig
 from ..model.loss import IGNORE_INDEX
+from ..model.text_front_end import TextFrontEnd
 from .batching import NO_PROMPT
 
 
@@ -35,6 +36,7 @@ class SpeechDataset(TorchDataset):
         aligned (`bool`, *optional*, defaults to `False`): items also have `text_positions` `(num_frames,)`, and
             `prompt_text_positions` if they have a prompt: the text token that each code is aligned to, as
             `align_dataset.py` computes it.
+        front_end (`TextFrontEnd`, *optional*): turns texts into phonemes, for tokenizers that read phonemes.
 
     Raises:
         ValueError: if columns are missing, a dataset is empty, or a row has no text, no codes or codes out of range
@@ -49,6 +51,7 @@ class SpeechDataset(TorchDataset):
         config: T5GemmaTTSConfig,
         stretched: bool = False,
         aligned: bool = False,
+        front_end: TextFrontEnd | None = None,
     ):
         if not datasets:
             raise ValueError("`datasets` must have at least one dataset.")
@@ -73,7 +76,8 @@ class SpeechDataset(TorchDataset):
         self.num_recorded = len(self.ids)
         self.utterances = np.arange(self.num_recorded)
         self._check_rows()
-        self.input_ids = [np.array(ids) for ids in tokenizer(self.texts, add_special_tokens=False)["input_ids"]]
+        texts = front_end.to_phonemes(self.texts) if front_end is not None else self.texts
+        self.input_ids = [np.array(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
         self.num_text_tokens = np.array([len(ids) for ids in self.input_ids], dtype=np.int64)
         self.dataset_of_row = np.repeat(np.arange(len(datasets)), [len(dataset) for dataset in datasets])
         self.speakers = self._speakers(datasets)

@@ -21,6 +21,7 @@ from transformers import AutoTokenizer, BitsAndBytesConfig, HfArgumentParser, se
 from transformers.trainer_utils import get_last_checkpoint
 
 from .. import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
+from ..model.text_front_end import TextFrontEnd
 from ..model_cards.build import RECIPE_FILE
 from ..preparation.metadata import DatasetMetadata
 from .arguments import DataArguments, ModelArguments, T5GemmaTTSTrainingArguments
@@ -64,6 +65,7 @@ def load_model_and_processor(
         model = T5GemmaTTSForConditionalGeneration.from_pretrained(source, **kwargs)
     else:
         tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer or source)
+        front_end = TextFrontEnd.from_pretrained(arguments.tokenizer or source)
         separator = GEMMA_SEPARATOR_ID
         if arguments.text_separator_token is not None:
             separator = tokenizer.convert_tokens_to_ids(arguments.text_separator_token)
@@ -74,9 +76,10 @@ def load_model_and_processor(
             "text_eos_token_id": tokenizer.eos_token_id,
         }
         model = T5GemmaTTSForConditionalGeneration.from_backbone(source, config_kwargs=config_kwargs, **kwargs)
-        processor = T5GemmaTTSProcessor.from_config(model.config, tokenizer)
+        processor = T5GemmaTTSProcessor.from_config(model.config, tokenizer, front_end)
     if arguments.model and arguments.tokenizer:
         processor.tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
+        processor.front_end = TextFrontEnd.from_pretrained(arguments.tokenizer)
     if arguments.model and arguments.codec:
         processor.codec_name_or_path = model.config.codec_name_or_path = arguments.codec
     model.config.eos_loss_weight = arguments.eos_loss_weight
@@ -114,7 +117,13 @@ def add_adapters(model: T5GemmaTTSForConditionalGeneration, arguments: ModelArgu
     )
 
 
-def load_data(arguments: DataArguments, tokenizer, config: T5GemmaTTSConfig, evaluate: bool, aligned: bool = False):
+def load_data(
+    arguments: DataArguments,
+    processor: T5GemmaTTSProcessor,
+    config: T5GemmaTTSConfig,
+    evaluate: bool,
+    aligned: bool = False,
+) -> tuple[SpeechDataset, SpeechDataset | None]:
     """
     Loads the training and evaluation datasets.
 
@@ -133,15 +142,16 @@ def load_data(arguments: DataArguments, tokenizer, config: T5GemmaTTSConfig, eva
             )
     train = SpeechDataset(
         [load_prepared(name, arguments.train_split) for name in arguments.datasets],
-        tokenizer,
+        processor.tokenizer,
         config,
         stretched=arguments.stretched,
         aligned=aligned,
+        front_end=processor.front_end,
     )
     if not evaluate:
         return train, None
     splits = [load_prepared(name, arguments.eval_split) for name in arguments.datasets]
-    return train, SpeechDataset(splits, tokenizer, config)
+    return train, SpeechDataset(splits, processor.tokenizer, config, front_end=processor.front_end)
 
 
 def last_checkpoint(arguments: T5GemmaTTSTrainingArguments) -> str | None:
@@ -176,7 +186,7 @@ def main(argv: list[str] | None = None) -> None:
     config = model.config
     train_dataset, eval_dataset = load_data(
         data_arguments,
-        processor.tokenizer,
+        processor,
         config,
         evaluate=arguments.eval_strategy != "no",
         aligned=arguments.guided_attention_tokens is not None,

@@ -22,7 +22,8 @@ from t5gemma_tts import (  # noqa: E402
     XCodec2,
 )
 from t5gemma_tts.cli.command import command  # noqa: E402
-from training.nano.build_tokenizer import SEPARATOR  # noqa: E402
+from t5gemma_tts.model.text_front_end import TextFrontEnd  # noqa: E402
+from training.nano.build_text_front_end import SEPARATOR  # noqa: E402
 
 
 # lower than the 0.8 of the published models, because unlikely codes of a small model are more often wrong
@@ -85,6 +86,7 @@ def init_model(
     tokenizer: PreTrainedTokenizerFast,
     seed: int = 0,
     weights: str | None = None,
+    front_end: TextFrontEnd | None = None,
     **sizes,
 ) -> int:
     """
@@ -93,9 +95,10 @@ def init_model(
     Args:
         folder (`Path`): New folder.
         codec (`XCodec2`): Trained codec.
-        tokenizer (`PreTrainedTokenizerFast`): Tokenizer from `training/nano/build_tokenizer.py`.
+        tokenizer (`PreTrainedTokenizerFast`): Tokenizer from `training/nano/build_text_front_end.py`.
         seed (`int`): Seed of the initialization.
         weights (`str`, *optional*): Speech model with the same sizes, whose weights are copied.
+        front_end (`TextFrontEnd`, *optional*): Lexicon that turns text into phonemes.
         sizes: Sizes for `small_config`.
 
     Returns:
@@ -119,7 +122,7 @@ def init_model(
         model.load_state_dict(earlier.state_dict())
     model.generation_config.temperature = TEMPERATURE
     model.save_pretrained(folder)
-    processor = T5GemmaTTSProcessor.from_config(config, tokenizer)
+    processor = T5GemmaTTSProcessor.from_config(config, tokenizer, front_end)
     processor.codec = codec
     processor.save_pretrained(folder)
     return model.num_parameters()
@@ -130,7 +133,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--codec", required=True, help="codec folder")
-    parser.add_argument("--tokenizer", required=True, help="output folder of training/nano/build_tokenizer.py")
+    parser.add_argument("--tokenizer", required=True, help="output folder of training/nano/build_text_front_end.py")
     parser.add_argument("--weights", help="speech model whose weights are copied (default: new weights)")
     parser.add_argument("--hidden-size", type=int, default=256, help="width (default: %(default)s)")
     parser.add_argument("--encoder-layers", type=int, default=3, help="default: %(default)s")
@@ -144,6 +147,7 @@ def main(argv: list[str] | None = None) -> None:
         AutoTokenizer.from_pretrained(arguments.tokenizer),
         arguments.seed,
         arguments.weights,
+        TextFrontEnd.from_pretrained(arguments.tokenizer),
         hidden_size=arguments.hidden_size,
         encoder_layers=arguments.encoder_layers,
         decoder_layers=arguments.decoder_layers,
