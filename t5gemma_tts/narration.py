@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from .model.audio import Waveform
-from .model.duration import estimate_duration
 from .model.engine import SpeechEngine, SpeechRequest, speech_requests
+from .model.lexicon import Lexicon
 from .model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from .model.processing_t5gemma_tts import T5GemmaTTSProcessor
 from .model.reference import ReferenceAudio, Transcriber
+from .model.text_front_end import LexiconLike
 from .sentences import split_text
 
 
@@ -36,6 +37,8 @@ def narrate(
     first_chunk_seconds: float = FIRST_CHUNK_SECONDS,
     batch_size: int = 4,
     asr: str | Transcriber | None = None,
+    normalize: bool | None = None,
+    lexicon: LexiconLike | None = None,
     seed: int | None = None,
     **sampling: Any,
 ) -> Iterator[Waveform]:
@@ -46,7 +49,8 @@ def narrate(
         model (`T5GemmaTTSForConditionalGeneration`): model that generates the audio tokens.
         processor (`T5GemmaTTSProcessor`): processor with a codec.
         text (`str`): text to speak, with one paragraph per line.
-        reference_audio, reference_text, language, speed, asr: as the processor takes them; one value for all pieces.
+        reference_audio, reference_text, language, speed, asr, normalize, lexicon: as the processor takes them; one
+            value for all pieces.
         chunk_seconds (`float`): longest estimated duration of a piece.
         first_chunk_seconds (`float`): the same for the first piece, if it serves as reference.
         batch_size (`int`): most pieces that are generated at a time.
@@ -65,9 +69,13 @@ def narrate(
         raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
     if not speed > 0:
         raise ValueError(f"`speed` must be a finite number above 0, got {speed!r}.")
+    reading: dict[str, Any] = {
+        "normalize": normalize,
+        "lexicon": None if lexicon is None else Lexicon.from_value(lexicon),
+    }
     pieces = split_text(
         text,
-        lambda part: estimate_duration(part, language=language) / speed,
+        lambda part: processor.estimate_duration(part, language, **reading) / speed,
         chunk_seconds,
         first_chunk_seconds if reference_audio is None else None,
         language,
@@ -80,7 +88,7 @@ def narrate(
         voice = {"reference_audio": {"codes": codes}, "reference_text": reference_text}
 
     def request(number: int) -> SpeechRequest:
-        inputs = processor(text=pieces[number].text, language=language, speed=speed, **voice)
+        inputs = processor(text=pieces[number].text, language=language, speed=speed, **reading, **voice)
         return speech_requests(model, **inputs, seed=seed + number, **sampling)[0]
 
     engine = SpeechEngine(model, batch_size)

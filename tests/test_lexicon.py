@@ -110,3 +110,19 @@ def test_a_missing_lexicon_is_an_error(nano, tmp_path):
     (tmp_path / "lexicon_en.tsv.gz").unlink()
     with pytest.raises(OSError, match="lexicon_en.tsv.gz"):
         T5GemmaTTSProcessor.from_pretrained(tmp_path)("Hello.")
+
+
+def test_command_line(run, tmp_path):
+    (tmp_path / "my.tsv").write_text("nginx\tengine x\n", encoding="utf-8")
+    options = ["--seed", 0, "--duration", 1]
+    run("speak", "Use nginx.", "-o", "with.wav", "--lexicon", "my.tsv", *options)
+    run("speak", "Use engine x.", "-o", "spelled.wav", *options)
+    run("speak", "Use nginx.", "-o", "without.wav", *options)
+    sounds = {name: (tmp_path / f"{name}.wav").read_bytes() for name in ("with", "spelled", "without")}
+    assert sounds["with"] == sounds["spelled"] != sounds["without"]
+    run("speak", "It costs $5.", "-o", "5.wav", *options)
+    run("speak", "It costs five dollars.", "-o", "words.wav", "--no-normalize", *options)
+    assert (tmp_path / "5.wav").read_bytes() == (tmp_path / "words.wav").read_bytes()
+    (tmp_path / "bad.tsv").write_text("nginx\n", encoding="utf-8")
+    code, _, error = run("speak", "Use nginx.", "-o", "bad.wav", "--lexicon", "bad.tsv", *options)
+    assert code == 1 and "'bad.tsv', line 1: must be a word, a tab and a pronunciation" in error

@@ -23,6 +23,8 @@ class BatchArguments:
         text_column, id_column (`str`, *optional*): Columns with unusual names.
         language (`str`, *optional*): Language of rows without one; detected by default.
         speed (`float`): Speed of speech; estimated durations are divided by it.
+        normalize (`bool`, *optional*): Whether numbers, dates and so on become words; the model's default if None.
+        lexicon (`str`, *optional*): TSV file of words and their pronunciations.
         voices_dir (`str`, *optional*): Folder of voices that the server stored; the column `speaker` names them.
         reference_audio, reference_text (`str`, *optional*): Reference for rows without one: audio file and its
             transcript.
@@ -49,6 +51,8 @@ class BatchArguments:
     id_column: str | None = None
     language: str | None = None
     speed: float = 1.0
+    normalize: bool | None = None
+    lexicon: str | None = None
     voices_dir: str | None = None
     reference_audio: str | None = None
     reference_text: str | None = None

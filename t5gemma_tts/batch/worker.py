@@ -10,6 +10,7 @@ from typing import Any
 from datasets import Features, List, Value
 
 from ..model.engine import SpeechEngine, SpeechRequest, speech_requests
+from ..model.lexicon import Lexicon
 from ..model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..model.streaming import StreamWindows
@@ -68,6 +69,10 @@ class BatchWorker:
         return self.arguments.model.load()
 
     @cached_property
+    def _lexicon(self) -> Lexicon | None:
+        return None if self.arguments.lexicon is None else Lexicon.load(self.arguments.lexicon)
+
+    @cached_property
     def voices(self) -> VoiceResolver:
         arguments = self.arguments
         _, processor = self._model_and_processor
@@ -88,10 +93,21 @@ class BatchWorker:
             OSError: if the model, codec, folder of voices or reference does not exist.
         """
         arguments, model = self.arguments, self.arguments.model
-        options = ("language", "speed", "reference_text", "asr", "sampling", "seed", "contents", "rows_per_shard")
+        options = (
+            "language",
+            "speed",
+            "normalize",
+            "reference_text",
+            "asr",
+            "sampling",
+            "seed",
+            "contents",
+            "rows_per_shard",
+        )
         reference = arguments.reference_audio
         return {
             **{name: getattr(arguments, name) for name in options},
+            "lexicon_fingerprint": arguments.lexicon and file_fingerprint(Path(arguments.lexicon)),
             "source_fingerprint": self.source.fingerprint,
             "source_rows": len(self.source),
             "model_fingerprint": checkpoint_fingerprint(model.model),
@@ -165,6 +181,8 @@ class BatchWorker:
             language=row.language or arguments.language,
             duration=row.duration_seconds,
             speed=1.0 if row.duration_seconds is not None else arguments.speed,
+            normalize=arguments.normalize,
+            lexicon=self._lexicon,
             **self.voices.resolve(row),
         )
         if row.duration_seconds is None:

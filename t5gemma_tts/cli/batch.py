@@ -33,6 +33,8 @@ def run(arguments: Namespace) -> None:
         id_column=arguments.id_column,
         language=arguments.language,
         speed=arguments.speed,
+        normalize=arguments.normalize,
+        lexicon=arguments.lexicon,
         voices_dir=arguments.voices_dir,
         reference_audio=arguments.reference,
         reference_text=arguments.reference_text,

@@ -12,6 +12,7 @@ from .options import (
     add_codec_options,
     add_limit_options,
     add_model_options,
+    add_reading_options,
     add_sampling_options,
     add_voice_options,
     positive,
@@ -60,6 +61,7 @@ def add_speak(subparsers: "Subparsers") -> None:
     speech.add_argument(
         "--speed", type=positive(float), default=1.0, help="divides the estimated duration (default 1.0)"
     )
+    add_reading_options(speech)
     sampling = parser.add_argument_group("sampling (defaults: the model's)")
     sampling.add_argument(
         "--num-samples", type=positive(int), default=1, metavar="N", help="number of samples of each line (default 1)"
@@ -105,6 +107,7 @@ def add_batch(subparsers: "Subparsers") -> None:
     speech = parser.add_argument_group("speech")
     speech.add_argument("--language", help="language of rows without one: en, ja or zh (default: detected)")
     speech.add_argument("--speed", type=positive(float), default=1.0, help="divides estimated durations (default 1.0)")
+    add_reading_options(speech)
     sampling = parser.add_argument_group("sampling (defaults: the model's)")
     sampling.add_argument("--seed", type=int, default=0, help="base seed, from which each row gets its own (default 0)")
     add_sampling_options(sampling)
@@ -153,6 +156,13 @@ def add_serve(subparsers: "Subparsers") -> None:
         "--api-key-file", metavar="FILE", help="file with one API key per line (default: everyone may connect)"
     )
     limits = add_limit_options(parser)
+    limits.add_argument(
+        "--max-lexicon-entries",
+        type=int,
+        default=0,
+        metavar="N",
+        help="most pronunciations that a request may bring in its field `lexicon` (default 0: the field is off)",
+    )
     limits.add_argument(
         "--drain-seconds",
         type=positive(float),

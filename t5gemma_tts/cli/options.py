@@ -71,6 +71,19 @@ def add_voice_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGrou
     return group
 
 
+def add_reading_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--normalize",
+        action=argparse.BooleanOptionalAction,
+        help="read numbers, dates, symbols and abbreviations as words (default: as the model does)",
+    )
+    group.add_argument(
+        "--lexicon",
+        metavar="FILE",
+        help="pronunciations: lines of a word, a tab, and another spelling or /phonemes/",
+    )
+
+
 def add_sampling_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--temperature", type=float, help="0 selects the most likely token")
     group.add_argument("--top-k", type=int)

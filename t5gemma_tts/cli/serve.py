@@ -1,6 +1,7 @@
 """`t5gemma-tts serve`."""
 
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 from transformers.utils import logging
@@ -22,7 +23,7 @@ def run(arguments: Namespace) -> None:
 
     # these fail fast on wrong options; loading the model takes minutes
     keys = None if arguments.api_key_file is None else ApiKeys.from_file(arguments.api_key_file)
-    limits = read_limits(arguments)
+    limits = replace(read_limits(arguments), max_lexicon_entries=arguments.max_lexicon_entries)
     names = arguments.served_model_name or [Path(arguments.model).name]
     with bind_socket(arguments.host, arguments.port) as listener:
         synthesis = SynthesisService(

@@ -11,6 +11,7 @@ from transformers.utils import logging
 from ..loading import ModelOptions
 from ..model.audio import WRITABLE_FORMATS
 from ..model.engine import SpeechEngine, speech_requests
+from ..model.lexicon import Lexicon
 from ..model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..narration import narrate
@@ -80,6 +81,7 @@ def speak_lines(
     token_lines = [""] * len(paths)
     engine = SpeechEngine(model, arguments.batch_size)
     samples = arguments.num_samples
+    lexicon = None if arguments.lexicon is None else Lexicon.load(arguments.lexicon)
     with Progress(len(lines), model.config.frame_rate) as progress:
         lines_per_call = BATCHES_PER_CALL * arguments.batch_size
         for start in range(0, len(lines), lines_per_call):
@@ -88,6 +90,8 @@ def speak_lines(
                 language=arguments.language,
                 duration=arguments.duration,
                 speed=arguments.speed,
+                normalize=arguments.normalize,
+                lexicon=lexicon,
                 **voice,
             )
             requests = speech_requests(model, **inputs, **sampling, num_return_sequences=samples)
@@ -120,6 +124,8 @@ def speak_to_one_output(
             "\n".join(lines),
             language=arguments.language,
             speed=arguments.speed,
+            normalize=arguments.normalize,
+            lexicon=arguments.lexicon,
             batch_size=arguments.batch_size,
             **voice,
             **sampling,
@@ -130,6 +136,8 @@ def speak_to_one_output(
             language=arguments.language,
             duration=arguments.duration,
             speed=arguments.speed,
+            normalize=arguments.normalize,
+            lexicon=arguments.lexicon,
             **voice,
         )
         chunks = processor.stream_decode(model.stream(**inputs, **sampling))

@@ -334,18 +334,7 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
             if not (is_finite_number(value) and value > 0) and not (name == "duration" and value is None):
                 raise ValueError(f"`{name}` must be a finite number above 0, got {value!r}.")
         if duration is None:
-            duration = (
-                estimate_duration(
-                    prepared.words,
-                    language=prepared.language,
-                    reference_text=reference_text,
-                    reference_duration_seconds=reference_seconds,
-                    reference_language=None if reference is None else reference.language,
-                    num_phonemes=prepared.num_phonemes,
-                    reference_num_phonemes=None if reference is None else reference.num_phonemes,
-                )
-                / speed
-            )
+            duration = self._estimate(prepared, reference_text, reference, reference_seconds) / speed
             source = f"the estimate for this text at `speed` {speed}"
         else:
             source = "`duration`"
@@ -374,6 +363,42 @@ class T5GemmaTTSProcessor(SpeechOutputMixin, ProcessorMixin):
                 f"`text` must have at most {self.max_text_tokens} tokens with its reference text, got {len(ids)}."
             )
         return ids, prompt, num_frames
+
+    def estimate_duration(
+        self,
+        text: str,
+        language: str | None = None,
+        reference_text: str | None = None,
+        reference_duration_seconds: float | None = None,
+        normalize: bool | None = None,
+        lexicon: LexiconLike | None = None,
+    ) -> float:
+        """
+        The duration in seconds that a text gets when none is asked for, at `speed` 1.0; arguments as in `__call__`.
+
+        Raises:
+            ValueError: for input that cannot be spoken.
+        """
+        prepare = partial(self.front_end.prepare, normalize=normalize, lexicon=lexicon)
+        reference = None if reference_text is None else prepare(reference_text)
+        return self._estimate(prepare(text, language), reference_text, reference, reference_duration_seconds)
+
+    def _estimate(
+        self,
+        prepared: PreparedText,
+        reference_text: str | None,
+        reference: PreparedText | None,
+        reference_seconds: float | None,
+    ) -> float:
+        return estimate_duration(
+            prepared.words,
+            language=prepared.language,
+            reference_text=reference_text,
+            reference_duration_seconds=reference_seconds,
+            reference_language=None if reference is None else reference.language,
+            num_phonemes=prepared.num_phonemes,
+            reference_num_phonemes=None if reference is None else reference.num_phonemes,
+        )
 
     def _tokenize(self, prepared: PreparedText) -> list[int]:
         ids: list[int] = self.tokenizer(prepared.text, add_special_tokens=False)["input_ids"]

@@ -15,9 +15,10 @@ class Limits:
         max_reference_bytes (`int`): size of a reference audio file.
         min_reference_seconds, max_reference_seconds (`float`): duration of a reference recording.
         max_batch_items (`int`): texts in one batch request.
+        max_lexicon_entries (`int`): pronunciations in one request; 0 turns the field `lexicon` off.
 
     Raises:
-        ValueError: if a limit is not above 0.
+        ValueError: if a limit is not above 0, or `max_lexicon_entries` is negative.
     """
 
     max_body_bytes: int = 16 * 2**20
@@ -27,11 +28,15 @@ class Limits:
     min_reference_seconds: float = 0.5
     max_reference_seconds: float = 30.0
     max_batch_items: int = 32
+    max_lexicon_entries: int = 0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not value > 0:
+            if field.name == "max_lexicon_entries":
+                if value < 0:
+                    raise ValueError(f"`{field.name}` must not be negative, got {value!r}.")
+            elif not value > 0:
                 raise ValueError(f"`{field.name}` must be above 0, got {value!r}.")
 
 

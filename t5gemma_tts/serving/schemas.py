@@ -31,6 +31,14 @@ class SpeechItem(_Body):
     duration: Annotated[float, Field(gt=0, le=3600)] | None = Field(
         None, description="Duration of the speech in seconds; estimated by default."
     )
+    normalize: bool | None = Field(
+        None, description="Read numbers, dates, symbols and abbreviations as words; by default as the model does."
+    )
+    lexicon: dict[str, str] | None = Field(
+        None,
+        description="Pronunciations of words: another spelling, or phonemes between slashes for models that read them. "
+        "Only if the server allows it.",
+    )
     reference_audio: str | None = Field(None, description="Recording of a voice to clone: an audio file in base64.")
     reference_text: str | None = Field(None, description="Transcript of `reference_audio`.", max_length=4096)
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = Field(

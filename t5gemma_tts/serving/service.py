@@ -18,6 +18,27 @@ from .voices import DEFAULT_VOICE, VoiceStore, codec_fingerprint
 
 SPARE_OPEN_REQUESTS = 16  # open requests beyond twice the capacity; bounds the memory for bodies
 MIN_TEMPERATURE, MIN_MIN_P = 0.01, 1e-6  # smallest values above 0 that are numerically safe
+MAX_LEXICON_CHARACTERS = 200  # of a word or a pronunciation
+
+
+def check_lexicon(lexicon: dict[str, str], max_entries: int) -> None:
+    """
+    Checks the size of a request's lexicon.
+
+    Raises:
+        BadRequest: if there are too many entries, or one is too long.
+    """
+    if not max_entries:
+        raise BadRequest("`lexicon` is off on this server; `--max-lexicon-entries` allows it.", param="lexicon")
+    if len(lexicon) > max_entries:
+        raise BadRequest(f"`lexicon` must have at most {max_entries} entries, got {len(lexicon)}.", param="lexicon")
+    for text in (*lexicon, *lexicon.values()):
+        if len(text) > MAX_LEXICON_CHARACTERS:
+            raise BadRequest(
+                f"`lexicon`: a word or pronunciation must have at most {MAX_LEXICON_CHARACTERS} characters, "
+                f"got {len(text)}.",
+                param="lexicon",
+            )
 
 
 class Service:
@@ -114,6 +135,8 @@ class Service:
                 f"`input` must have at most {self.limits.max_characters} characters, got {len(item.input)}; split it.",
                 param="input",
             )
+        if item.lexicon is not None:
+            check_lexicon(item.lexicon, self.limits.max_lexicon_entries)
         return SynthesisRequest(
             text=item.input,
             language=item.language,
@@ -122,6 +145,8 @@ class Service:
             sampling=sampling_options(item),
             reference=await self._reference(item),
             seed=item.seed,
+            normalize=item.normalize,
+            lexicon=item.lexicon,
         )
 
     async def _reference(self, item: SpeechItem) -> Reference | None:

@@ -63,6 +63,8 @@ class SynthesisRequest:
         reference (`Reference`, *optional*): voice to clone; by default the model uses its own.
         seed (`int`, *optional*): random seed; drawn by default.
         sampling (`dict`): `do_sample`, `temperature`, `top_k`, `top_p`, `min_p` as [`speech_requests`] takes them.
+        normalize (`bool`, *optional*): whether numbers, dates and so on become words; the model's default if None.
+        lexicon (`dict[str, str]`, *optional*): pronunciations of words.
     """
 
     text: str
@@ -72,6 +74,8 @@ class SynthesisRequest:
     reference: Reference | None = None
     seed: int | None = None
     sampling: dict[str, Any] = field(default_factory=dict)
+    normalize: bool | None = None
+    lexicon: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -292,6 +296,8 @@ class SynthesisService:
             language=request.language,
             duration=request.duration_seconds,
             speed=request.speed,
+            normalize=request.normalize,
+            lexicon=request.lexicon,
             **voice,
         )
         if request.duration_seconds is None:

@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..model.duration import estimate_duration
 from ..model.reference import Transcriber, load_transcriber
-from ..model.text_normalization import normalize_text
 from ..serving.errors import BadRequest, ServingError
 from ..serving.limits import Limits
 from ..serving.synthesis import Reference, SynthesisRequest, SynthesisService
@@ -103,10 +101,12 @@ class SpeechForm:
         if options.in_pieces:
             reference = None if options.reference is None else Reference((), "", 0.0)
             pieces = split_request(
-                SynthesisRequest(options.text, options.language, speed=options.speed, reference=reference)
+                SynthesisRequest(options.text, options.language, speed=options.speed, reference=reference),
+                self.synthesis.processor,
             )
             seconds = sum(
-                estimate_duration(piece.text, language=options.language) + piece.pause_seconds for piece in pieces
+                self.synthesis.processor.estimate_duration(piece.text, options.language) + piece.pause_seconds
+                for piece in pieces
             )
             return seconds / options.speed
         voice: dict[str, Any] = {}
@@ -116,8 +116,7 @@ class SpeechForm:
                 "reference_text": options.reference_text,
                 "reference_duration_seconds": len(waveform) / rate,
             }
-        spoken = normalize_text(options.text, options.language)
-        return estimate_duration(spoken, language=options.language, **voice) / options.speed
+        return self.synthesis.processor.estimate_duration(options.text, options.language, **voice) / options.speed
 
     async def transcribe(self, recording: Path | None) -> str:
         """

@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..model.duration import estimate_duration
+from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..narration import CHUNK_SECONDS, FIRST_CHUNK_SECONDS, trim_silence
 from ..sentences import Piece, split_text
 from ..serving.synthesis import Reference, SynthesisRequest, SynthesisResult, SynthesisService
 
 
-def split_request(request: SynthesisRequest) -> list[Piece]:
+def split_request(request: SynthesisRequest, processor: T5GemmaTTSProcessor) -> list[Piece]:
     """
     Splits the text of a request into pieces of a few seconds.
 
@@ -26,7 +26,7 @@ def split_request(request: SynthesisRequest) -> list[Piece]:
     """
     return split_text(
         request.text,
-        lambda part: estimate_duration(part, language=request.language) / request.speed,
+        lambda part: processor.estimate_duration(part, request.language) / request.speed,
         CHUNK_SECONDS,
         FIRST_CHUNK_SECONDS if request.reference is None else None,
         request.language,
@@ -51,7 +51,7 @@ async def narrate(
     """
     if request.seed is None:
         raise ValueError("`request` must have a seed.")
-    pieces = await synthesis.run_on_text_thread(split_request, request)
+    pieces = await synthesis.run_on_text_thread(split_request, request, synthesis.processor)
     reference = request.reference
     num_started = 0
     running: deque[asyncio.Task[SynthesisResult]] = deque()
