@@ -319,3 +319,23 @@ def test_what_breaks_is_told_in_the_same_shape(checkpoint, monkeypatch):
         # uvicorn closes connections on which something broke: whoever asks next needs one of their own
         error_of(httpx.get(server.client.base_url.join("/health")), 500)
         error_of(httpx.get(server.client.base_url.join("/ready")), 503)
+
+
+def test_lexicon_is_off_unless_the_server_allows_it(server):
+    error = error_of(server.speak(input="Hello.", lexicon={"Hello": "Goodbye"}), 400)
+    assert error["param"] == "lexicon" and "--max-lexicon-entries" in error["message"]
+
+
+def test_lexicon_and_normalize(checkpoint):
+    options = {"duration": DURATION, "seed": 1, "response_format": "pcm"}
+    with live_server(checkpoint, limits=Limits(max_lexicon_entries=2)) as server:
+        goodbye = pcm(server.speak(input="Goodbye.", **options))
+        np.testing.assert_array_equal(
+            pcm(server.speak(input="Hello.", lexicon={"hello": "Goodbye"}, **options)), goodbye
+        )
+        five = pcm(server.speak(input="Five dollars.", language="en", **options))
+        spoken = server.speak(input="$5.", language="en", normalize=True, **options)
+        assert len(pcm(spoken)) == len(five)
+        for lexicon in ({"a": "b", "c": "d", "e": "f"}, {"a": "b" * 201}, {"a": "b/c"}, {"": "b"}):
+            assert error_of(server.speak(input="Hello.", lexicon=lexicon, **options), 400)["param"] == "lexicon"
+        error_of(server.speak(input="Hello.", normalize="yes", **options), 422)
