@@ -120,6 +120,7 @@ def here(tmp_path, monkeypatch):
     shutil.copy(min(Path(NANO, "audio").glob("*.wav")), tmp_path / "demo.wav")
     (tmp_path / "chapter.txt").write_text("The rain had stopped.\nWe went home.\n")
     (tmp_path / "lines.txt").write_text("One.\nTwo.\n")
+    (tmp_path / "my.tsv").write_text("nginx\tengine x\nNguyen\t/wˈɪn/\n", encoding="utf-8")
     write_json_lines(tmp_path / "rows.jsonl", [{"text": "Three."}, {"text": "Four."}])
     (tmp_path / "t5gemma_tts").symlink_to(ROOT / "t5gemma_tts")
     T5GemmaForConditionalGeneration(tiny_backbone()).save_pretrained(tmp_path / "backbone")

@@ -338,4 +338,4 @@ def test_lexicon_and_normalize(checkpoint):
         assert len(pcm(spoken)) == len(five)
         for lexicon in ({"a": "b", "c": "d", "e": "f"}, {"a": "b" * 201}, {"a": "b/c"}, {"": "b"}):
             assert error_of(server.speak(input="Hello.", lexicon=lexicon, **options), 400)["param"] == "lexicon"
-        error_of(server.speak(input="Hello.", normalize="yes", **options), 422)
+        error_of(server.speak(input="Hello.", normalize="yes", **options), 400)
