@@ -25,6 +25,7 @@ _AFTER_VERBS = frozenset(
     "the a an this that these those my your his her its our their me him them us it in at on near with here there "
     "alone together up down out about from through".split()
 )
+_DETERMINERS = frozenset("the a an this that my your his her its our their".split())
 _AFTER_NOUNS = _AFTER_VERBS | frozenset(
     "of to for and or but is was are were has had will would can could should by as when while if because that".split()
 )
@@ -57,7 +58,15 @@ def guess_role(words: Sequence[str], index: int, roles: Collection[str]) -> str:
         return "VERB" if "VERB" in roles else ""
     if before in _BEFORE_PARTICIPLES:
         return "ADJ" if "ADJ" in roles else ""
+    if index > 1 and words[index - 2] in _DETERMINERS and _agrees_with_noun(before, words[index]):
+        return "NOUN" if "NOUN" in roles else ""
     return "VERB" if "VERB" in roles and after in _AFTER_VERBS else ""
+
+
+def _agrees_with_noun(before: str, word: str) -> bool:
+    """Whether a word cannot be the verb of the noun before: "my favorite subject", but "the people live"."""
+    plural = before.endswith("s") or before in ("people", "children", "men", "women")
+    return not plural and not word.endswith("s")
 
 
 def _has_before(words: Sequence[str], index: int) -> bool:

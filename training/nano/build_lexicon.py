@@ -33,6 +33,9 @@ LETTER_WORDS = {
     "OK": "ˌOkˈA",
 }
 
+# pronunciations in a sentence, where the voice reads the single word differently
+IN_SENTENCES = {"am": "ɐm"}
+
 
 def read_dictionary() -> dict[str, dict[str, str]]:
     """Pronunciations of every word that hibari's American dictionaries have, by role; "" is the usual one."""
@@ -68,7 +71,7 @@ def build(num_words: int, dictionary: dict[str, dict[str, str]]) -> list[tuple[s
         roles = next((dictionary[form] for form in (word, word.capitalize()) if form in dictionary), None)
         if roles is None:
             continue
-        usual = "".join(voice.phonemize(word)).strip().translate(SYMBOLS) if word.islower() else roles[""]
+        usual = IN_SENTENCES.get(word) or "".join(voice.phonemize(word)).strip().translate(SYMBOLS)
         count += 1
         lines.append((word, usual if len(roles) == 1 else roles[""], ""))
         lines += [(word, phonemes, role) for role, phonemes in roles.items() if role]
