@@ -76,7 +76,7 @@ def estimate_duration(
         pace = _pace_of(language).default
     else:
         if reference_text is None or not reference_text.strip():
-            reference_text, reference_num_phonemes = text, phonemes
+            reference_text, reference_num_phonemes = text, num_phonemes
             reference_language = language if reference_language is None else reference_language
         reference_language = resolve_language(reference_text, reference_language)
         if reference_num_phonemes is None:

@@ -3,10 +3,20 @@
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 
 # A pattern, tried at one position of the text, and the words for its match: None if the rule does not apply after all.
 Rule = tuple[re.Pattern[str], Callable[[re.Match[str]], str | None]]
+
+
+class LanguageRules(NamedTuple):
+    """Character tables, applied before the rules match and to the text that stays, and rules by what they start with."""
+
+    seen: Mapping[int, str]
+    kept: Mapping[int, str]
+    rules: Mapping[str, tuple[Rule, ...]]
+
 
 FULL_WIDTH_TO_ASCII: Mapping[int, int | str] = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {
     0xFFE0: "¢",

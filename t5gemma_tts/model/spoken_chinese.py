@@ -10,6 +10,7 @@ from .spoken_characters import (
     FULL_WIDTH_TO_ASCII,
     NUMBER,
     REMOVED,
+    LanguageRules,
     Rule,
     mark_between,
     one_of,
@@ -326,9 +327,9 @@ _SYMBOL_RULES: tuple[Rule, ...] = (
     (re.compile("[\u2160-\u218b\u2460-\u24ff]"), lambda match: symbol_number(match, cardinal)),
     (re.compile("[\u3380-\u33df]"), _compatible),
 )
-SEEN = {**FULL_WIDTH_TO_ASCII, 0x301C: "~", 0x2010: "-", 0x2011: "-"}
-KEPT = {**{code: plain for code, plain in FULL_WIDTH_TO_ASCII.items() if chr(code).isalnum()}, **BLANKS}
-RULES: dict[str, tuple[Rule, ...]] = {
+_SEEN = {**FULL_WIDTH_TO_ASCII, 0x301C: "~", 0x2010: "-", 0x2011: "-"}
+_KEPT = {**{code: plain for code, plain in FULL_WIDTH_TO_ASCII.items() if chr(code).isalnum()}, **BLANKS}
+_RULES: dict[str, tuple[Rule, ...]] = {
     "letter": (
         *COMPOSED,
         (ADDRESS, _address),
@@ -339,6 +340,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "digit": _DIGIT_RULES,
     "symbol": REMOVED + _SYMBOL_RULES,
 }
+CHINESE = LanguageRules(_SEEN, _KEPT, _RULES)
 
 
-__all__ = ["KEPT", "RULES", "SEEN"]
+__all__ = ["CHINESE"]

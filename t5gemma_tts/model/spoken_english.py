@@ -13,6 +13,7 @@ from .spoken_characters import (
     FULL_WIDTH_TO_ASCII,
     QUOTES,
     REMOVED,
+    LanguageRules,
     Rule,
     one_of,
     remove_at_line_start,
@@ -158,13 +159,14 @@ _MARKS: tuple[Rule, ...] = (
     (re.compile("[\u2150-\u218b\u2460-\u24ff]"), lambda match: symbol_number(match, cardinal)),
 )
 
-SEEN = {**FULL_WIDTH_TO_ASCII, **QUOTES, 0x2010: "-", 0x2011: "-", 0x2043: "-"}
-KEPT = {**SEEN, **BLANKS, 0x2012: "-", 0x2013: "-"}
-RULES: dict[str, tuple[Rule, ...]] = {
+_SEEN = {**FULL_WIDTH_TO_ASCII, **QUOTES, 0x2010: "-", 0x2011: "-", 0x2043: "-"}
+_KEPT = {**_SEEN, **BLANKS, 0x2012: "-", 0x2013: "-"}
+_RULES: dict[str, tuple[Rule, ...]] = {
     "letter": COMPOSED + _ADDRESSES + MONTHS + MONEY + ABBREVIATIONS + _NAMES_WITH_SIGNS,
     "digit": _ADDRESSES + DATES + AMOUNTS,
     "symbol": REMOVED + PHONES + MONEY + POWERS + VULGAR_FRACTIONS + _MARKS,
 }
+ENGLISH = LanguageRules(_SEEN, _KEPT, _RULES)
 
 
-__all__ = ["KEPT", "RULES", "SEEN"]
+__all__ = ["ENGLISH"]

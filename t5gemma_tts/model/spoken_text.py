@@ -4,12 +4,14 @@ import re
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
-from . import spoken_chinese, spoken_english, spoken_japanese
 from .language import canonical_language, check_text
 from .spoken_characters import Rule
+from .spoken_chinese import CHINESE
+from .spoken_english import ENGLISH
+from .spoken_japanese import JAPANESE
 
 
-_LANGUAGES = {"en": spoken_english, "ja": spoken_japanese, "zh": spoken_chinese}
+_LANGUAGES = {"en": ENGLISH, "ja": JAPANESE, "zh": CHINESE}
 # Where a rule may begin. A match without a rule is skipped: letters and digits as a whole, all else one character.
 _TRIGGER = re.compile(
     "(?P<letter>[A-Za-zÀ-ÖØ-öø-ɏ]+)|(?P<digit>[0-9]+)"
@@ -89,15 +91,15 @@ def verbalize(text: str, language: str) -> SpokenText:
         ValueError: `text` or `language` is not a string, or `language` is blank.
     """
     check_text("text", text)
-    module = _LANGUAGES.get(canonical_language(language))
-    if module is None:
+    language_rules = _LANGUAGES.get(canonical_language(language))
+    if language_rules is None:
         return SpokenText(text, ())
-    seen = text.translate(module.SEEN)
-    writer = _Writer(text, text.translate(module.KEPT))
+    seen = text.translate(language_rules.seen)
+    writer = _Writer(text, text.translate(language_rules.kept))
     position = 0
     while trigger := _TRIGGER.search(seen, position):
         kind, position = str(trigger.lastgroup), trigger.end()
-        found = _apply(module.RULES[kind], seen, trigger.start())
+        found = _apply(language_rules.rules[kind], seen, trigger.start())
         if found is None:
             position = trigger.start() + 1 if kind == "symbol" else trigger.end()
         else:
