@@ -11,10 +11,10 @@ Rule = tuple[re.Pattern[str], Callable[[re.Match[str]], str | None]]
 
 
 class LanguageRules(NamedTuple):
-    """Character tables, applied before the rules match and to the text that stays, and rules by what they start with."""
+    """Characters as the rules see them, characters of the text that stays, and the rules by what they start with."""
 
-    seen: Mapping[int, str]
-    kept: Mapping[int, str]
+    seen: Mapping[int, str | int]
+    kept: Mapping[int, str | int]
     rules: Mapping[str, tuple[Rule, ...]]
 
 
