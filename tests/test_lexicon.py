@@ -1,9 +1,11 @@
 """Lexicons: files, entries, and their use by both kinds of checkpoints."""
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
+from datasets import load_from_disk
 from test_processing import text_ids
 from tiny_checkpoint import tiny_tokenizer
 
@@ -126,3 +128,18 @@ def test_command_line(run, tmp_path):
     (tmp_path / "bad.tsv").write_text("nginx\n", encoding="utf-8")
     code, _, error = run("speak", "Use nginx.", "-o", "bad.wav", "--lexicon", "bad.tsv", *options)
     assert code == 1 and "'bad.tsv', line 1: must be a word, a tab and a pronunciation" in error
+
+
+def test_batches(run, tmp_path):
+    (tmp_path / "my.tsv").write_text("nginx\tengine x\n", encoding="utf-8")
+    rows = [{"id": "a", "text": "Use nginx.", "duration_seconds": 1.0}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    code, _, error = run("batch", "rows.jsonl", "-o", "with", "--lexicon", "my.tsv", "--keep", "codes")
+    assert code == 0, error
+    code, _, error = run("batch", "rows.jsonl", "-o", "without", "--keep", "codes")
+    assert code == 0, error
+    codes = [load_from_disk(tmp_path / name)["codes"][0] for name in ("with", "without")]
+    assert len(codes[0]) and codes[0] != codes[1]
+    (tmp_path / "bad.tsv").write_text("nginx\n", encoding="utf-8")
+    code, _, error = run("batch", "rows.jsonl", "-o", "bad", "--lexicon", "bad.tsv")
+    assert code == 1 and "'bad.tsv', line 1" in error and not (tmp_path / "bad").exists()

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..loading import ModelOptions
+from ..model.lexicon import Lexicon
 
 
 ENGINES = ("local", "ray")
@@ -39,7 +40,8 @@ class BatchArguments:
         overwrite (`bool`): Whether to delete an earlier batch in the output folder.
 
     Raises:
-        ValueError: for values out of range, and options that do not apply to the engine.
+        ValueError: for values out of range, options that do not apply to the engine, and a lexicon with errors.
+        FileNotFoundError: if there is no lexicon file.
     """
 
     source: str
@@ -72,6 +74,8 @@ class BatchArguments:
             raise ValueError(f"`engine` must be one of {', '.join(ENGINES)}, got {self.engine!r}.")
         if not self.contents or not set(self.contents) <= set(CONTENTS):
             raise ValueError(f"`contents` must be some of {', '.join(CONTENTS)}, got {self.contents!r}.")
+        if self.lexicon is not None:
+            Lexicon.load(self.lexicon)
         for name in ("rows_per_shard", "batch_size", "num_workers"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")

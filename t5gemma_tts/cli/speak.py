@@ -36,6 +36,8 @@ def run(arguments: Namespace) -> None:
     )
     token_path = Path(arguments.tokens) if arguments.tokens else None
     refuse_existing([*paths, *([token_path] if token_path else [])], arguments.overwrite)
+    if arguments.lexicon is not None:  # an error in it shows before the model is loaded
+        arguments.lexicon = Lexicon.load(arguments.lexicon)
     logging.disable_progress_bar()
 
     if arguments.low_vram:
@@ -81,7 +83,6 @@ def speak_lines(
     token_lines = [""] * len(paths)
     engine = SpeechEngine(model, arguments.batch_size)
     samples = arguments.num_samples
-    lexicon = None if arguments.lexicon is None else Lexicon.load(arguments.lexicon)
     with Progress(len(lines), model.config.frame_rate) as progress:
         lines_per_call = BATCHES_PER_CALL * arguments.batch_size
         for start in range(0, len(lines), lines_per_call):
@@ -91,7 +92,7 @@ def speak_lines(
                 duration=arguments.duration,
                 speed=arguments.speed,
                 normalize=arguments.normalize,
-                lexicon=lexicon,
+                lexicon=arguments.lexicon,
                 **voice,
             )
             requests = speech_requests(model, **inputs, **sampling, num_return_sequences=samples)
