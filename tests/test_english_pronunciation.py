@@ -5,6 +5,7 @@ import pytest
 from t5gemma_tts.checkpoints import NANO
 from t5gemma_tts.model.english_pronunciation import count_phonemes, spell
 from t5gemma_tts.model.letter_to_sound import LetterToSound
+from t5gemma_tts.model.lexicon import Lexicon
 from t5gemma_tts.model.text_front_end import TextFrontEnd
 
 
@@ -29,6 +30,7 @@ def pronounce(front_end):
         ("Emma's, James's", "ˈɛməz, ʤˈAmzᵻz"),
         ("it'd won't they're", "ˈɪTəd wˈOnt ðɛɹ"),
         ("FBI U.S. PCs NASA", "ˌɛfbˌiˈI jˌuˈɛs pˌisˈiz nˈæsə"),
+        ("It is A to Z.", "ɪt ɪz ɐ tə zˈi."),
         ("café naïve", "kæfˈA nɑˈiv"),
         ("HELLO WORLD", "həlˈO wˈɜɹld"),
         ("Wait; what: no…", "wˈAt, wˌʌt, nˈO."),
@@ -77,6 +79,14 @@ def test_inflections_of_words_that_are_not_in_the_lexicon(pronounce, word, stem,
 def test_unknown_words_are_guessed_from_their_letters(pronounce):
     assert pronounce("zorp").lstrip("ˈ").startswith("z") and pronounce("zorp").endswith("p")
     assert pronounce("zorps's").endswith("sᵻz")
+
+
+def test_accents_and_letters_outside_of_the_alphabet(pronounce):
+    assert pronounce("Ørsted Straße Zürich") == pronounce("Orsted Strasse Zurich")
+
+
+def test_the_lexicon_of_a_call_decides_about_reduced_words(pronounce):
+    assert pronounce("the cat", Lexicon({"the": "/ðˈi/"})).startswith("ðˈi ")
 
 
 def test_letters_of_other_scripts_are_an_error(pronounce):

@@ -8,7 +8,7 @@ from tiny_checkpoint import tiny_tokenizer
 from voices import END, PAD, SEPARATOR, START, TEXT_BOS, TEXT_EOS, TEXT_PAD, TEXT_SEPARATOR, text_ids, voice
 
 from t5gemma_tts import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
-from t5gemma_tts.model import processing_t5gemma_tts as processing
+from t5gemma_tts.model import speech_inputs
 from t5gemma_tts.model.duration import estimate_duration
 
 
@@ -91,7 +91,7 @@ def test_estimate_uses_the_reference(processor, monkeypatch):
         calls.append((args, kwargs))
         return 1.234
 
-    monkeypatch.setattr(processing, "estimate_duration", recording_estimate)
+    monkeypatch.setattr(speech_inputs, "estimate_duration", recording_estimate)
     options = {"reference_audio": voice(11025, 44100), "sampling_rate": 44100, "reference_text": "Ref"}
     assert processor("ﾃｽﾄです", language="ja", **options)["num_frames"].tolist() == [62]
     assert processor("Text", speed=2.0)["num_frames"].tolist() == [31]

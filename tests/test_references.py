@@ -17,7 +17,7 @@ from transformers import (
 )
 from voices import TEXT_EOS, TEXT_SEPARATOR, codes_of, text_ids, voice
 
-from t5gemma_tts.model import processing_t5gemma_tts as processing
+from t5gemma_tts.model import speech_inputs
 from t5gemma_tts.model.reference import load_transcriber
 
 
@@ -149,7 +149,7 @@ def test_asr_model_in_a_folder(processor, asr_folder, monkeypatch):
     words = [expected_words(voice()), expected_words(mono)]
     assert words[0] != words[1] and all(len(set(word)) > 1 for word in words)
 
-    calls = count_calls(monkeypatch, processing, "load_transcriber")
+    calls = count_calls(monkeypatch, speech_inputs, "load_transcriber")
     for (waveform, sampling_rate), word in zip(references, words, strict=True):
         inputs = processor(
             "Text", reference_audio=waveform, sampling_rate=sampling_rate, asr=str(asr_folder), duration=1.0

@@ -26,9 +26,12 @@ _LETTER_PHONEMES = dict(
 _TOKEN = re.compile(
     r"(?P<letters>\b(?:[A-Za-z]\.){2,})|(?P<word>[^\W\d_]+(?:['’][^\W\d_]+)*['’]?)|(?P<digit>\d)|(?P<mark>[.,?!;:…—–]+)"
 )
+# before a consonant, before a vowel, before a pause
+_REDUCED = {"the": ("ðə", "ði", "ði"), "a": ("ɐ", "ɐ", "ˈA"), "to": ("tə", "tʊ", "tu")}
 _DIGITS = dict(zip("0123456789", "zero one two three four five six seven eight nine".split(), strict=True))
 _MARKS = str.maketrans({";": ",", ":": ",", "—": ",", "–": ",", "…": "."})
 _LATIN_LETTERS = {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ı": "i", "þ": "th", "ð": "th"}
+_LATIN_LETTERS |= {letter.upper(): plain.title() for letter, plain in _LATIN_LETTERS.items() if letter not in "ßı"}
 _CONTRACTIONS = {"'ll": "ᵊl", "'re": "ɹ", "'ve": "v", "'d": "d", "'m": "m"}
 
 
@@ -45,7 +48,7 @@ class EnglishPronouncer:
     Args:
         lexicon (`Lexicon`): phonemes of common words.
         letter_to_sound (`LetterToSound`, *optional*): guesses words that are not in the lexicon; without it they are
-            an error.
+            spelled letter by letter.
     """
 
     def __init__(self, lexicon: Lexicon, letter_to_sound: LetterToSound | None = None):
@@ -73,7 +76,9 @@ class EnglishPronouncer:
         """
         tokens = self._tokens(text)
         words = [text[start:end].lower().replace("’", "'") for start, end, kind in tokens if kind != "mark"]
+        all_capitals = len(words) > 1 and text.isupper()
         pieces: list[PronouncedWord] = []
+        reducible: list[int] = []  # indices of "the", "a" and "to" that the caller's lexicon does not pronounce
         number = -1
         for start, end, kind in tokens:
             token = text[start:end].replace("’", "'")
@@ -86,10 +91,15 @@ class EnglishPronouncer:
             if kind == "letters":
                 phonemes = spell(token)
             else:
-                phonemes = self._phonemes(_DIGITS.get(token, token), words, number, lexicon, text.isupper())
+                word = token.lower() if all_capitals else token
+                phonemes = self._phonemes(_DIGITS.get(word, word), words, number, lexicon)
             if phonemes:
+                if words[number] in _REDUCED and (lexicon is None or token not in lexicon):
+                    reducible.append(len(pieces))
                 pieces.append(PronouncedWord(start, end, phonemes))
-        return [self._in_context(pieces, index, text) for index in range(len(pieces))]
+        for index in reducible:
+            pieces[index] = _in_context(pieces, index, text)
+        return pieces
 
     def _tokens(self, text: str) -> list[tuple[int, int, str]]:
         tokens = []
@@ -100,17 +110,14 @@ class EnglishPronouncer:
             tokens.append((start, end, str(match.lastgroup)))
         return tokens
 
-    def _phonemes(self, word: str, words: list[str], index: int, lexicon: Lexicon | None, all_capitals: bool) -> str:
+    def _phonemes(self, word: str, words: list[str], index: int, lexicon: Lexicon | None) -> str:
         if lexicon is not None and (roles := lexicon.roles(word)):
-            given = roles.get(guess_role(words, index, roles)) or next(iter(roles.values()))
+            given = _choose(roles, guess_role(words, index, roles))
             return as_phonemes(given) or self(given)
         if len(word) > 2 and word[-1] == "s" and word[:-1].isupper() and word[:-1].isascii():  # "PCs"
             return spell(word[:-1]) + "z"
-        roles = self._roles(word.lower() if all_capitals and len(words) > 1 else word)
-        if roles and len(roles) > 1:
-            return roles.get(guess_role(words, index, roles)) or roles.get("") or next(iter(roles.values()))
-        if roles:
-            return next(iter(roles.values()))
+        if roles := self._roles(word):
+            return _choose(roles, guess_role(words, index, roles) if len(roles) > 1 else "")
         if word not in self._cache:
             if len(self._cache) > 10_000:
                 self._cache.clear()
@@ -123,16 +130,17 @@ class EnglishPronouncer:
 
     def _unknown(self, word: str) -> str:
         """Phonemes of a word that the lexicon lacks."""
-        folded = "".join(c for c in unicodedata.normalize("NFKD", _fold(word)) if not unicodedata.combining(c))
+        folded = _fold(word)
         if not all(c in _LETTER_PHONEMES or c == "'" for c in folded.lower()):
             unknown = "".join(sorted({c for c in folded if c.lower() not in _LETTER_PHONEMES and c != "'"}))
             raise ValueError(f"`text` has letters that this checkpoint cannot read: {unknown!r} in {word!r}.")
         if folded != word and (roles := self._roles(folded)):
-            return roles.get("") or next(iter(roles.values()))
+            return _choose(roles)
         lower = folded.lower()
         for ending, sound in _CONTRACTIONS.items():
             if lower.endswith(ending) and len(lower) > len(ending):
-                return self._known(folded[: -len(ending)]) + _joined(sound, self._known(folded[: -len(ending)]))
+                stem = self._known(folded[: -len(ending)])
+                return stem + (_past(stem) if ending == "'d" and stem[-1] in "td" else sound)
         if lower.endswith("n't") and len(lower) > 3:
             return self._known(folded[:-3]) + "ᵊnt"
         if lower.endswith("'s") and len(lower) > 2:
@@ -146,7 +154,7 @@ class EnglishPronouncer:
 
     def _known(self, word: str) -> str:
         roles = self._roles(word)
-        return (roles.get("") or next(iter(roles.values()))) if roles else self._unknown(word)
+        return _choose(roles) if roles else self._unknown(word)
 
     def _inflected(self, word: str) -> str | None:
         """Plurals, third persons, past tenses and -ing forms of words in the lexicon."""
@@ -164,7 +172,7 @@ class EnglishPronouncer:
 
     def _stem_phonemes(self, stem: str) -> str | None:
         roles = self._roles(stem) if len(stem) > 2 else None
-        return (roles.get("VERB") or roles.get("") or next(iter(roles.values()))) if roles else None
+        return _choose(roles, "VERB") if roles else None
 
     def _compound(self, word: str) -> str | None:
         """Two words of the lexicon with four letters or more each; the second loses its main stress."""
@@ -179,18 +187,20 @@ class EnglishPronouncer:
             return spell(word)
         return "".join(self.letter_to_sound.pronounce([word])[0]) or spell(word)
 
-    def _in_context(self, pieces: list[PronouncedWord], index: int, text: str) -> PronouncedWord:
-        """The reduced forms of "the", "a" and "to", which depend on the sound that follows."""
-        piece = pieces[index]
-        word = text[piece.start : piece.end].lower()
-        if word not in ("the", "a", "to"):
-            return piece
-        following = pieces[index + 1].phonemes if index + 1 < len(pieces) else ""
-        if not following or following in PAUSES:
-            return piece._replace(phonemes={"the": "ði", "a": "ˈA", "to": "tu"}[word]) if word != "a" else piece
-        vowel = following.lstrip(STRESS)[0] in VOWELS
-        reduced = {"the": "ði" if vowel else "ðə", "a": "ɐ", "to": "tʊ" if vowel else "tə"}
-        return piece._replace(phonemes=reduced[word])
+
+def _choose(roles: dict[str, str], role: str = "") -> str:
+    """The pronunciation for a role, or else the usual one, or else the first."""
+    return roles.get(role) or roles.get("") or next(iter(roles.values()))
+
+
+def _in_context(pieces: list[PronouncedWord], index: int, text: str) -> PronouncedWord:
+    """The form of "the", "a" or "to" before the sound that follows."""
+    piece = pieces[index]
+    following = pieces[index + 1].phonemes if index + 1 < len(pieces) else PAUSES
+    before_consonant, before_vowel, before_pause = _REDUCED[text[piece.start : piece.end].lower()]
+    if following[0] in PAUSES:
+        return piece._replace(phonemes=before_pause)
+    return piece._replace(phonemes=before_vowel if following.lstrip(STRESS)[0] in VOWELS else before_consonant)
 
 
 def spell(letters: str) -> str:
@@ -218,12 +228,9 @@ def _pause(marks: str) -> str:
 
 
 def _fold(word: str) -> str:
-    return "".join(_LATIN_LETTERS.get(letter, letter) for letter in word)
-
-
-def _joined(sound: str, stem: str) -> str:
-    """ "d" after t or d needs a vowel: "it'd"."""
-    return "ᵻd" if sound == "d" and stem[-1:] in "td" else sound
+    """The word without accents, and with letters such as "ß" replaced by those of the alphabet."""
+    letters = "".join(_LATIN_LETTERS.get(letter, letter) for letter in word)
+    return "".join(letter for letter in unicodedata.normalize("NFKD", letters) if not unicodedata.combining(letter))
 
 
 def _plural(stem: str) -> str:
@@ -239,7 +246,7 @@ def _past(stem: str) -> str:
 
 
 def _stems(word: str, short: str, long: str) -> list[str]:
-    """What an ending may have been added to: "stopped" has the stems "stopp", "stop" and "stoppe"."""
+    """Words that may have got an ending: "stopp", "stop" and "stoppe" for "stopped"."""
     stems = []
     for ending in dict.fromkeys((long, short)):
         if word.endswith(ending) and len(word) > len(ending) + 2:

@@ -29,6 +29,7 @@ class Lexicon:
 
     def __init__(self, entries: Mapping[str, str] | None = None):
         self._entries: dict[str, dict[str, str]] = {}
+        self._pattern: re.Pattern[str] | None = None
         for word, pronunciation in (entries or {}).items():
             self.add(word, pronunciation)
 
@@ -49,6 +50,7 @@ class Lexicon:
                 f"`lexicon`: the pronunciation of {word!r} must be another spelling or phonemes between two slashes, "
                 f"got {pronunciation!r}."
             )
+        self._pattern = None
         self._entries.setdefault(word.strip(), {})[role] = pronunciation
 
     def roles(self, word: str) -> dict[str, str] | None:
@@ -58,6 +60,34 @@ class Lexicon:
     def words(self) -> list[str]:
         """All words, longest first."""
         return sorted(self._entries, key=len, reverse=True)
+
+    def respell(self, text: str) -> str:
+        """
+        Replaces words by their other spelling, for checkpoints that read spelling. A word of ASCII characters must
+        stand alone.
+
+        Raises:
+            ValueError: for a word in the text that has phonemes.
+        """
+        if not self._entries:
+            return text
+        if self._pattern is None:
+            words = map(re.escape, self.words())
+            whole = (rf"(?<!\w){word}(?!\w)" if word.isascii() else word for word in words)
+            self._pattern = re.compile("|".join(whole), re.IGNORECASE)
+        return self._pattern.sub(self._respell_match, text)
+
+    def _respell_match(self, match: re.Match[str]) -> str:
+        roles = self.roles(match[0])
+        if roles is None:  # in another case
+            return match[0]
+        spelling = next(iter(roles.values()))
+        if as_phonemes(spelling):
+            raise ValueError(
+                f"`lexicon`: this checkpoint reads spelling, so {match[0]!r} must have another spelling and not "
+                f"phonemes, got {spelling!r}."
+            )
+        return spelling
 
     @classmethod
     def from_value(cls, value: "Lexicon | Mapping[str, str] | str | os.PathLike[str]") -> "Lexicon":

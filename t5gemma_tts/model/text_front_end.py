@@ -2,17 +2,17 @@
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from huggingface_hub import is_offline_mode
 from transformers.utils.hub import cached_file
 
 from .english_pronunciation import EnglishPronouncer, count_phonemes
 from .language import resolve_language
 from .letter_to_sound import LetterToSound
-from .lexicon import Lexicon, as_phonemes
+from .lexicon import Lexicon
 from .spoken_text import verbalize
 from .text_normalization import normalize_text
 
@@ -74,7 +74,11 @@ class TextFrontEnd:
         prepares texts as the original project does.
         """
         file = cached_file(
-            str(name_or_path), "processor_config.json", _raise_exceptions_for_missing_entries=False, **hub_kwargs
+            str(name_or_path),
+            "processor_config.json",
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=not is_offline_mode(),
+            **hub_kwargs,
         )
         config = {} if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
         return cls(config.get("phoneme_languages"), bool(config.get("normalize")), str(name_or_path), **hub_kwargs)
@@ -135,13 +139,26 @@ class TextFrontEnd:
             phonemes = self.pronouncer(language)(text, own)
             return PreparedText(phonemes, text, language, count_phonemes(phonemes))
         if own is not None:
-            text = _respell(text, own)
+            text = own.respell(text)
         text = normalize_text(text, language)
         return PreparedText(text, text, given, None)
 
     def to_phonemes(self, texts: list[str]) -> list[str]:
-        """Texts of a dataset as the tokenizer reads them: phonemes, or the texts themselves for other checkpoints."""
-        return [self.prepare(text).text for text in texts] if self.phoneme_languages else texts
+        """
+        Texts of a dataset as the tokenizer reads them: phonemes, or the texts themselves for other checkpoints.
+
+        Raises:
+            ValueError: for a text that the checkpoint cannot read; the message has its index.
+        """
+        if not self.phoneme_languages:
+            return texts
+        prepared = []
+        for number, text in enumerate(texts):
+            try:
+                prepared.append(self.prepare(text).text)
+            except ValueError as error:
+                raise ValueError(f"text {number}, {text!r}: {error}") from error
+        return prepared
 
     def save(self, folder: str | os.PathLike[str]) -> list[str]:
         """Writes the lexicons and letter-to-sound models into a folder, and returns their paths."""
@@ -154,26 +171,3 @@ class TextFrontEnd:
                 paths.append(os.path.join(folder, LETTER_TO_SOUND_FILE.format(language=language)))
                 pronouncer.letter_to_sound.save(paths[-1])
         return paths
-
-
-def _respell(text: str, lexicon: Lexicon) -> str:
-    """Replaces words by their other spelling; a word of Latin letters must stand alone."""
-    words = lexicon.words()
-    if not words:
-        return text
-    boundaries = [rf"(?<!\w){re.escape(word)}(?!\w)" if word.isascii() else re.escape(word) for word in words]
-    pattern = re.compile("|".join(boundaries), re.IGNORECASE)
-
-    def replace(match: re.Match[str]) -> str:
-        roles = lexicon.roles(match[0])
-        if roles is None:
-            return match[0]
-        spelling = next(iter(roles.values()))
-        if as_phonemes(spelling):
-            raise ValueError(
-                f"`lexicon`: this checkpoint reads spelling, so {match[0]!r} must have another spelling and not "
-                f"phonemes, got {spelling!r}."
-            )
-        return spelling
-
-    return pattern.sub(replace, text)

@@ -17,7 +17,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a clone works without installation
 
 import torch  # noqa: E402
+from rapidfuzz.distance import Levenshtein  # noqa: E402
 
+from t5gemma_tts.cli.command import command  # noqa: E402
 from t5gemma_tts.model.letter_to_sound import LetterToSound  # noqa: E402
 
 
@@ -40,17 +42,8 @@ def read_pairs(path: Path) -> list[tuple[str, list[str]]]:
 def phoneme_error_rate(model: LetterToSound, pairs: list[tuple[str, list[str]]]) -> tuple[float, float]:
     """Phoneme error rate and the share of words with an error."""
     guesses = model.pronounce([word for word, _ in pairs])
-    distances = [_edit_distance(guess, right) for guess, (_, right) in zip(guesses, pairs, strict=True)]
+    distances = [Levenshtein.distance(guess, right) for guess, (_, right) in zip(guesses, pairs, strict=True)]
     return sum(distances) / sum(len(right) for _, right in pairs), sum(map(bool, distances)) / len(pairs)
-
-
-def _edit_distance(first: list[str], second: list[str]) -> int:
-    row = list(range(len(second) + 1))
-    for i, left in enumerate(first, 1):
-        previous, row[0] = row[0], i
-        for j, right in enumerate(second, 1):
-            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (left != right))
-    return row[-1]
 
 
 def train(
@@ -108,13 +101,14 @@ def train(
     return model
 
 
-def main() -> None:
+@command
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pronunciations", type=Path, help="TSV file of words and phonemes")
     parser.add_argument("output", type=Path, help="safetensors file to write")
     parser.add_argument("--held-out", type=Path, required=True, help="TSV file of the words to measure on")
-    parser.add_argument("--epochs", type=int, default=12)
-    arguments = parser.parse_args()
+    parser.add_argument("--epochs", type=int, default=8)
+    arguments = parser.parse_args(argv)
     held_out = read_pairs(arguments.held_out)
     unseen = {word for word, _ in held_out}
     pairs = [pair for pair in read_pairs(arguments.pronunciations) if pair[0] not in unseen]
@@ -123,4 +117,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
