@@ -114,6 +114,14 @@ def mark_between(match: re.Match[str], comma: str) -> str:
     return comma if match.start() and before.isalnum() and after.isalnum() else ""
 
 
+FRACTION = "[\u00bc-\u00be\u2153-\u215e]"
+EAST_ASIAN_SEEN = {**FULL_WIDTH_TO_ASCII, 0x301C: "~", 0x2010: "-", 0x2011: "-"}
+EAST_ASIAN_KEPT = {**{code: plain for code, plain in FULL_WIDTH_TO_ASCII.items() if chr(code).isalnum()}, **BLANKS}
+LIST_MARKS: tuple[Rule, ...] = (
+    (re.compile(r"[-*•‣] "), remove_at_line_start),
+    (re.compile("#{1,6} "), remove_at_line_start),
+    (re.compile(r"([=#*+_|-])\1{2,}"), lambda match: ""),
+)
 # before all other rules
 REMOVED: tuple[Rule, ...] = (
     (_INVISIBLE, lambda match: ""),

@@ -5,16 +5,17 @@ import unicodedata
 
 from .spoken_characters import (
     ADDRESS,
-    BLANKS,
     COMPOSED,
-    FULL_WIDTH_TO_ASCII,
+    EAST_ASIAN_KEPT,
+    EAST_ASIAN_SEEN,
+    FRACTION,
+    LIST_MARKS,
     NUMBER,
     REMOVED,
     LanguageRules,
     Rule,
     mark_between,
     one_of,
-    remove_at_line_start,
     spell_address,
     symbol_number,
 )
@@ -279,7 +280,6 @@ def _address(match: re.Match[str]) -> str:
 
 _UNIT = f"({one_of(_UNITS)})(?![A-Za-z0-9²³])"
 _SIGNS = one_of(_CURRENCIES)
-_FRACTIONS = "[\u00bc-\u00be\u2153-\u215e]"
 _YEAR = "[12][0-9]{3}"
 _DIGIT_RULES: tuple[Rule, ...] = (
     (ADDRESS, _address),
@@ -295,7 +295,7 @@ _DIGIT_RULES: tuple[Rule, ...] = (
     (re.compile(r"([0-9]{1,4}):([0-9]{1,4})(?![0-9:])"), _score),
     (re.compile(r"([0-9]{1,4})-([0-9]{1,4})(?![0-9-])"), _hyphenated),
     (re.compile(r"([0-9]{1,9})[/\u2044]([0-9]{1,9})(?![0-9/])"), _fraction),
-    (re.compile(f"(?P<whole>[0-9]{{1,9}})(?P<fraction>{_FRACTIONS})"), _vulgar_fraction),
+    (re.compile(f"(?P<whole>[0-9]{{1,9}})(?P<fraction>{FRACTION})"), _vulgar_fraction),
     (re.compile(f"(?P<first>{NUMBER})(?:[%‰]?[-~\u2013](?P<last>{NUMBER}))? ?(?P<sign>[%‰])"), _percent),
     (re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20}){2,}"), lambda match: "点".join(map(integer, match[0].split(".")))),
     (re.compile(r"[0-9]{1,9}(?:-[0-9]{1,9}){2,}"), lambda match: "杠".join(map(integer, match[0].split("-")))),
@@ -308,10 +308,8 @@ _DIGIT_RULES: tuple[Rule, ...] = (
 _SYMBOL_RULES: tuple[Rule, ...] = (
     (re.compile(r"\+[0-9]{1,3}(?:[ -]?[0-9]{2,11}){1,4}(?![0-9])(?! ?=)"), _phone),
     (re.compile(f"(?P<currency>{_SIGNS}) ?(?P<amount>{NUMBER})(?P<scale>[万亿]?)"), _money),
-    (re.compile(f"(?P<whole>)(?P<fraction>{_FRACTIONS})"), _vulgar_fraction),
-    (re.compile(r"[-*•‣] "), remove_at_line_start),
-    (re.compile("#{1,6} "), remove_at_line_start),
-    (re.compile(r"([=#*+_|-])\1{2,}"), lambda match: ""),
+    (re.compile(f"(?P<whole>)(?P<fraction>{FRACTION})"), _vulgar_fraction),
+    *LIST_MARKS,
     (re.compile("(?<=[0-9]) ?[-\u2212] ?(?=[0-9.]+ ?=)"), lambda match: "减"),
     (re.compile("(?<=[0-9年月日号时点分秒人元岁个天℃度mgkL]) ?[~\u2013-] ?(?=[¥$约]?[0-9])"), lambda match: "到"),
     (re.compile(rf"(?<![A-Za-z0-9)])[-\u2212]({NUMBER}) ?(°C|℃)"), _temperature),
@@ -327,8 +325,6 @@ _SYMBOL_RULES: tuple[Rule, ...] = (
     (re.compile("[\u2160-\u218b\u2460-\u24ff]"), lambda match: symbol_number(match, cardinal)),
     (re.compile("[\u3380-\u33df]"), _compatible),
 )
-_SEEN = {**FULL_WIDTH_TO_ASCII, 0x301C: "~", 0x2010: "-", 0x2011: "-"}
-_KEPT = {**{code: plain for code, plain in FULL_WIDTH_TO_ASCII.items() if chr(code).isalnum()}, **BLANKS}
 _RULES: dict[str, tuple[Rule, ...]] = {
     "letter": (
         *COMPOSED,
@@ -340,7 +336,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "digit": _DIGIT_RULES,
     "symbol": REMOVED + _SYMBOL_RULES,
 }
-CHINESE = LanguageRules(_SEEN, _KEPT, _RULES)
+CHINESE = LanguageRules(EAST_ASIAN_SEEN, EAST_ASIAN_KEPT, _RULES)
 
 
 __all__ = ["CHINESE"]

@@ -5,16 +5,17 @@ import unicodedata
 
 from .spoken_characters import (
     ADDRESS,
-    BLANKS,
     COMPOSED,
-    FULL_WIDTH_TO_ASCII,
+    EAST_ASIAN_KEPT,
+    EAST_ASIAN_SEEN,
+    FRACTION,
+    LIST_MARKS,
     NUMBER,
     REMOVED,
     LanguageRules,
     Rule,
     mark_between,
     one_of,
-    remove_at_line_start,
     spell_address,
     symbol_number,
 )
@@ -244,7 +245,6 @@ def _address(match: re.Match[str]) -> str:
 
 _UNIT = f"({one_of(_UNITS)})(?![A-Za-z0-9²³])"
 _SIGNS = one_of(_CURRENCIES)
-_FRACTIONS = "[\u00bc-\u00be\u2153-\u215e]"
 _DIGIT_RULES: tuple[Rule, ...] = (
     (ADDRESS, _address),
     (re.compile(r"0[0-9]{1,4}-[0-9]{1,4}-[0-9]{3,4}(?![0-9-])|[0-9]{3}-[0-9]{4}(?![0-9-])"), _phone),
@@ -258,7 +258,7 @@ _DIGIT_RULES: tuple[Rule, ...] = (
     (re.compile(r"([0-9]{1,4}):([0-9]{1,4})(?![0-9:])"), _score),
     (re.compile(r"([0-9]{1,4})-([0-9]{1,4})(?=で[勝敗負])"), _score),
     (re.compile(r"([0-9]{1,9})[/\u2044]([0-9]{1,9})(?![0-9/])"), _fraction),
-    (re.compile(f"(?P<whole>[0-9]{{1,9}})(?P<fraction>{_FRACTIONS})"), _vulgar_fraction),
+    (re.compile(f"(?P<whole>[0-9]{{1,9}})(?P<fraction>{FRACTION})"), _vulgar_fraction),
     (re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20}){2,}"), lambda match: "点".join(map(integer, match[0].split(".")))),
     (re.compile(r"[0-9]{1,9}(?:-[0-9]{1,9}){2,}"), lambda match: "の".join(map(integer, match[0].split("-")))),
     (re.compile(f"({NUMBER}) ?{_UNIT}"), _with_unit),
@@ -269,10 +269,8 @@ _DIGIT_RULES: tuple[Rule, ...] = (
 _SYMBOL_RULES: tuple[Rule, ...] = (
     (re.compile(r"\+[0-9]{1,3}(?:[ -][0-9]{1,4}){2,4}(?![0-9])"), _phone),
     (re.compile(f"(?P<currency>{_SIGNS}) ?(?P<amount>{NUMBER})(?P<scale>[万億兆]?)"), _money),
-    (re.compile(f"(?P<whole>)(?P<fraction>{_FRACTIONS})"), _vulgar_fraction),
-    (re.compile(r"[-*•‣] "), remove_at_line_start),
-    (re.compile("#{1,6} "), remove_at_line_start),
-    (re.compile(r"([=#*+_|-])\1{2,}"), lambda match: ""),
+    (re.compile(f"(?P<whole>)(?P<fraction>{FRACTION})"), _vulgar_fraction),
+    *LIST_MARKS,
     (re.compile("(?<=[0-9]) ?[-\u2212] ?(?=[0-9.]+ ?=)"), lambda match: "引く"),
     (re.compile("(?<=[0-9年月日時分秒人円回個歳%℃度mgkL]) ?[~\u2013-] ?(?=[¥$約]?[0-9])"), lambda match: "から"),
     (re.compile(r"(?<![A-Za-z0-9)])[-\u2212](?=\.?[0-9]|[¥$])"), lambda match: "マイナス"),
@@ -286,8 +284,6 @@ _SYMBOL_RULES: tuple[Rule, ...] = (
     (re.compile("[\uff66-\uff9d][\uff9e\uff9f]?"), _compatible),
     (re.compile("[\u3300-\u33df]|㈱|㈲|㊤|㊥|㊦"), _compatible),
 )
-_SEEN = {**FULL_WIDTH_TO_ASCII, 0x301C: "~", 0x2010: "-", 0x2011: "-"}
-_KEPT = {**{code: plain for code, plain in FULL_WIDTH_TO_ASCII.items() if chr(code).isalnum()}, **BLANKS}
 _RULES: dict[str, tuple[Rule, ...]] = {
     "letter": (
         *COMPOSED,
@@ -299,7 +295,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "digit": _DIGIT_RULES,
     "symbol": REMOVED + _SYMBOL_RULES,
 }
-JAPANESE = LanguageRules(_SEEN, _KEPT, _RULES)
+JAPANESE = LanguageRules(EAST_ASIAN_SEEN, EAST_ASIAN_KEPT, _RULES)
 
 
 __all__ = ["JAPANESE"]
