@@ -16,10 +16,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ONE_VOICE = ("--speaker", "hibari")
 NO_SAMPLES = ("--samples", "0")
 VOICES = ("--speaker-encoder", "resemblyzer")
-ORDINARY_SENTENCES = REPOSITORY / "training" / "nano" / "ordinary_sentences.txt"
 # folder: title and options of `t5gemma-tts evaluate`
 SETS = {
-    "ordinary": ("ordinary sentences", ("--language", "en")),
     "held_out": ("held-out sentences", (*ONE_VOICE, *VOICES, "--dnsmos")),
     "unseen_pairs": ("sentences with an unseen pair", (*ONE_VOICE, "--split", "unseen_pairs")),
     "references": (
@@ -67,8 +65,7 @@ def main(argv: list[str] | None = None) -> int:
         title, options = SETS[name]
         options = [*options, *(["--limit", str(arguments.limit)] if arguments.limit else [])]
         options = ["--model", arguments.model, "--asr", arguments.asr, "--title", title, *options, *overwrite]
-        texts = ORDINARY_SENTENCES if name == "ordinary" else arguments.corpus
-        if code := command(["evaluate", str(texts), "-o", str(arguments.output / name), *options]):
+        if code := command(["evaluate", str(arguments.corpus), "-o", str(arguments.output / name), *options]):
             return code
     codec_report = arguments.output / "codec.json"
     if overwrite or not codec_report.is_file():
