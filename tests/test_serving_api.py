@@ -40,7 +40,7 @@ def upload(server, audio=RECORDING, **changes):
     return server.client.post(VOICES, data=UPLOAD | changes, files={"audio": ("../../x.wav", audio)})
 
 
-def test_speech_is_what_model_and_processor_say(server, checkpoint):
+def test_speech_equals_model_and_processor(server, checkpoint):
     body = {"input": "Hello.", "duration": DURATION, "language": "en", "seed": 5, "temperature": 1.5, "top_k": 40}
     answer = server.speak(response_format="pcm", **body)
     model, processor = load(checkpoint)
@@ -54,7 +54,7 @@ def test_speech_is_what_model_and_processor_say(server, checkpoint):
     np.testing.assert_allclose(wav, pcm(answer) / 32768, atol=1e-6)
 
 
-def test_a_drawn_seed_is_told(server):
+def test_random_seed_is_reported(server):
     body = {"input": "Hello.", "duration": DURATION, "response_format": "pcm", "temperature": 2.0}
     answers = [server.speak(**body) for _ in range(2)]
     assert answers[0].content != answers[1].content
@@ -154,7 +154,7 @@ def test_voices_that_are_refused(server, changes, message):
 
 
 @pytest.mark.parametrize("path", ["..%2f..%2fetc", "%2e%2e", "a%00b", "A", "a" * 100])
-def test_path_tricks_in_deleting(server, path):
+def test_delete_rejects_path_traversal(server, path):
     assert server.client.delete(f"{VOICES}/{path}").status_code in (400, 404, 405)
 
 
@@ -202,7 +202,7 @@ BASE64 = base64.b64encode(RECORDING).decode()
     ids=lambda value: str(value)[:40],
 )
 @pytest.mark.parametrize("stream_format", [None, "audio"])
-def test_what_cannot_be_spoken(server, body, status, param, stream_format):
+def test_invalid_speech_requests(server, body, status, param, stream_format):
     content = json.dumps({"input": "Hello.", "stream_format": stream_format} | body)  # NaN as Python writes it
     answer = server.client.post(SPEECH, content=content, headers={"Content-Type": "application/json"})
     assert error_of(answer, status)["param"] == param
@@ -213,12 +213,12 @@ def test_what_cannot_be_spoken(server, body, status, param, stream_format):
     [b"", b"{", b"[" * 100_000, b"\xff", b'{"input": "x", "seed": ' + b"9" * 5000 + b"}", b"null", b"[]", b'"Hello."'],
     ids=lambda content: str(content[:20]),
 )
-def test_bodies_that_are_no_json(server, content):
+def test_invalid_json_bodies(server, content):
     for path in (SPEECH, f"{SPEECH}/batch"):
         error_of(server.client.post(path, content=content, headers={"Content-Type": "application/json"}), 400)
 
 
-def test_other_ways_to_be_wrong(server):
+def test_other_client_errors(server):
     assert error_of(server.client.get("/v1/nothing"), 404)["code"] == "not_found"
     answer = server.client.get(SPEECH)
     assert error_of(answer, 405)["code"] == "method_not_allowed" and answer.headers["allow"] == "POST"
@@ -283,7 +283,7 @@ def test_keys(checkpoint, tmp_path):
             ApiKeys.from_file(tmp_path / "keys")
 
 
-def test_a_full_house_and_a_deadline(checkpoint, monkeypatch):
+def test_full_queue_and_deadline(checkpoint, monkeypatch):
     with live_server(checkpoint, max_batch_size=1, queue_size=1, deadline_seconds=3.0) as server:
         steps = Steps(monkeypatch)
         steps.hold()
@@ -305,7 +305,7 @@ def test_a_full_house_and_a_deadline(checkpoint, monkeypatch):
         assert server.synthesis.num_admitted == 0
 
 
-def test_what_breaks_is_told_in_the_same_shape(checkpoint, monkeypatch):
+def test_internal_errors_have_the_same_shape(checkpoint, monkeypatch):
     with live_server(checkpoint) as server:
 
         async def fail(job):

@@ -37,7 +37,7 @@ def test_refusals(run, tmp_path, options, message, monkeypatch):
 
 
 @pytest.mark.parametrize("option", ["--max-batch-size", "--deadline", "--drain-seconds", "--max-characters"])
-def test_numbers_that_make_no_sense(run, option):
+def test_invalid_numbers(run, option):
     assert run("serve", option, "0")[0] == 2
 
 
@@ -48,7 +48,7 @@ def test_without_its_extra(run, monkeypatch):
 
 
 @pytest.mark.slow
-def test_keys_and_voices_outlive_a_server(checkpoint, tmp_path):
+def test_keys_and_voices_survive_a_restart(checkpoint, tmp_path):
     (tmp_path / "keys").write_text("sesame\n")
     options = ["--model", checkpoint, "--voices-dir", tmp_path / "voices", "--api-key-file", tmp_path / "keys"]
     options += ["--served-model-name", "ours", "--max-characters", 50]

@@ -30,7 +30,7 @@ def similarity(one: np.ndarray, other: np.ndarray, slack: int) -> float:
 @pytest.mark.parametrize("encode", [encode_audio, in_pieces], ids=["whole", "pieces"])
 @pytest.mark.parametrize("sampling_rate", [16000, 44100])
 @pytest.mark.parametrize("audio_format", ["wav", "flac", "mp3", "opus"])
-def test_both_decoders_read_it(audio_format, sampling_rate, encode):
+def test_both_decoders_read_the_file(audio_format, sampling_rate, encode):
     sound = voice(sampling_rate, sampling_rate)
     data = encode(sound, sampling_rate, audio_format)
     # soundfile seeks to the end of what it reads, and a stream's flac says that it has none
@@ -56,14 +56,14 @@ def test_raw_samples():
 
 
 @pytest.mark.parametrize("audio_format", CONTENT_TYPES)
-def test_what_is_too_loud_is_clipped(audio_format):
+def test_loud_samples_are_clipped(audio_format):
     sound = 3 * voice(8000)
     data = encode_audio(sound, 16000, audio_format)
     assert data == encode_audio(sound.clip(-1, 1), 16000, audio_format) or audio_format == "opus"  # has a random serial
 
 
 @pytest.mark.parametrize("audio_format", CONTENT_TYPES)
-def test_nothing_to_hear(audio_format):
+def test_empty_audio(audio_format):
     nothing = np.zeros(0, dtype=np.float32)
     for data in (encode_audio(nothing, 16000, audio_format), open_encoder(16000, audio_format).finish()):
         assert len(data) < 10_000

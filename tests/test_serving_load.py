@@ -9,7 +9,7 @@ from benchmarks.serving import Answer, LoadRequest, count_correct, make_requests
 from t5gemma_tts.checkpoints import NANO
 
 
-def test_the_benchmark_sees_what_is_wrong():
+def test_benchmark_detects_errors():
     random = np.random.default_rng(0)
     requests = [
         LoadRequest("", 0, (8000 * random.normal(size=1000)).clip(-30000, 30000).astype(np.int16)) for _ in range(5)

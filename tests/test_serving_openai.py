@@ -63,7 +63,7 @@ def test_streaming(client, audio_format, stream_format):
     check(data, audio_format, streamed=True)
 
 
-def test_its_errors(client):
+def test_errors(client):
     with pytest.raises(openai.BadRequestError, match="`input` must|nothing|string") as refusal:
         client.audio.speech.create(model="tiny", voice="default", input=" ")
     assert refusal.value.param == "input" and refusal.value.type == "invalid_request_error"

@@ -22,7 +22,7 @@ with httpx.stream("POST", sys.argv[1], json=body, timeout=None) as answer:
 
 
 @pytest.mark.parametrize("stream_format", ["", "audio", "sse"])
-def test_a_killed_client_frees_its_place(checkpoint, monkeypatch, stream_format):
+def test_killed_client_frees_its_slot(checkpoint, monkeypatch, stream_format):
     with live_server(checkpoint, max_batch_size=1, queue_size=1) as server:
         steps = Steps(monkeypatch)
         if not stream_format:
@@ -46,7 +46,7 @@ def test_a_killed_client_frees_its_place(checkpoint, monkeypatch, stream_format)
         assert server.speak(input="Hello.", duration=0.2).status_code == 200
 
 
-def test_those_beside_a_killed_client_hear_no_difference(checkpoint, monkeypatch):
+def test_other_requests_are_unchanged_by_a_killed_client(checkpoint, monkeypatch):
     with live_server(checkpoint, max_batch_size=3) as server, ThreadPoolExecutor(2) as people:
         bodies = [{"input": "Hello.", "duration": 2.0, "seed": seed, "response_format": "pcm"} for seed in (1, 2)]
         alone = [server.speak(**body).content for body in bodies]
@@ -64,7 +64,7 @@ def test_those_beside_a_killed_client_hear_no_difference(checkpoint, monkeypatch
         assert [future.result(PATIENCE_SECONDS).content for future in others] == alone
 
 
-def test_who_hangs_up_in_the_middle_of_a_request(checkpoint):
+def test_client_disconnects_while_sending(checkpoint):
     with live_server(checkpoint) as server:
         host, port = server.url.removeprefix("http://").split(":")
         for part in (b"", b"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\n", b"", b"\xff\x00garbage\r\n\r\n"):
@@ -76,7 +76,7 @@ def test_who_hangs_up_in_the_middle_of_a_request(checkpoint):
         assert server.speak(input="Hello.", duration=0.2).status_code == 200
 
 
-def test_draining_refuses_what_comes_and_answers_what_came(checkpoint, monkeypatch):
+def test_draining_refuses_new_and_answers_accepted_requests(checkpoint, monkeypatch):
     with live_server(checkpoint, max_batch_size=1) as server, ThreadPoolExecutor(3) as people:
         steps = Steps(monkeypatch)
         steps.hold()
@@ -97,7 +97,7 @@ def test_draining_refuses_what_comes_and_answers_what_came(checkpoint, monkeypat
             assert len(decode_with_soundfile(answer.content)[0]) == 320 * (10 + CUTOFF_FRAMES)
 
 
-def test_what_takes_too_long_to_drain_is_told(checkpoint, monkeypatch):
+def test_drain_timeout_is_reported(checkpoint, monkeypatch):
     with live_server(checkpoint, max_batch_size=1, drain_seconds=0.05) as server, ThreadPoolExecutor(1) as people:
         steps = Steps(monkeypatch)
         steps.hold()
@@ -110,7 +110,7 @@ def test_what_takes_too_long_to_drain_is_told(checkpoint, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-def test_a_signal_loses_nothing_that_was_accepted(checkpoint, number):
+def test_signal_loses_no_accepted_request(checkpoint, number):
     options = ("--max-batch-size", 2, "--model", checkpoint)
     with (
         server_process(*options) as (process, url),
@@ -139,7 +139,7 @@ def test_a_signal_loses_nothing_that_was_accepted(checkpoint, number):
 
 
 @pytest.mark.slow
-def test_a_second_signal_is_obeyed_at_once(checkpoint):
+def test_second_signal_stops_at_once(checkpoint):
     with server_process("--model", checkpoint) as (process, url), ThreadPoolExecutor(1) as people:
         speaking = people.submit(httpx.post, url + SPEECH, json={"input": "Hello.", "duration": 119.0}, timeout=None)
         process.send_signal(signal.SIGTERM)

@@ -19,7 +19,7 @@ def failing(checkpoint, monkeypatch):
         yield server, Steps(monkeypatch)
 
 
-def test_a_stream_of_sound_breaks_off_unfinished(failing):
+def test_audio_stream_is_cut_off_at_shutdown(failing):
     server, steps = failing
     with server.client.stream("POST", SPEECH, json=LONG | {"stream_format": "audio"}) as answer:
         pieces = answer.iter_raw()
@@ -30,7 +30,7 @@ def test_a_stream_of_sound_breaks_off_unfinished(failing):
     assert server.speak(input="Hello.", duration=0.2).status_code == 200
 
 
-def test_a_stream_of_events_tells_what_happened(failing):
+def test_event_stream_reports_shutdown(failing):
     server, steps = failing
     with server.client.stream("POST", SPEECH, json=LONG | {"stream_format": "sse"}) as answer:
         events = (json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line)
@@ -40,14 +40,14 @@ def test_a_stream_of_events_tells_what_happened(failing):
     assert last["type"] == "error" and last["error"]["code"] == "speech_failed"
 
 
-def test_a_stream_that_fails_before_its_first_sound_has_a_status(failing):
+def test_stream_that_fails_before_its_first_audio_has_a_status(failing):
     server, steps = failing
     steps.fail()
     answer = server.speak(**LONG, stream_format="audio")
     assert answer.status_code == 500 and answer.json()["error"]["code"] == "speech_failed"
 
 
-def test_only_so_many_requests_are_open(checkpoint):
+def test_limit_of_open_requests(checkpoint):
     with live_server(checkpoint, max_batch_size=1, queue_size=0) as server:
         unfinished = [server.half_a_request() for _ in range(server.service.max_open_requests)]
         wait_until(lambda: server.service.num_open_requests == server.service.max_open_requests)
@@ -60,7 +60,7 @@ def test_only_so_many_requests_are_open(checkpoint):
         assert server.speak(input="Hello.", duration=0.2).status_code == 200
 
 
-def test_a_body_that_does_not_come(checkpoint):
+def test_body_timeout(checkpoint):
     with live_server(checkpoint, limits=Limits(max_body_seconds=0.2)) as server, server.half_a_request() as connection:
         answer = b"".join(iter(lambda: connection.recv(4096), b""))  # until the server hangs up
     assert answer.startswith(b"HTTP/1.1 408 ") and b"within 0.2 seconds" in answer

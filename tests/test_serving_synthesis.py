@@ -39,7 +39,7 @@ def test_concurrent_requests_equal_single_requests(synthesis, monkeypatch):
         np.testing.assert_allclose(spoken.waveform, expected.waveform, atol=1e-5)
 
 
-def test_a_stream_is_that_of_the_processor(synthesis):
+def test_stream_equals_the_processors_stream(synthesis):
     windows = StreamWindows(first_frames=4, max_frames=16, left_context=6, right_context=2)
 
     async def pieces():
@@ -52,7 +52,7 @@ def test_a_stream_is_that_of_the_processor(synthesis):
     np.testing.assert_array_equal(np.concatenate([one.waveform for one in got]), np.concatenate(expected))
 
 
-def test_a_long_speech_is_decoded_in_windows(synthesis, monkeypatch):
+def test_long_speech_is_decoded_in_windows(synthesis, monkeypatch):
     decoded = []
     decode = synthesis.processor.codec.decode
     monkeypatch.setattr(synthesis.processor.codec, "decode", lambda codes: decoded.append(len(codes)) or decode(codes))
@@ -61,7 +61,7 @@ def test_a_long_speech_is_decoded_in_windows(synthesis, monkeypatch):
     assert 1 < len(decoded) and max(decoded) < 400
 
 
-def test_how_many_frames_a_stream_waits_for(synthesis):
+def test_frames_of_the_first_window(synthesis):
     for first_frames in (1, 7):
         decoder = StreamDecoder(synthesis.processor.codec, StreamWindows(first_frames=first_frames, right_context=3))
         for _ in range(4):
@@ -70,7 +70,7 @@ def test_how_many_frames_a_stream_waits_for(synthesis):
             assert len(decoder.push([1]))
 
 
-def test_whoever_stops_waiting_frees_the_place(synthesis, monkeypatch):
+def test_cancellation_frees_the_slot(synthesis, monkeypatch):
     steps = Steps(monkeypatch)
     steps.hold()
 
@@ -105,7 +105,7 @@ def test_references(synthesis):
     assert refusal.value.param == "reference_audio"
 
 
-def test_only_so_many_are_admitted(synthesis):
+def test_limit_of_admitted_requests(synthesis):
     with synthesis.admit(3), synthesis.admit(5):
         with pytest.raises(QueueFull, match="8 requests are running or waiting, of at most 8") as refusal:
             with synthesis.admit():
@@ -117,14 +117,14 @@ def test_only_so_many_are_admitted(synthesis):
 
 
 @pytest.mark.parametrize("speed", [1.0, 2.0])
-def test_what_is_too_long_at_once_is_not_hurried(synthesis, speed):
+def test_request_longer_than_the_limit(synthesis, speed):
     text = "The rain had stopped, and nobody said a word. " * 60
     with pytest.raises(BadRequest, match=f"`text` takes {120 / speed:.0f} seconds or more to speak") as refusal:
         asyncio.run(synthesis.speak(job(text=text, duration_seconds=None, speed=speed)))
     assert refusal.value.param == "input"
 
 
-def test_bad_arguments_and_after_the_end(checkpoint):
+def test_invalid_arguments_and_use_after_close(checkpoint):
     model, processor = load(checkpoint)
     with pytest.raises(ValueError, match="`queue_size` must not be negative, got -1"):
         SynthesisService(model, processor, queue_size=-1)

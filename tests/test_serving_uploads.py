@@ -36,7 +36,7 @@ def test_channels_are_averaged():
     np.testing.assert_allclose(waveform, voice(16000) / 2, atol=1e-6)
 
 
-def test_hours_in_a_small_file_are_not_decoded(monkeypatch):
+def test_small_file_with_hours_of_audio_is_refused(monkeypatch):
     small = file_of(np.zeros(3600 * 8000, dtype=np.int16), 8000, "FLAC")
     assert len(small) < LIMITS.max_reference_bytes
     read, total = soundfile.SoundFile.read, 0
@@ -75,12 +75,12 @@ HEADER_OF_A_LIAR = GOOD[:40] + struct.pack("<I", 0xFFFFFFF0) + GOOD[44:46]
     ],
 )
 @pytest.mark.filterwarnings("ignore:overflow encountered")
-def test_what_is_no_use(data, message):
+def test_unusable_recordings(data, message):
     with pytest.raises(BadRequest, match=message):
         decode_recording(data, LIMITS)
 
 
-def test_damaged_files_are_refused_or_read():
+def test_damaged_files():
     random = np.random.default_rng(0)
     for audio_format in ("WAV", "FLAC", "OGG", "MP3"):
         whole = np.frombuffer(file_of(voice(16000), audio_format=audio_format), np.uint8)
@@ -105,6 +105,6 @@ def test_sizes():
 
 
 @pytest.mark.parametrize("text", ["A", "====", "QUJD*", "QUJD\n", "QUJDé", "data:audio/wav;base64,QUJD"])
-def test_what_is_no_base64(text):
+def test_invalid_base64(text):
     with pytest.raises(BadRequest, match="`reference_audio` must be an audio file in base64"):
         decode_base64(text, LIMITS)

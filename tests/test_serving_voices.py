@@ -20,7 +20,7 @@ def store(tmp_path) -> VoiceStore:
     return VoiceStore(tmp_path / "voices", codec="abc")
 
 
-def test_what_is_added_is_there_for_others_too(store):
+def test_added_voice_is_visible_to_other_stores(store):
     added = store.add("anna-1", **VOICE)
     other = VoiceStore(store.folder, codec="abc")
     assert other.get("anna-1") == added and other.voices() == [added]
@@ -53,7 +53,7 @@ def test_what_is_added_is_there_for_others_too(store):
         "a b",
     ],
 )
-def test_names_that_are_paths_or_tricks(store, name):
+def test_names_with_paths_are_refused(store, name):
     for use in (store.get, store.delete, lambda name: store.add(name, **VOICE)):
         with pytest.raises(BadRequest, match="the name of a voice must be"):
             use(name)
@@ -77,7 +77,7 @@ def test_refusals(store):
 
 
 @pytest.mark.parametrize("step", ["rename", "write_text"])
-def test_a_crash_leaves_nothing_behind(store, monkeypatch, step):
+def test_crash_leaves_no_files(store, monkeypatch, step):
     def crash(*arguments, **options):
         raise OSError("disk full")
 
@@ -91,7 +91,7 @@ def test_a_crash_leaves_nothing_behind(store, monkeypatch, step):
     store.add("anna", **VOICE)
 
 
-def test_only_one_of_many_wins(store, monkeypatch):
+def test_concurrent_adds_of_one_name(store, monkeypatch):
     together = threading.Barrier(4)
     exists = Path.exists
 
@@ -121,7 +121,7 @@ def test_only_one_of_many_wins(store, monkeypatch):
     assert [path.name for path in store.folder.iterdir()] == ["anna"]
 
 
-def test_texts_that_cannot_be_sent(store):
+def test_unencodable_texts(store):
     """JSON can name halves of surrogate pairs, UTF-8 has none."""
     store.add("anna", **VOICE)
     record = store.folder / "anna" / "voice.json"
@@ -144,7 +144,7 @@ def test_damaged_voices(store, file, content):
     assert store.add("anna", **VOICE) == replace(good, name="anna", created=store.get("anna").created)
 
 
-def test_a_codec_is_known_by_its_quantiser():
+def test_codec_is_identified_by_its_quantizer():
     codec, other = tiny_codec(0), tiny_codec(1)
     assert codec_fingerprint(codec) == codec_fingerprint(tiny_codec(0)) != codec_fingerprint(other)
     codec.model.acoustic_decoder = other.model.acoustic_decoder

@@ -41,7 +41,7 @@ def held_batch(worker, steps) -> list:
     return tasks
 
 
-def test_tokens_are_the_engines_and_spoken_together(worker, steps):
+def test_tokens_equal_the_engines_in_a_batch(worker, steps):
     model = worker.model
     expected = spoken(model, collate(mixed_samples(model.config, count=5), model.config), seed=3)
     requests = requests_for(worker, 5, seed=3)
@@ -59,7 +59,7 @@ def test_tokens_are_the_engines_and_spoken_together(worker, steps):
     assert worker.num_running == worker.num_waiting == 0
 
 
-def test_waiting_for_some_of_the_tokens(worker, steps):
+def test_waiting_for_a_number_of_tokens(worker, steps):
     steps.hold()
     task = worker.submit(requests_for(worker, 1, do_sample=False)[0])
     second, tenth = task.future(2), task.future(10)
@@ -71,7 +71,7 @@ def test_waiting_for_some_of_the_tokens(worker, steps):
     assert total == len(task.token_ids) and task.future(1).result(0) == total
 
 
-def test_coroutines_can_wait(worker):
+def test_waiting_in_coroutines(worker):
     async def both():
         tasks = [worker.submit(request) for request in requests_for(worker, 2)]
         return await asyncio.gather(*(asyncio.wrap_future(task.future()) for task in tasks))
@@ -94,7 +94,7 @@ def test_a_full_queue_refuses(worker, steps):
         waiting[1].future().result(PATIENCE_SECONDS)
 
 
-def test_who_cancels_frees_the_place(worker, steps):
+def test_cancellation_frees_the_slot(worker, steps):
     first, second, third = held_batch(worker, steps)
     fourth = worker.submit(requests_for(worker, 1, do_sample=False)[0])
     worker.cancel(second)
@@ -125,7 +125,7 @@ def test_deadlines(worker, steps):
     assert patient.future().result(PATIENCE_SECONDS) > 0
 
 
-def test_what_does_not_fit_fails_alone(worker):
+def test_request_that_does_not_fit_fails_alone(worker):
     requests = requests_for(worker, 2)
     requests[0].num_frames = 10**6
     bad, good = [worker.submit(request) for request in requests]
@@ -134,7 +134,7 @@ def test_what_does_not_fit_fails_alone(worker):
     assert good.future().result(PATIENCE_SECONDS) > 0
 
 
-def test_what_cannot_even_be_planned_fails_alone(worker, monkeypatch, caplog):
+def test_request_that_cannot_be_planned_fails_alone(worker, monkeypatch, caplog):
     bad, good = requests_for(worker, 2)
     monkeypatch.setattr(bad, "plan", None)
     with pytest.raises(SpeechFailed, match="TypeError"):
@@ -143,7 +143,7 @@ def test_what_cannot_even_be_planned_fails_alone(worker, monkeypatch, caplog):
     assert worker.submit(good).future().result(PATIENCE_SECONDS) > 0
 
 
-def test_a_failure_of_the_model_is_survived(worker, monkeypatch, caplog):
+def test_worker_survives_a_model_error(worker, monkeypatch, caplog):
     def fail(engine, shortest_first):
         monkeypatch.undo()
         raise RuntimeError("out of memory")
@@ -157,7 +157,7 @@ def test_a_failure_of_the_model_is_survived(worker, monkeypatch, caplog):
     assert worker.submit(requests[1]).future().result(PATIENCE_SECONDS) > 0
 
 
-def test_closing_finishes_what_was_taken(worker, steps):
+def test_close_finishes_accepted_requests(worker, steps):
     tasks = held_batch(worker, steps)
     tasks += [worker.submit(request) for request in requests_for(worker, 2)]
     assert not worker.close(timeout=0)

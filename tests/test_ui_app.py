@@ -88,7 +88,7 @@ def test_a_grid_of_samples(app):
     assert (sounds[0] != sounds[1]).any() and (sounds[1] != sounds[2]).any()
 
 
-def test_sound_while_it_is_spoken(app, monkeypatch):
+def test_live_audio(app, monkeypatch):
     steps = Steps(monkeypatch)
     job = app.submit(live=True, length=8.0)
     wait_until(lambda: any(isinstance(answer[PLAYER], str) and answer[PLAYER] for answer in job.outputs()))
@@ -162,7 +162,7 @@ def test_messages_about_recordings(app, tmp_path):
         app.speak(reference=good)
 
 
-def test_a_message_is_no_markup(app, monkeypatch):
+def test_message_is_escaped(app, monkeypatch):
     def hear(*anything):
         raise BadRequest("<script>alert(1)</script>")
 
@@ -171,7 +171,7 @@ def test_a_message_is_no_markup(app, monkeypatch):
         app.client.predict(handle_file(__file__), api_name="/transcribe")
 
 
-def test_what_went_wrong_here_is_nobodys_business(app, monkeypatch):
+def test_internal_errors_are_not_shown(app, monkeypatch):
     def hear(*anything):
         raise RuntimeError("the secret")
 
@@ -185,7 +185,7 @@ def test_what_went_wrong_here_is_nobodys_business(app, monkeypatch):
 @pytest.mark.parametrize(
     "path", ["{nano}/audio/hibari-validation-00001.wav", "{uploads}/../none.wav", "{url}/theme.css"]
 )
-def test_only_uploads_are_read(app, path, as_stream):
+def test_only_uploaded_files_are_read(app, path, as_stream):
     path = path.format(nano=NANO, uploads=get_upload_folder(), url=app.url)
     body = {"data": [{"path": path, "is_stream": as_stream, "meta": {"_type": "gradio.FileData"}}]}
     call = f"{app.url}/gradio_api/call/transcribe"
@@ -194,7 +194,7 @@ def test_only_uploads_are_read(app, path, as_stream):
     assert "event: error" in text and "Only uploaded recordings can be used" in text
 
 
-def test_files_are_not_handed_out(app):
+def test_other_files_are_not_served(app):
     for path in (Path(NANO) / "config.json", __file__):
         assert httpx.get(f"{app.url}/gradio_api/file={path}").status_code == 403
 
@@ -205,7 +205,7 @@ def test_large_files_are_refused(app):
 
 
 @pytest.mark.slow
-def test_what_people_send_and_hear_is_forgotten(checkpoint, tmp_path, monkeypatch):
+def test_uploads_and_outputs_are_deleted(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(page, "KEPT_SECONDS", 15)
     monkeypatch.setattr(page, "CHECK_SECONDS", 1)
     monkeypatch.setattr(live_audio.LiveAudioStreams.__init__, "__defaults__", (5.0,))
@@ -224,7 +224,7 @@ def test_what_people_send_and_hear_is_forgotten(checkpoint, tmp_path, monkeypatc
     close_form(form)
 
 
-def test_whoever_cancels_frees_the_place(app, monkeypatch):
+def test_cancellation_frees_the_slot(app, monkeypatch):
     steps = Steps(monkeypatch)
     job = app.submit(live=True, length=100.0)
     wait_until(lambda: len(job.outputs()) > 1)
@@ -236,7 +236,7 @@ def test_whoever_cancels_frees_the_place(app, monkeypatch):
     assert len(steps.sizes) < 5000  # of the 100 s
 
 
-def test_people_are_spoken_to_together_and_others_wait(app, monkeypatch):
+def test_concurrent_users_share_a_batch_and_others_wait(app, monkeypatch):
     steps = Steps(monkeypatch)
     with ThreadPoolExecutor(6) as people:
         answers = list(people.map(lambda seed: app.speak(live=False, seed=seed), range(6)))
@@ -246,7 +246,7 @@ def test_people_are_spoken_to_together_and_others_wait(app, monkeypatch):
         np.testing.assert_array_equal(sound_of(answer), sound_of(app.speak(live=False, seed=answer[SEED])))
 
 
-def test_nothing_is_asked_of_others(app):
+def test_page_makes_no_external_requests(app):
     text = httpx.get(app.url).text
     assert "T5Gemma-TTS" in text
     loaded = re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=\"(https?:[^\"]+)", text)
@@ -276,7 +276,7 @@ def test_the_command_without_its_extra(run, monkeypatch):
     assert code == 1 and 'the web page needs `pip install "t5gemma-tts[ui]"`' in err
 
 
-def test_what_stands_on_the_page_about_a_model(tmp_path):
+def test_model_description_on_the_page(tmp_path):
     assert "nano" in ui.about(NANO)
     assert "`me/voice`" in ui.about("me/voice") and str(tmp_path) not in ui.about(str(tmp_path))
     for _, language, recording, said in ui.nano_examples():

@@ -137,7 +137,7 @@ def test_the_estimate_moves_the_slider(page):
     assert float(length.input_value()) == pytest.approx(2 * short, rel=0.2)
 
 
-def test_sound_begins_before_the_end(page, nano, monkeypatch):
+def test_audio_starts_before_the_end(page, nano, monkeypatch):
     steps = Steps(monkeypatch)
     page.get_by_label("Text", exact=True).fill(f"{TEXT} {TEXT} {TEXT}")
     choose_length(page, 9.0)
@@ -246,7 +246,7 @@ def send(page, folder, data: bytes | None, transcript: str) -> None:
 
 
 @pytest.mark.parametrize("leave", [lambda page: press(page, "Stop"), lambda page: page.goto("about:blank")])
-def test_whoever_leaves_frees_the_place(nano, chromium, monkeypatch, leave):
+def test_leaving_the_page_frees_the_slot(nano, chromium, monkeypatch, leave):
     steps = Steps(monkeypatch)
     page = chromium.new_page()
     page.goto(nano[1])

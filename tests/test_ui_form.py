@@ -47,7 +47,7 @@ def samples_of(form, speech_options) -> tuple:
     return all_progress(form, speech_options)[-1].samples
 
 
-def test_samples_are_what_the_service_says(form):
+def test_samples_equal_the_services(form):
     progress = all_progress(form, replace(WISH, num_samples=3))
     assert [len(one.samples) for one in progress] == [1, 2, 3] and all(one.chunk is None for one in progress)
     takes = progress[-1].samples
@@ -60,12 +60,12 @@ def test_samples_are_what_the_service_says(form):
     assert form.synthesis.num_admitted == 0
 
 
-def test_without_a_seed_each_time_is_another(form):
+def test_random_seeds_differ(form):
     seeds = {samples_of(form, replace(WISH, seed=None))[0].seed for _ in range(3)}
     assert len(seeds) == 3
 
 
-def test_what_is_heard_live_is_the_first_sample(form):
+def test_live_audio_is_the_first_sample(form):
     progress = all_progress(form, replace(WISH, duration_seconds=2.0, num_samples=2), live=True)
     pieces = [one.chunk for one in progress if one.chunk is not None]
     assert len(pieces) > 2 and [len(one.samples) for one in progress[len(pieces) :]] == [1, 2]
@@ -119,7 +119,7 @@ def test_estimates(form, recording):
         estimate(text="a" * 1001)
 
 
-def test_the_estimate_of_a_long_text_is_about_what_it_takes(form):
+def test_estimate_of_a_long_text(form):
     speech_options = replace(WISH, text=LONG, duration_seconds=None, in_pieces=True, speed=4.0)
     (take,) = samples_of(form, speech_options)
     estimate = asyncio.run(form.estimate(speech_options))
@@ -169,7 +169,7 @@ def test_nothing_to_transcribe(form, tmp_path):
         asyncio.run(form.transcribe(silence))
 
 
-def test_speech_recognition_that_is_not_there(form, recording, tmp_path, caplog):
+def test_missing_speech_recognition(form, recording, tmp_path, caplog):
     other = SpeechForm(form.synthesis, str(tmp_path / "none"))
     with pytest.raises(ServingError, match="not available. Please write the transcript") as caught:
         asyncio.run(other.transcribe(recording))
@@ -177,7 +177,7 @@ def test_speech_recognition_that_is_not_there(form, recording, tmp_path, caplog)
     other.close()
 
 
-def test_bad_options_are_told_before_anything_is_spoken(form):
+def test_invalid_options_are_refused_before_speaking(form):
     with pytest.raises(BadRequest, match="`?top_p"):
         samples_of(form, replace(WISH, top_p=2.0))
     with pytest.raises(BadRequest, match="text is empty"):
@@ -187,7 +187,7 @@ def test_bad_options_are_told_before_anything_is_spoken(form):
 
 
 @pytest.mark.parametrize("options", [{"live": True}, {"live": False}])
-def test_whoever_stops_frees_all_places(form, monkeypatch, options):
+def test_stopping_frees_all_slots(form, monkeypatch, options):
     steps = Steps(monkeypatch)
     steps.hold()
 
@@ -207,7 +207,7 @@ def test_whoever_stops_frees_all_places(form, monkeypatch, options):
     assert len(samples_of(form, WISH)) == 1
 
 
-def test_no_room(checkpoint, monkeypatch):
+def test_full_queue(checkpoint, monkeypatch):
     form = open_form(checkpoint, max_samples=1, max_batch_size=1)
     steps = Steps(monkeypatch)
     steps.hold()

@@ -30,7 +30,7 @@ def check(**options):
         {"temperature": 2.0, "top_k": 1, "top_p": 0.1, "min_p": 0.5},
     ],
 )
-def test_what_can_be_spoken(options):
+def test_valid_texts(options):
     check(**options)
 
 
@@ -61,7 +61,7 @@ def test_what_can_be_spoken(options):
         ({"min_p": 1e-9}, "min_p", "must be 0, or at least"),
     ],
 )
-def test_what_cannot(options, param, message):
+def test_invalid_texts(options, param, message):
     with pytest.raises(BadRequest, match=message) as caught:
         check(**options)
     assert caught.value.param == param

@@ -19,7 +19,7 @@ def tone(frequency: float, seconds: float = 1.0, level: float = 0.5) -> np.ndarr
 
 
 @pytest.mark.parametrize("frequency", [400, 3000, 7000])
-def test_a_tone_is_where_it_belongs(frequency):
+def test_frequency_of_a_tone(frequency):
     levels = spectrogram(tone(frequency), RATE)
     assert levels.dtype == np.float32 and levels.max() == pytest.approx(0, abs=0.1)
     loudest = levels[:, 10:-10].argmax(0) * (RATE / 2) / (len(levels) - 1)
@@ -27,14 +27,14 @@ def test_a_tone_is_where_it_belongs(frequency):
     assert levels.min() == pytest.approx(-RANGE_DECIBELS)
 
 
-def test_when_it_sounds():
+def test_time_of_a_tone():
     levels = spectrogram(np.concatenate([np.zeros(RATE // 2, dtype=np.float32), tone(1000, 0.5)]), RATE)
     heard = levels.max(0) > -20
     assert not heard[:45].any() and heard[55:-2].all()
 
 
 @pytest.mark.parametrize("seconds", [0.01, 1.0, 100.0])
-def test_it_stays_small(seconds):
+def test_size_of_the_plot(seconds):
     sound = tone(300, seconds)
     assert spectrogram(sound, RATE).shape[1] <= 1600
     low, high = envelope(sound)
@@ -58,7 +58,7 @@ def test_louder_is_brighter():
     assert brightness(noise) > brightness(tone(500)) + 20
 
 
-def test_in_words_for_those_who_do_not_see_it():
+def test_alternative_text():
     element = plot_html(tone(500, 1.5), RATE, 'A "name" & <more>')
     assert 'alt="A &quot;name&quot; &amp; &lt;more&gt;: waveform and spectrogram of 1.5 seconds' in element
     data = re.search(r"data:image/png;base64,([^\"]+)", element)[1]

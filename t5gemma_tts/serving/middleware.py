@@ -103,7 +103,7 @@ class RequestMiddleware:
                 return await receive()
             try:
                 message = await asyncio.wait_for(receive(), max(0, deadline - time.monotonic()))
-            except asyncio.TimeoutError as error:
+            except TimeoutError as error:
                 rejection = RequestTimeout(f"a request body must arrive within {limits.max_body_seconds} seconds.")
                 raise rejection from error
             more = message.get("more_body", False)
@@ -137,7 +137,7 @@ class RequestMiddleware:
         while left >= 0:
             try:
                 message = await asyncio.wait_for(receive(), max(0, deadline - time.monotonic()))
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 return
             left -= len(message.get("body", b""))
             if message["type"] != "http.request" or not message.get("more_body"):

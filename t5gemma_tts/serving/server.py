@@ -72,7 +72,7 @@ class Server(uvicorn.Server):
     async def _drain(self) -> None:
         try:
             await asyncio.wait_for(self.service.drain(), self.drain_seconds)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             self.service.synthesis.worker.close(finish=False, timeout=0)
         self.should_exit = True
 

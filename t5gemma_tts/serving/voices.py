@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +181,7 @@ class VoiceStore:
             consent=True,
             codec=self.codec,
             duration_seconds=duration_seconds,
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         temporary = self._temporary_path()
         temporary.mkdir()
