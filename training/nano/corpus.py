@@ -35,6 +35,7 @@ def make_corpus(
     seed: int = 0,
     num_workers: int = 1,
     overwrite: bool = False,
+    own_texts: list[str] | None = None,
 ) -> dict:
     """
     Generates a corpus, or resumes an interrupted run.
@@ -49,6 +50,7 @@ def make_corpus(
         seed (`int`, *optional*, defaults to 0): Seed of sentences and voices.
         num_workers (`int`, *optional*, defaults to 1): Number of processes.
         overwrite (`bool`, *optional*, defaults to `False`): Whether to delete an earlier corpus in the folder.
+        own_texts (`list[str]`, *optional*): Training texts in place of the grammar's; the voices share them.
 
     Returns:
         `dict`: the content of `corpus.json`.
@@ -72,7 +74,7 @@ def make_corpus(
     for voice in voices:
         voice()  # raises an error for a missing package before anything is written
     voices = {voice.name: voice for voice in voices}
-    utterances = plan_utterances(list(voices), num_sentences, num_validation, num_unseen_pairs, seed)
+    utterances = plan_utterances(list(voices), num_sentences, num_validation, num_unseen_pairs, seed, own_texts)
     settings = {
         "seed": seed,
         "sentences": num_sentences,
@@ -158,6 +160,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--unseen-pairs", type=int, default=50, help="held-out sentences of unseen word pairs (default: 50)"
     )
+    parser.add_argument(
+        "--texts", type=Path, metavar="FILE", help="training texts, one per line, in place of the grammar's sentences"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of sentences and voices (default: 0)")
     parser.add_argument("--workers", type=int, default=1, help="number of processes (default: 1)")
     parser.add_argument("--overwrite", action="store_true", help="delete an earlier corpus in the folder")
@@ -171,6 +176,7 @@ def main(argv: list[str] | None = None) -> None:
         parsed.seed,
         parsed.workers,
         parsed.overwrite,
+        None if parsed.texts is None else parsed.texts.read_text(encoding="utf-8").splitlines(),
     )
     print(f"{parsed.output}: {summary['vocabulary_size']} words")
     for voice, clips in summary["clips"].items():

@@ -148,17 +148,25 @@ class SentenceGenerator:
 
 
 def plan_utterances(
-    voices: list[str], num_sentences: int = 3000, num_validation: int = 200, num_unseen_pairs: int = 50, seed: int = 0
+    voices: list[str],
+    num_sentences: int = 3000,
+    num_validation: int = 200,
+    num_unseen_pairs: int = 50,
+    seed: int = 0,
+    own_texts: list[str] | None = None,
 ) -> list[Utterance]:
     """
     Plans the corpus: separate training sentences for each voice, and the same held-out sentences for all voices.
 
     All training and held-out sentences are distinct. Held-out sentences do not depend on the voices, and the training
     sentences of a voice do not depend on the voices after it. Pairs of adjacent open words in the split `unseen_pairs`
-    do not occur in training sentences.
+    do not occur in training sentences of the grammar.
+
+    With `own_texts`, these are the training sentences, and the voices share them: each speaks the next `num_sentences`.
+    Held-out sentences among them are left out.
 
     Raises:
-        ValueError: for numbers out of range or repeated voices.
+        ValueError: for numbers out of range, repeated voices, or fewer own texts than the voices need.
     """
     check_plan(voices, num_sentences, num_validation, num_unseen_pairs)
     taken: set[tuple[str, ...]] = set()
@@ -167,10 +175,20 @@ def plan_utterances(
     generator = SentenceGenerator(f"{seed}/{VALIDATION}", taken)
     held_out = {VALIDATION: [generator.sentence() for _ in range(num_validation)], UNSEEN_PAIRS: unseen}
     reserved = reserved_pairs(unseen)
+    if own_texts is not None:
+        own_texts = [text for text in own_texts if tuple(words_of(text)) not in taken]
+        if len(own_texts) < num_sentences * len(voices):
+            raise ValueError(
+                f"{num_sentences} texts for each of {len(voices)} voices are needed, got {len(own_texts)}."
+            )
     utterances = []
-    for voice in voices:
-        generator = SentenceGenerator(f"{seed}/{voice}", taken, reserved)
-        texts = {TRAIN: [generator.sentence() for _ in range(num_sentences)], **held_out}
+    for index, voice in enumerate(voices):
+        if own_texts is not None:
+            training = own_texts[index * num_sentences : (index + 1) * num_sentences]
+        else:
+            generator = SentenceGenerator(f"{seed}/{voice}", taken, reserved)
+            training = [generator.sentence() for _ in range(num_sentences)]
+        texts = {TRAIN: training, **held_out}
         for split, sentences in texts.items():
             for number, text in enumerate(sentences):
                 name = f"{voice}-{split}-{number:05d}"
