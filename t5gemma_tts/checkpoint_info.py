@@ -7,6 +7,7 @@ from huggingface_hub import get_safetensors_metadata
 from safetensors import safe_open
 from transformers.configuration_utils import PreTrainedConfig
 
+from .checkpoints import resolve_checkpoint
 from .model.configuration_t5gemma_tts import T5GemmaTTSConfig
 
 
@@ -15,12 +16,13 @@ def describe_checkpoint(model: str) -> dict[str, str | int]:
     Facts about a checkpoint for display, by name.
 
     Args:
-        model (`str`): Hub name or folder.
+        model (`str`): Hub name, folder, or "nano".
 
     Raises:
         OSError: if there is no such checkpoint.
         ValueError: if its configuration is not valid for this model.
     """
+    model = resolve_checkpoint(model)
     stored, _ = PreTrainedConfig.get_config_dict(model)
     config = T5GemmaTTSConfig.from_pretrained(model)
     facts: dict[str, str | int] = {

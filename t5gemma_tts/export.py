@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from .checkpoints import NANO
+from .checkpoints import resolve_checkpoint
 from .loading import load_model, load_processor
 from .model import configuration_t5gemma_tts
 from .model.configuration_t5gemma_tts import AUTO_MAP, T5GemmaTTSConfig
@@ -34,7 +34,7 @@ def export_checkpoint(model: str, output: str | Path) -> Path:
     folder = Path(output)
     if folder.exists():
         raise FileExistsError(f"{str(folder)!r} exists; name a new folder.")
-    source = Path(NANO if model == "nano" and not Path(model).exists() else model)
+    source = Path(resolve_checkpoint(model))
     if _has_our_layout(source):
         load_processor(str(source))  # raises for a checkpoint that could not be loaded again
         shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))

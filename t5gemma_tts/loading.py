@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 import torch
 from transformers.configuration_utils import PreTrainedConfig
 
+from .checkpoints import resolve_checkpoint
 from .model.configuration_t5gemma_tts import T5GemmaTTSConfig
 from .model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from .model.processing_t5gemma_tts import T5GemmaTTSProcessor
@@ -40,7 +41,7 @@ def load_model(
     Loads the model of a checkpoint in evaluation mode.
 
     Args:
-        name (`str`): Hub name or folder, in our layout or the original project's.
+        name (`str`): Hub name, folder, or "nano"; in our layout or the original project's.
         device (`str` or `torch.device`): device as in `pick_device`.
         dtype (`str` or `torch.dtype`): dtype of the weights; "auto" keeps the stored one.
         quantization (`str`, *optional*): name of a weight quantization, as `quantization_config` takes it.
@@ -49,6 +50,7 @@ def load_model(
         OSError: if there is no such checkpoint.
         ValueError: if the device is not available, or does not support the quantization.
     """
+    name = resolve_checkpoint(name)
     device = pick_device(str(device))
     dtype = dtype if dtype == "auto" or isinstance(dtype, torch.dtype) else getattr(torch, dtype)
     if quantization is None:
@@ -65,7 +67,7 @@ def load_processor(
     Loads the processor of a checkpoint.
 
     Args:
-        name (`str`): Hub name or folder, in our layout or the original project's.
+        name (`str`): Hub name, folder, or "nano"; in our layout or the original project's.
         codec (`str`, *optional*): Hub name or folder of another codec to use.
         codec_device (`str` or `torch.device`): device of the codec, as in `pick_device`.
 
@@ -73,6 +75,7 @@ def load_processor(
         OSError: if there is no checkpoint `name` or no codec `codec`.
         ValueError: if the checkpoint is of another model, or the codec does not match the model's audio tokens.
     """
+    name = resolve_checkpoint(name)
     T5GemmaTTSConfig.get_config_dict(name)  # its error is clearer than that of a missing tokenizer
     processor = T5GemmaTTSProcessor.from_pretrained(name)
     processor.codec_device = pick_device(str(codec_device))
@@ -88,13 +91,14 @@ def load_codec(name: str, device: str | torch.device = "auto") -> XCodec2:
     Loads a codec.
 
     Args:
-        name (`str`): Hub name or folder of a codec, or of a T5Gemma-TTS checkpoint that has one.
+        name (`str`): Hub name or folder of a codec, or of a T5Gemma-TTS checkpoint that has one, or "nano".
         device (`str` or `torch.device`): device as in `pick_device`.
 
     Raises:
         OSError: if there is no such codec.
         ValueError: if the device is not available.
     """
+    name = resolve_checkpoint(name)
     device = pick_device(str(device))
     try:
         stored, _ = PreTrainedConfig.get_config_dict(name)

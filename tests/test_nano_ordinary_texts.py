@@ -71,6 +71,8 @@ def test_short_texts_are_distinct_and_not_tested():
     assert not texts_of_test_lists() & {words_of(text) for text in texts}
     assert all(text[0].isupper() and text[-1] in ".?!" and len(words_of(text)) in (1, 2) for text in texts)
     assert short_texts(["hello", "thank", "you", "maybe", "bread"], 12) == texts
+    with pytest.raises(ValueError, match="2 words are too few for 50 short texts"):
+        short_texts(["hello", "bread"], 50)
 
 
 def test_lists_of_tests_are_read():
@@ -103,6 +105,6 @@ def test_command_does_not_overwrite(wordnet, tmp_path, capsys):
     arguments = [str(output), "--wordnet", str(wordnet), "--sentences", "5", "--short", "4"]
     assert main(arguments) in (0, None)
     texts = output.read_text(encoding="utf-8").splitlines()
-    assert "A cup of tea." in texts and len(texts) == 5
+    assert "A cup of tea." in texts and len(texts) == 6
     assert main(arguments) not in (0, None)
     assert "exists" in capsys.readouterr().err

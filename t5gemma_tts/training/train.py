@@ -21,6 +21,7 @@ from transformers import AutoTokenizer, BitsAndBytesConfig, HfArgumentParser, se
 from transformers.trainer_utils import get_last_checkpoint
 
 from .. import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
+from ..checkpoints import resolve_checkpoint
 from ..model.text_front_end import TextFrontEnd
 from ..model_cards.build import RECIPE_FILE
 from ..preparation.metadata import DatasetMetadata
@@ -47,7 +48,7 @@ def load_model_and_processor(
     arguments: ModelArguments,
 ) -> tuple[T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor]:
     """Loads the model to train, with LoRA adapters if requested, and the processor to save with it."""
-    source = arguments.model or arguments.backbone
+    source = resolve_checkpoint(arguments.model or arguments.backbone)
     kwargs = {"dtype": getattr(torch, arguments.model_dtype)}
     if arguments.attn_implementation:
         kwargs["attn_implementation"] = arguments.attn_implementation

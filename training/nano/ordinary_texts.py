@@ -30,6 +30,7 @@ _TEXT = re.compile(r"[A-Za-z][A-Za-z',?! -]*[A-Za-z][.?!]?")
 _WORD = re.compile(r"[A-Za-z]+(?:'[A-Za-z]+)?")
 # of so many candidates, the text with the rarest words is selected
 _CANDIDATES = 8
+_MAX_ATTEMPTS = 100
 
 
 def wordnet_examples(folder: Path) -> Iterator[str]:
@@ -116,25 +117,23 @@ def short_texts(words: list[str], count: int, seed: int = 0) -> list[str]:
 
     Returns:
         `list[str]`: distinct texts with a capital letter and a final mark.
+
+    Raises:
+        ValueError: if there are too few words for so many texts.
     """
     generator = random.Random(seed)
     taken = texts_of_test_lists()
     texts: list[str] = []
-    while len(texts) < count:
+    for _ in range(_MAX_ATTEMPTS * count):
+        if len(texts) == count:
+            return texts
         # a log-uniform rank: frequent words often, rare ones sometimes
-        chosen = [words[int(len(words) ** generator.random()) - 1] for _ in range(generator.choice((1, 1, 2)))]
-        key = tuple(chosen)
-        if key in taken:
-            if len(taken) > count + len(words):
-                break
-            chosen = [generator.choice(words) for _ in chosen]
-            key = tuple(chosen)
-        if key in taken:
-            continue
-        taken.add(key)
-        text = " ".join(chosen)
-        texts.append(text[0].upper() + text[1:] + generator.choice("....?!"))
-    return texts
+        chosen = tuple(words[int(len(words) ** generator.random()) - 1] for _ in range(generator.choice((1, 1, 2))))
+        if chosen not in taken:
+            taken.add(chosen)
+            text = " ".join(chosen)
+            texts.append(text[0].upper() + text[1:] + generator.choice("....?!"))
+    raise ValueError(f"{len(words)} words are too few for {count} short texts.")
 
 
 @command
