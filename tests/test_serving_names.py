@@ -46,6 +46,18 @@ def test_names_of_voices(aliased, name, voice, stream_format):
         assert answer.content != aliased.speak(**BODY, voice={"default": "anna", "anna": "default"}[voice]).content
 
 
+def test_lists_for_clients(aliased):
+    answer = aliased.client.get(VOICES).json()
+    assert answer["object"] == "list" and [voice["id"] for voice in answer["data"]] == ["default", "anna"]
+    found = {voice["id"]: voice["name"] for voice in answer["voices"]}  # as Open WebUI reads it
+    assert list(found) == ["default", "anna", "nova", "en-US-Änne", "gone", "own"] and list(found.values()) == list(
+        found
+    )
+    answer = aliased.client.get("/v1/audio/models").json()
+    assert [model["id"] for model in answer["models"]] == ["tiny", *COMMON_MODELS]
+    assert answer["data"] == answer["models"] == aliased.client.get("/v1/models").json()["data"]
+
+
 def test_an_alias_of_nothing(aliased):
     assert "no voice 'nobody'" in error_of(aliased.speak(**BODY, voice="gone"), 404)["message"]
 
@@ -79,8 +91,9 @@ def test_unknown_fields_are_named(server):
     assert answer.headers["x-ignored-fields"] == "instructions, lang_code, volume_multiplier"
     assert "x-ignored-fields" not in server.speak(**BODY).headers
     answer = server.speak(**BODY, voice={"id": "default", "a\r\nX-Evil: 1,b": 2}, **{"ü" * 100: 1})
-    assert answer.headers["x-ignored-fields"] == "%C3%BC" * 64 + ", voice.a%0D%0AX-Evil: 1%2Cb"
+    assert answer.headers["x-ignored-fields"] == "%C3%BC" * 64 + ", voice.a%0D%0AX-Evil:%201%2Cb"
     assert "x-evil" not in answer.headers
+    assert server.speak(**BODY, **{"": 1, " ": 2}).headers["x-ignored-fields"] == '"", %20'
     answer = server.speak(**BODY, **{f"field{number}": 0 for number in range(5000)})
     assert answer.status_code == 200 and answer.headers["x-ignored-fields"].endswith("field19, ...")
     body = {"items": [{"input": "Hi.", "duration": DURATION, "cadence": 1}, BODY], "extra": None}

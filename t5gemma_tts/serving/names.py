@@ -28,7 +28,7 @@ STOCK_VOICES = (  # OpenAI's voices, which clients send by default
 )
 MAX_ALIAS_CHARACTERS = 100
 MAX_LISTED_NAMES, MAX_LISTED_CHARACTERS = 20, 64
-SAFE_IN_HEADERS = " !#$&'()*+./:<=>?@[]^_`{|}~"
+SAFE_IN_HEADERS = "!#$&'()*+./:<=>?@[]^_`{|}~"
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ def parse_aliases(entries: Sequence[str], path: str | os.PathLike[str] | None = 
 
 
 def header_value(text: str) -> str:
-    """`text` as the value of an HTTP header: percent-encoded where it has other than printable ASCII characters."""
-    return quote(text, safe=SAFE_IN_HEADERS, errors="backslashreplace")
+    """`text` as the value of an HTTP header: percent-encoded but for visible ASCII characters; `""` if it is empty."""
+    return quote(text, safe=SAFE_IN_HEADERS, errors="backslashreplace") or '""'
 
 
 def header_list(names: Sequence[str]) -> str:

@@ -3,18 +3,23 @@
 from fastapi import APIRouter, Response
 
 from .errors import NotFound, ShuttingDown, SpeechFailed
-from .schemas import ModelInfo, ModelList, Status
+from .schemas import AudioModelList, ModelInfo, ModelList, Status
 from .service import Service
 
 
 def status_router(service: Service) -> APIRouter:
     router = APIRouter(tags=["status"])
-    models = [ModelInfo(id=name, created=service.created) for name in service.names.listed_models()]
+    models = [ModelInfo(id=name, name=name, created=service.created) for name in service.names.listed_models()]
 
     @router.get("/v1/models", response_model=ModelList)
     async def list_models() -> ModelList:
         """List the names of the model, and names that clients send by default."""
         return ModelList(data=models)
+
+    @router.get("/v1/audio/models", response_model=AudioModelList)
+    async def list_audio_models() -> AudioModelList:
+        """The list of `/v1/models`, as clients read it that ask here."""
+        return AudioModelList(data=models, models=models)
 
     @router.get("/v1/models/{name:path}", response_model=ModelInfo)
     async def get_model(name: str) -> ModelInfo:

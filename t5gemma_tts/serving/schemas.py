@@ -23,7 +23,7 @@ class _Body(BaseModel):
         return list(self.model_extra or ())
 
 
-class VoiceName(_Body):
+class VoiceId(_Body):
     """OpenAI's format for custom voices."""
 
     id: str
@@ -33,7 +33,7 @@ class SpeechItem(_Body):
     """One text to speak."""
 
     input: str = Field(description="Text to speak.", min_length=1)
-    voice: str | VoiceName = Field(
+    voice: str | VoiceId = Field(
         DEFAULT_VOICE, description="Name of a stored voice or an alias; 'default' is the model's own."
     )
     language: str | None = Field(None, description="en, ja or zh; detected by default.", max_length=35)
@@ -141,9 +141,17 @@ class VoiceInfo(BaseModel):
     created: str | None = None
 
 
+class VoiceName(BaseModel):
+    id: str
+    name: str
+
+
 class VoiceList(BaseModel):
     object: Literal["list"] = "list"
     data: list[VoiceInfo]
+    voices: list[VoiceName] = Field(
+        description="All names to choose from, aliases included, as Open WebUI and Kokoro-FastAPI's clients read them."
+    )
 
 
 class DeletedVoice(BaseModel):
@@ -154,6 +162,7 @@ class DeletedVoice(BaseModel):
 
 class ModelInfo(BaseModel):
     id: str
+    name: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str = "t5gemma-tts"
@@ -162,6 +171,10 @@ class ModelInfo(BaseModel):
 class ModelList(BaseModel):
     object: Literal["list"] = "list"
     data: list[ModelInfo]
+
+
+class AudioModelList(ModelList):
+    models: list[ModelInfo] = Field(description="The same, as Open WebUI reads it.")
 
 
 class Status(BaseModel):
