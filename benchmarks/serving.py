@@ -47,7 +47,7 @@ class LoadRequest:
     expected: np.ndarray | None = None
 
     def body(self) -> dict:
-        return {"input": self.text, "seed": self.seed, "language": "en", "response_format": "pcm"}
+        return {"input": self.text, "seed": self.seed, "language": "en", "response_format": "pcm", "sample_rate": 16000}
 
 
 @dataclass

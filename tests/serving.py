@@ -16,6 +16,7 @@ import numpy as np
 import soundfile
 
 from t5gemma_tts import SpeechEngine, T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
+from t5gemma_tts.serving.names import Names
 from t5gemma_tts.serving.server import Server, bind_socket
 from t5gemma_tts.serving.service import Service
 from t5gemma_tts.serving.synthesis import SynthesisService
@@ -25,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 SPEECH = "/v1/audio/speech"
 VOICES = "/v1/audio/voices"
 PATIENCE_SECONDS = 120
+TWO_NAMES = Names(("tiny", "tts-1"))
 
 
 def load(checkpoint) -> tuple:
@@ -63,7 +65,8 @@ def live_server(
     keys=None,
     limits=None,
     drain_seconds=PATIENCE_SECONDS,
-    model_names=("tiny", "tts-1"),
+    strict=False,
+    names=TWO_NAMES,
     **options,
 ):
     """Yields a [`Live`] server of a checkpoint in a thread; `options` are the synthesis's."""
@@ -75,7 +78,7 @@ def live_server(
             started.set()
 
     synthesis = SynthesisService(*load(checkpoint), **options)
-    service = Service(synthesis, voices_dir, list(model_names), keys, limits)
+    service = Service(synthesis, voices_dir, names, keys, limits, strict)
     with bind_socket("127.0.0.1", 0) as listener:
         server = Telling(service, drain_seconds, log_level="warning")
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

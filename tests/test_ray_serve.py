@@ -23,7 +23,7 @@ serve = pytest.importorskip("ray.serve")
 
 PORT = 18431
 URL = f"http://127.0.0.1:{PORT}"
-LONG = {"input": "A long one.", "duration": 8.0, "response_format": "pcm"}
+LONG = {"input": "A long one.", "duration": 8.0, "response_format": "pcm", "sample_rate": 16000}
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ from transformers import T5GemmaForConditionalGeneration
 
 from t5gemma_tts.checkpoints import NANO
 from t5gemma_tts.cli.main import build_parser, main
+from t5gemma_tts.serving.names import Names
 
 
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
@@ -156,7 +157,7 @@ def test_pages(page, here, capsys, monkeypatch):
     with contextlib.ExitStack() as stack:
         addresses = {}
         if f"{ADDRESS}/" in text:
-            addresses[ADDRESS] = stack.enter_context(live_server(NANO, here / "voices", model_names=["nano"])).url
+            addresses[ADDRESS] = stack.enter_context(live_server(NANO, here / "voices", names=Names(["nano"]))).url
         if PAGE_ADDRESS in text:
             form = open_form(NANO)
             stack.callback(close_form, form)

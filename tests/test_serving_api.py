@@ -42,7 +42,7 @@ def upload(server, audio=RECORDING, **changes):
 
 def test_speech_equals_model_and_processor(server, checkpoint):
     body = {"input": "Hello.", "duration": DURATION, "language": "en", "seed": 5, "temperature": 1.5, "top_k": 40}
-    answer = server.speak(response_format="pcm", **body)
+    answer = server.speak(response_format="pcm", sample_rate=16000, **body)
     model, processor = load(checkpoint)
     inputs = processor(text="Hello.", language="en", duration=DURATION)
     (request,) = SpeechEngine(model).run(speech_requests(model, **inputs, seed=5, temperature=1.5, top_k=40))
@@ -66,7 +66,7 @@ def test_random_seed_is_reported(server):
 
 @pytest.mark.parametrize("stream_format", ["audio", "sse"])
 def test_streams(server, stream_format):
-    body = {"input": "Hello there.", "duration": 2.0, "seed": 3, "response_format": "pcm"}
+    body = {"input": "Hello there.", "duration": 2.0, "seed": 3, "response_format": "pcm", "sample_rate": 16000}
     with server.client.stream("POST", SPEECH, json=body | {"stream_format": stream_format}) as answer:
         assert answer.status_code == 200 and "content-length" not in answer.headers
         assert answer.headers["x-seed"] == "3"
@@ -169,10 +169,12 @@ BASE64 = base64.b64encode(RECORDING).decode()
         ({"input": 5}, 400, "input"),
         ({"input": "a" * 5000}, 400, "input"),
         ({"input": "\ud800"}, 400, "input"),
-        ({"model": "gpt-4"}, 404, "model"),
         ({"voice": "../../etc/passwd"}, 400, "name"),
-        ({"voice": "alloy"}, 404, "voice"),
-        ({"response_format": "aac"}, 400, "response_format"),
+        ({"voice": "nobody"}, 404, "voice"),
+        ({"response_format": "m4a"}, 400, "response_format"),
+        ({"sample_rate": 44}, 400, "sample_rate"),
+        ({"sample_rate": 22050, "response_format": "opus"}, 400, "sample_rate"),
+        ({"stream": "yes"}, 400, "stream"),
         ({"stream_format": "websocket"}, 400, "stream_format"),
         ({"speed": 0}, 400, "speed"),
         ({"speed": "fast"}, 400, "speed"),
@@ -190,7 +192,6 @@ BASE64 = base64.b64encode(RECORDING).decode()
         ({"min_p": 1e-300}, 400, "min_p"),
         ({"top_p": 0}, 400, "top_p"),
         ({"top_k": 10**30}, 400, "top_k"),
-        ({"instructions": "whisper"}, 400, "instructions"),
         ({"reference_text": "What?"}, 400, "reference_text"),
         ({"reference_audio": BASE64}, 400, "reference_text"),
         ({"reference_audio": BASE64, "reference_text": " "}, 400, "reference_text"),
@@ -232,7 +233,7 @@ def test_other_client_errors(server):
 
 
 def test_models_status_and_metrics(server):
-    assert [model["id"] for model in server.client.get("/v1/models").json()["data"]] == ["tiny", "tts-1"]
+    assert [model["id"] for model in server.client.get("/v1/models").json()["data"]][:2] == ["tiny", "tts-1"]
     assert server.client.get("/v1/models/tts-1").json()["object"] == "model"
     error_of(server.client.get("/v1/models/gpt-4"), 404)
     assert server.client.get("/health").json() == {"status": "ok"}

@@ -19,6 +19,9 @@ from t5gemma_tts.cli import serve
         (["--host", "no.such.host.invalid"], "cannot listen at no.such.host.invalid, port 8000"),
         (["--port", "{taken}"], "cannot listen at 127.0.0.1, port {taken}"),
         (["--queue-size", "-1"], "--queue-size must not be negative, got -1"),
+        (["--voice-alias", "alloy"], "a voice alias must look like alloy=anna, got 'alloy'"),
+        (["--voice-alias", "alloy=anna"], "the alias 'alloy' names the voice 'anna', but there is no --voices-dir"),
+        (["--voice-alias-file", "none"], "No such file or directory: 'none'"),
         (["--api-key-file", "none"], "No such file or directory: 'none'"),
         (["--api-key-file", "empty"], "list of API keys is empty"),
         (["--model", "."], "'.' is not a checkpoint"),
@@ -61,6 +64,13 @@ def test_keys_and_voices_survive_a_restart(checkpoint, tmp_path):
     with server_process(*options) as (_, url), httpx.Client(base_url=url, headers=headers, timeout=60) as client:
         assert client.get("/v1/models").json()["data"][0]["id"] == "ours"
         assert [one["id"] for one in client.get(VOICES).json()["data"]] == ["default", "anna"]
-        body = {"model": "ours", "voice": "anna", "input": "Hello.", "duration": 0.2, "response_format": "pcm"}
+        body = {
+            "model": "ours",
+            "voice": "anna",
+            "input": "Hello.",
+            "duration": 0.2,
+            "response_format": "pcm",
+            "sample_rate": 16000,
+        }
         assert len(client.post(SPEECH, json=body).content) == 2 * 320 * (10 + CUTOFF_FRAMES)
         assert client.post(SPEECH, json=body | {"input": "a" * 51}).status_code == 400

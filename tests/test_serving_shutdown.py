@@ -120,7 +120,7 @@ def test_signal_loses_no_accepted_request(checkpoint, number):
 
         def speak(seed):
             stream_format = [None, "audio"][seed % 2]
-            body = {"input": "Hello.", "duration": 12.0, "seed": seed, "response_format": "pcm"}
+            body = {"input": "Hello.", "duration": 12.0, "seed": seed, "response_format": "pcm", "sample_rate": 16000}
             return client.post(SPEECH, json=body | {"stream_format": stream_format})
 
         def admitted() -> float:

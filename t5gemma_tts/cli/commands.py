@@ -150,8 +150,27 @@ def add_serve(subparsers: "Subparsers") -> None:
         help="name that clients use for the model; can be repeated (default: the last part of --model)",
     )
     parser.add_argument(
+        "--strict-models",
+        action="store_true",
+        help="refuse requests for other model names (default: the model serves every name)",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse requests with unknown fields (default: ignore them, and name them in the header X-Ignored-Fields)",
+    )
+    parser.add_argument(
         "--voices-dir", metavar="FOLDER", help="folder of stored voices (default: clients cannot store voices)"
     )
+    parser.add_argument(
+        "--voice-alias",
+        metavar="NAME=VOICE",
+        action="append",
+        default=[],
+        help="voice to use for a name that clients send, such as alloy=anna; can be repeated (default: the model's own "
+        "voice for OpenAI's names)",
+    )
+    parser.add_argument("--voice-alias-file", metavar="FILE", help="file with one NAME=VOICE per line")
     parser.add_argument(
         "--api-key-file", metavar="FILE", help="file with one API key per line (default: everyone may connect)"
     )

@@ -15,6 +15,7 @@ from ..serving.limits import Limits
 def run(arguments: Namespace) -> None:
     try:
         from ..serving.auth import ApiKeys
+        from ..serving.names import Names, parse_aliases
         from ..serving.server import bind_socket, serve
         from ..serving.service import Service
         from ..serving.synthesis import SynthesisService
@@ -24,7 +25,10 @@ def run(arguments: Namespace) -> None:
     # these fail fast on wrong options; loading the model takes minutes
     keys = None if arguments.api_key_file is None else ApiKeys.from_file(arguments.api_key_file)
     limits = replace(read_limits(arguments), max_lexicon_entries=arguments.max_lexicon_entries)
-    names = arguments.served_model_name or [Path(arguments.model).name]
+    aliases = parse_aliases(arguments.voice_alias, arguments.voice_alias_file)
+    names = Names(arguments.served_model_name or [Path(arguments.model).name], arguments.strict_models, aliases)
+    if arguments.voices_dir is None:
+        names.check_without_voices()
     with bind_socket(arguments.host, arguments.port) as listener:
         synthesis = SynthesisService(
             *load(arguments),
@@ -32,7 +36,7 @@ def run(arguments: Namespace) -> None:
             queue_size=arguments.queue_size,
             deadline_seconds=arguments.deadline,
         )
-        service = Service(synthesis, arguments.voices_dir, names, keys, limits)
+        service = Service(synthesis, arguments.voices_dir, names, keys, limits, arguments.strict)
         serve(service, listener, arguments.drain_seconds, log_level=arguments.log_level)
 
 

@@ -7,12 +7,16 @@ from typing import BinaryIO
 
 import numpy as np
 
+from .errors import BadRequest
+from .resampling import Resampler
+
 
 CONTENT_TYPES = {
     "wav": "audio/wav",
     "mp3": "audio/mpeg",
     "flac": "audio/flac",
     "opus": "audio/ogg",
+    "aac": "audio/aac",
     "pcm": "audio/pcm",
 }
 # container, codec, and options of the container in PyAV for a stream
@@ -20,9 +24,11 @@ ENCODERS = {
     "mp3": ("mp3", "libmp3lame", {"write_xing": "0"}),  # a Xing header needs a seekable file
     "flac": ("flac", "flac", {}),
     "opus": ("ogg", "libopus", {"page_duration": "200000"}),  # µs of audio per Ogg page
+    "aac": ("adts", "aac", {}),
 }
-BIT_RATES = {"mp3": 64_000, "opus": 48_000}
-OPUS_RATE = 48_000  # Hz; opus supports few other rates
+BIT_RATES = {"mp3": 64_000, "opus": 48_000, "aac": 64_000}
+PCM_RATE, OPUS_RATE = 24_000, 48_000  # Hz; OpenAI documents the first one
+OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 UNKNOWN_LENGTH = 0xFFFFFFFF
 
 
@@ -33,7 +39,29 @@ def content_type(audio_format: str, sampling_rate: int) -> str:
     return CONTENT_TYPES[audio_format]
 
 
-def encode_audio(waveform: np.ndarray, sampling_rate: int, audio_format: str) -> bytes:
+def response_rate(audio_format: str, requested: int | None, codec_rate: int) -> int:
+    """
+    The sampling rate of a response in Hz: the requested one, else 24000 for pcm, else `usual_rate`.
+
+    Raises:
+        BadRequest: if the format does not support the rate.
+    """
+    if requested is None:
+        return PCM_RATE if audio_format == "pcm" else usual_rate(audio_format, codec_rate)
+    if audio_format == "opus" and requested not in OPUS_RATES:
+        raise BadRequest(
+            f"`sample_rate` of opus must be one of {', '.join(map(str, OPUS_RATES))}, got {requested}.",
+            param="sample_rate",
+        )
+    return requested
+
+
+def usual_rate(audio_format: str, sampling_rate: int) -> int:
+    """Hz of a file of speech that has `sampling_rate`: opus supports few rates, and is decoded at 48 kHz."""
+    return OPUS_RATE if audio_format == "opus" else sampling_rate
+
+
+def encode_audio(waveform: np.ndarray, sampling_rate: int, audio_format: str, output_rate: int | None = None) -> bytes:
     """
     Encodes a whole waveform as an audio file.
 
@@ -41,30 +69,58 @@ def encode_audio(waveform: np.ndarray, sampling_rate: int, audio_format: str) ->
         waveform (`np.ndarray`): float32 of shape (num_samples,); clipped to [-1, 1].
         sampling_rate (`int`): Hz.
         audio_format (`str`): one of `CONTENT_TYPES`. wav, flac and pcm have 16 bits; pcm is little-endian.
+        output_rate (`int`, *optional*): Hz of the file; by default 48000 for opus, else `sampling_rate`.
 
     Raises:
-        ImportError: mp3 and opus, if PyAV is not installed.
+        ImportError: mp3, opus and aac, if PyAV is not installed.
     """
+    output_rate = output_rate or usual_rate(audio_format, sampling_rate)
+    waveform = Resampler(sampling_rate, output_rate).push(waveform, last=True)
     if audio_format in ("wav", "flac"):
         import soundfile
 
         file = io.BytesIO()
-        soundfile.write(file, to_pcm(waveform), sampling_rate, subtype="PCM_16", format=audio_format.upper())
+        soundfile.write(file, to_pcm(waveform), output_rate, subtype="PCM_16", format=audio_format.upper())
         return file.getvalue()
     if audio_format == "pcm":
         return to_pcm(waveform).tobytes()
     file = io.BytesIO()
-    encoder = PyAVEncoder(sampling_rate, audio_format, file)
+    encoder = PyAVEncoder(output_rate, audio_format, file)
     encoder.push(waveform)
     encoder.finish()
     return file.getvalue()
 
 
-def open_encoder(sampling_rate: int, audio_format: str) -> "PCMEncoder | PyAVEncoder":
-    """An encoder for a stream. The header of a wav stream marks its length as unknown."""
-    if audio_format in ("wav", "pcm"):
-        return PCMEncoder(sampling_rate, with_header=audio_format == "wav")
-    return PyAVEncoder(sampling_rate, audio_format)
+class StreamEncoder:
+    """
+    Encodes a stream chunk by chunk. The header of a wav stream marks its length as unknown.
+
+    Args:
+        sampling_rate (`int`): Hz of the samples that are pushed.
+        audio_format (`str`): one of `CONTENT_TYPES`.
+        output_rate (`int`, *optional*): Hz of the stream; by default 48000 for opus, else `sampling_rate`.
+
+    Raises:
+        ImportError: mp3, opus, aac and flac, if PyAV is not installed.
+    """
+
+    def __init__(self, sampling_rate: int, audio_format: str, output_rate: int | None = None):
+        rate = output_rate or usual_rate(audio_format, sampling_rate)
+        self._resampler = Resampler(sampling_rate, rate)
+        self._encoder: PCMEncoder | PyAVEncoder
+        if audio_format in ("wav", "pcm"):
+            self._encoder = PCMEncoder(rate, with_header=audio_format == "wav")
+        else:
+            self._encoder = PyAVEncoder(rate, audio_format)
+
+    def push(self, waveform: np.ndarray) -> bytes:
+        """Encodes further samples, float32 `(num_samples,)`, and returns the bytes that are ready so far."""
+        return self._encoder.push(self._resampler.push(waveform))
+
+    def finish(self) -> bytes:
+        """Returns the last bytes."""
+        rest = self._resampler.push(np.zeros(0, dtype=np.float32), last=True)
+        return self._encoder.push(rest) + self._encoder.finish()
 
 
 def to_pcm(waveform: np.ndarray) -> np.ndarray:
@@ -113,11 +169,11 @@ class _OutputBuffer:
 
 class PyAVEncoder:
     """
-    Encodes mono mp3, flac or opus with PyAV.
+    Encodes mono mp3, flac, opus or aac with PyAV.
 
     Args:
         sampling_rate (`int`): Hz.
-        audio_format (`str`): "mp3", "flac" or "opus".
+        audio_format (`str`): "mp3", "flac", "opus" or "aac".
         file (binary file, *optional*): seekable file for the output. By default `push` returns the bytes.
 
     Raises:
@@ -130,8 +186,7 @@ class PyAVEncoder:
         self._output = _OutputBuffer()
         options = {"flush_packets": "1", **options} if file is None else {}
         self._container = self._av.open(self._output if file is None else file, "w", format=container, options=options)
-        rate = OPUS_RATE if audio_format == "opus" else sampling_rate
-        self._stream = self._container.add_stream(codec, rate=rate, layout="mono")
+        self._stream = self._container.add_stream(codec, rate=sampling_rate, layout="mono")
         if audio_format in BIT_RATES:
             self._stream.bit_rate = BIT_RATES[audio_format]
         self._sampling_rate = sampling_rate
@@ -156,8 +211,17 @@ def _import_av() -> ModuleType:
     try:
         import av
     except ImportError as error:
-        raise ImportError('mp3, opus and streamed flac need PyAV: `pip install "t5gemma-tts[serve]"`.') from error
+        raise ImportError('mp3, opus, aac and streamed flac need PyAV: `pip install "t5gemma-tts[serve]"`.') from error
     return av
 
 
-__all__ = ["CONTENT_TYPES", "content_type", "encode_audio", "open_encoder", "to_pcm", "wav_header"]
+__all__ = [
+    "CONTENT_TYPES",
+    "StreamEncoder",
+    "content_type",
+    "encode_audio",
+    "response_rate",
+    "to_pcm",
+    "usual_rate",
+    "wav_header",
+]

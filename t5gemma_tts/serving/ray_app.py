@@ -15,6 +15,7 @@ from ..loading import ModelOptions
 from .app import create_app
 from .auth import ApiKeys
 from .limits import Limits
+from .names import Names
 from .service import Service, max_open_requests
 from .synthesis import SynthesisService
 
@@ -36,6 +37,9 @@ class SpeechArguments(BaseModel):
     codec_device: str | None = Field(None, description="Device of the codec; the model's by default.")
     low_vram: bool = Field(False, description="bfloat16, encoder and codec on the CPU, one text at a time.")
     served_model_name: str | list[str] | None = Field(None, description="Name that clients use for the model.")
+    strict_models: bool = Field(False, description="Refuse other model names.")
+    strict: bool = Field(False, description="Refuse requests with unknown fields.")
+    voice_aliases: dict[str, str] = Field({}, description="Name that clients send -> stored voice, or 'default'.")
     voices_dir: str | None = Field(None, description="Folder of stored voices, shared by all machines.")
     api_key_file: str | None = Field(
         None, description="File with one API key per line, on all machines; by default everyone may connect."
@@ -72,7 +76,8 @@ class SpeechReplica:
         )
         limits = Limits(max_characters=arguments.max_characters, max_reference_seconds=arguments.max_reference_seconds)
         names = [names] if isinstance(names, str) else names
-        self.service = Service(synthesis, arguments.voices_dir, names, keys, limits)
+        known = Names(names, arguments.strict_models, arguments.voice_aliases)
+        self.service = Service(synthesis, arguments.voices_dir, known, keys, limits, arguments.strict)
         await synthesis.warm_up()
         SpeechReplica.application = create_app(self.service)
 

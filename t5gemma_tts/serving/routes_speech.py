@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from .disconnects import CancellableStreamingResponse, run_until_disconnect
 from .errors import BadRequest, ServingError
-from .formats import CONTENT_TYPES, content_type, encode_audio, open_encoder
+from .formats import CONTENT_TYPES, StreamEncoder, content_type, encode_audio, response_rate
+from .names import header_list, header_value
 from .schemas import BatchBody, BatchResponse, BatchResult, Error, SpeechBody, SpeechItem
 from .service import Service
 from .synthesis import SynthesisRequest, SynthesisResult
@@ -26,7 +27,9 @@ EVENT_SCHEMA = {
     "required": ["data"],
 }
 AUDIO_RESPONSE = {
-    "description": "The audio. X-Seed has the seed; without streaming, X-Duration has the duration in seconds.",
+    "description": "The audio. X-Model and X-Voice name the model and voice that spoke, X-Seed has the seed, and "
+    "X-Ignored-Fields names the fields that the server does not know. Without streaming, X-Duration has the duration "
+    "in seconds.",
     "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in CONTENT_TYPES.values()}
     | {EVENT_STREAM: {"schema": EVENT_SCHEMA}},
 }
@@ -38,25 +41,30 @@ def speech_router(service: Service) -> APIRouter:
     @router.post("/speech", response_class=Response, responses={200: AUDIO_RESPONSE})
     async def speak(body: SpeechBody, request: Request) -> Response:
         """Speak a text."""
-        service.check_model(body.model)
-        if body.stream_format is not None:
-            return await stream_response(service, body, request)
-        result, data = await run_until_disconnect(request.receive, synthesize_file(service, body, body.response_format))
+        headers = answer_headers(service, body)
+        rate = response_rate(body.response_format, body.sample_rate, service.synthesis.sampling_rate)
+        voice = await service.voice_of(body)
+        headers["X-Voice"] = header_value(voice)
+        if body.streams:
+            return await stream_response(service, body, voice, rate, headers, request)
+        result, data = await run_until_disconnect(request.receive, synthesize_file(service, body, voice, rate))
         seconds = len(result.waveform) / service.synthesis.sampling_rate
-        headers = {"X-Seed": str(result.seed), "X-Duration": f"{seconds:.4f}"}
-        return Response(data, media_type=media_type(service, body), headers=headers)
+        headers |= {"X-Seed": str(result.seed), "X-Duration": f"{seconds:.4f}"}
+        return Response(data, media_type=content_type(body.response_format, rate), headers=headers)
 
     @router.post("/speech/batch", response_model=BatchResponse)
-    async def speak_batch(body: BatchBody, request: Request) -> BatchResponse:
+    async def speak_batch(body: BatchBody, request: Request, response: Response) -> BatchResponse:
         """Speak several texts at once; each result has an `audio` or an `error`."""
-        service.check_model(body.model)
+        response.headers.update(answer_headers(service, body))
+        rate = response_rate(body.response_format, body.sample_rate, service.synthesis.sampling_rate)
         if len(body.items) > service.limits.max_batch_items:
             raise BadRequest(
                 f"`items` must be at most {service.limits.max_batch_items}, got {len(body.items)}.", param="items"
             )
         with service.synthesis.admit(len(body.items)):
             work = [
-                synthesize_item(service, index, item, body.response_format) for index, item in enumerate(body.items)
+                synthesize_item(service, index, item, body.response_format, rate)
+                for index, item in enumerate(body.items)
             ]
             results = await run_until_disconnect(request.receive, gather_results(work))
         return BatchResponse(response_format=body.response_format, data=results)
@@ -64,8 +72,12 @@ def speech_router(service: Service) -> APIRouter:
     return router
 
 
-def media_type(service: Service, body: SpeechBody) -> str:
-    return content_type(body.response_format, service.synthesis.sampling_rate)
+def answer_headers(service: Service, body: SpeechBody | BatchBody) -> dict[str, str]:
+    """The name of the model that serves a body, and the names of fields that are ignored."""
+    headers = {"X-Model": header_value(service.names.model(body.model))}
+    if ignored := service.unknown_fields(body):
+        headers["X-Ignored-Fields"] = header_list(ignored)
+    return headers
 
 
 async def gather_results(work: list[Coroutine[Any, Any, BatchResult]]) -> list[BatchResult]:
@@ -73,25 +85,33 @@ async def gather_results(work: list[Coroutine[Any, Any, BatchResult]]) -> list[B
     return await asyncio.gather(*work)
 
 
-async def synthesize_file(service: Service, item: SpeechItem, audio_format: str) -> tuple[SynthesisResult, bytes]:
+async def synthesize_file(service: Service, body: SpeechBody, voice: str, rate: int) -> tuple[SynthesisResult, bytes]:
     with service.synthesis.admit():
-        return await speak_and_encode(service, await service.synthesis_request(item), audio_format)
+        request = await service.synthesis_request(body, voice)
+        return await speak_and_encode(service, request, body.response_format, rate)
 
 
 async def speak_and_encode(
-    service: Service, request: SynthesisRequest, audio_format: str
+    service: Service, request: SynthesisRequest, audio_format: str, rate: int
 ) -> tuple[SynthesisResult, bytes]:
-    """Speaks a request whose capacity is reserved, and encodes the waveform as a file."""
+    """Speaks a request whose capacity is reserved, and encodes the waveform as a file of `rate` Hz."""
     synthesis = service.synthesis
     result = await synthesis.speak(request)
-    data = await synthesis.run_on_codec_thread(encode_audio, result.waveform, synthesis.sampling_rate, audio_format)
+    data = await synthesis.run_on_codec_thread(
+        encode_audio, result.waveform, synthesis.sampling_rate, audio_format, rate
+    )
     return result, data
 
 
-async def synthesize_item(service: Service, index: int, item: dict[str, Any], audio_format: str) -> BatchResult:
+async def synthesize_item(
+    service: Service, index: int, item: dict[str, Any], audio_format: str, rate: int
+) -> BatchResult:
     try:
-        request = await service.synthesis_request(SpeechItem.model_validate(item))
-        result, data = await speak_and_encode(service, request, audio_format)
+        checked = SpeechItem.model_validate(item)
+        ignored = service.unknown_fields(checked)
+        voice = await service.voice_of(checked)
+        request = await service.synthesis_request(checked, voice)
+        result, data = await speak_and_encode(service, request, audio_format, rate)
     except ValidationError as error:
         rejection = validation_error(error.errors())
         return BatchResult(index=index, error=Error.model_validate(rejection.body()["error"]))
@@ -102,6 +122,8 @@ async def synthesize_item(service: Service, index: int, item: dict[str, Any], au
         audio=base64.b64encode(data).decode(),
         duration=len(result.waveform) / service.synthesis.sampling_rate,
         seed=result.seed,
+        voice=voice,
+        ignored_fields=ignored,
     )
 
 
@@ -112,25 +134,29 @@ def validation_error(errors: Sequence[Any]) -> BadRequest:
     return BadRequest(f"{path}: {first['msg']}" if path else first["msg"], param=path or None)
 
 
-async def stream_response(service: Service, body: SpeechBody, request: Request) -> CancellableStreamingResponse:
+async def stream_response(
+    service: Service, body: SpeechBody, voice: str, rate: int, headers: dict[str, str], request: Request
+) -> CancellableStreamingResponse:
     """Waits for the first chunk before it returns the response, so that errors until then have their own status."""
     if body.seed is None:
         body = body.model_copy(update={"seed": secrets.randbelow(2**31)})
-    chunks = stream_chunks(service, body)
+    chunks = stream_chunks(service, body, voice, rate)
     first = await run_until_disconnect(request.receive, anext(chunks))
-    kind = EVENT_STREAM if body.stream_format == "sse" else media_type(service, body)
-    headers = {"X-Seed": str(body.seed), "Cache-Control": "no-store"}
+    kind = EVENT_STREAM if body.stream_format == "sse" else content_type(body.response_format, rate)
+    headers = headers | {"X-Seed": str(body.seed), "Cache-Control": "no-store"}
     return CancellableStreamingResponse(first, chunks, media_type=kind, headers=headers)
 
 
-async def stream_chunks(service: Service, body: SpeechBody) -> AsyncGenerator[bytes, None]:
+async def stream_chunks(service: Service, body: SpeechBody, voice: str, rate: int) -> AsyncGenerator[bytes, None]:
     """Yields the body of a stream in chunks, at least one, while the speech is generated."""
     synthesis, as_events = service.synthesis, body.stream_format == "sse"
     started = False
     try:
         with synthesis.admit():
-            encoder = await synthesis.run_on_codec_thread(open_encoder, synthesis.sampling_rate, body.response_format)
-            async with aclosing(synthesis.stream(await service.synthesis_request(body))) as results:
+            encoder = await synthesis.run_on_codec_thread(
+                StreamEncoder, synthesis.sampling_rate, body.response_format, rate
+            )
+            async with aclosing(synthesis.stream(await service.synthesis_request(body, voice))) as results:
                 async for result in results:
                     if chunk := await synthesis.run_on_codec_thread(encoder.push, result.waveform):
                         started = True

@@ -6,7 +6,7 @@ from fastapi import APIRouter, File, Form, Request, UploadFile
 
 from .disconnects import run_until_disconnect
 from .errors import BadRequest
-from .schemas import DeletedVoice, VoiceInfo, VoiceList
+from .schemas import DeletedVoice, VoiceInfo, VoiceList, VoiceName
 from .service import Service
 from .voices import DEFAULT_VOICE, Voice, check_voice_name
 
@@ -16,11 +16,15 @@ def voices_router(service: Service) -> APIRouter:
 
     @router.get("", response_model=VoiceList, response_model_exclude_none=True)
     async def list_voices() -> VoiceList:
-        """List all voices, the model's own first."""
+        """List all voices, the model's own first, and the aliases among the names to choose from."""
         stored: list[Voice] = []
         if service.voices is not None:
             stored = await service.synthesis.run_on_text_thread(service.voices.voices)
-        return VoiceList(data=[VoiceInfo(id=DEFAULT_VOICE, name=DEFAULT_VOICE), *map(voice_info, stored)])
+        names = dict.fromkeys([DEFAULT_VOICE, *(voice.name for voice in stored), *service.names.voice_aliases])
+        return VoiceList(
+            data=[VoiceInfo(id=DEFAULT_VOICE, name=DEFAULT_VOICE), *map(voice_info, stored)],
+            voices=[VoiceName(id=name, name=name) for name in names],
+        )
 
     @router.post("", status_code=201, response_model=VoiceInfo)
     async def add_voice(

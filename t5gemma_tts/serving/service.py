@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,8 @@ from .auth import ApiKeys
 from .errors import BadRequest, NotFound
 from .limits import Limits
 from .metrics import Metrics
-from .schemas import SpeechItem
+from .names import STOCK_VOICES, Names
+from .schemas import BatchBody, SpeechItem
 from .synthesis import Reference, SynthesisRequest, SynthesisService
 from .uploads import decode_base64, decode_recording
 from .voices import DEFAULT_VOICE, VoiceStore, codec_fingerprint
@@ -18,6 +18,7 @@ from .voices import DEFAULT_VOICE, VoiceStore, codec_fingerprint
 
 SPARE_OPEN_REQUESTS = 16  # open requests beyond twice the capacity; bounds the memory for bodies
 MIN_TEMPERATURE, MIN_MIN_P = 0.01, 1e-6  # smallest values above 0 that are numerically safe
+REFERENCE_AUDIO = "reference_audio"  # the voice of a request that brings its own recording
 MAX_LEXICON_CHARACTERS = 200  # of a word or a pronunciation
 
 
@@ -48,26 +49,28 @@ class Service:
     Args:
         synthesis ([`SynthesisService`]): the service that generates speech.
         voices_dir (`Path`, *optional*): folder of stored voices; by default clients cannot store voices.
-        model_names (sequence of `str`): names that clients may use for the model.
+        names ([`Names`], *optional*): names of the model, and aliases of voices.
         keys ([`ApiKeys`], *optional*): accepted API keys; by default the server accepts everyone.
         limits ([`Limits`], *optional*): limits on each request.
+        strict (`bool`): refuse requests with unknown fields, which are ignored otherwise.
 
     Raises:
-        ValueError: if `model_names` is empty.
+        ValueError: if an alias names a stored voice, but `voices_dir` is not given.
     """
 
     def __init__(
         self,
         synthesis: SynthesisService,
         voices_dir: str | Path | None = None,
-        model_names: Sequence[str] = ("t5gemma-tts",),
+        names: Names | None = None,
         keys: ApiKeys | None = None,
         limits: Limits | None = None,
+        strict: bool = False,
     ):
-        if not model_names:
-            raise ValueError("`model_names` must have at least one name.")
         self.synthesis, self.keys, self.limits = synthesis, keys, limits or Limits()
-        self.model_names = tuple(model_names)
+        self.names, self.strict = names or Names(), strict
+        if voices_dir is None:
+            self.names.check_without_voices()
         self.voices = None
         if voices_dir is not None:
             self.voices = VoiceStore(voices_dir, codec_fingerprint(synthesis.processor.codec))
@@ -101,15 +104,6 @@ class Service:
         self.draining = True
         await self._idle.wait()
 
-    def check_model(self, name: str | None) -> None:
-        """
-        Raises:
-            NotFound: if `name` is given and is not in `model_names`.
-        """
-        if name is not None and name not in self.model_names:
-            known = ", ".join(map(repr, self.model_names))
-            raise NotFound(f"there is no model {name!r:.200}; this server has {known}.", param="model")
-
     def require_voice_store(self) -> VoiceStore:
         """
         The store of voices.
@@ -121,9 +115,37 @@ class Service:
             raise BadRequest("this server stores no voices: it was started without --voices-dir.", param="voice")
         return self.voices
 
-    async def synthesis_request(self, item: SpeechItem) -> SynthesisRequest:
+    def unknown_fields(self, body: BatchBody | SpeechItem) -> list[str]:
+        """
+        The names of a body's unknown fields, which are ignored.
+
+        Raises:
+            BadRequest: if there are any and the server is strict.
+        """
+        names = body.unknown_fields()
+        if names and self.strict:
+            raise BadRequest(f"{names[0]!r:.100} is no field of this server, which runs with --strict.", param=names[0])
+        return names
+
+    async def voice_of(self, item: SpeechItem) -> str:
+        """The voice that speaks an item: "reference_audio", "default", or a name that may be stored or not."""
+        name, stored = item.voice_name(), list[str]()
+        if name in STOCK_VOICES and self.voices is not None:
+            stored = await self.synthesis.run_on_text_thread(self.voices.names)
+        voice = self.names.voice(name, stored)
+        if item.reference_audio is None:
+            return voice
+        if voice != DEFAULT_VOICE:
+            raise BadRequest("give either `voice` or `reference_audio`.", param="reference_audio")
+        return REFERENCE_AUDIO
+
+    async def synthesis_request(self, item: SpeechItem, voice: str) -> SynthesisRequest:
         """
         Converts one item of an HTTP body, and loads or encodes its reference.
+
+        Args:
+            item ([`SpeechItem`]): text and options.
+            voice (`str`): voice from `voice_of`.
 
         Raises:
             BadRequest: for invalid values.
@@ -143,14 +165,13 @@ class Service:
             duration_seconds=item.duration,
             speed=item.speed,
             sampling=sampling_options(item),
-            reference=await self._reference(item),
+            reference=await self._reference(item, voice),
             seed=item.seed,
             normalize=item.normalize,
             lexicon=item.lexicon,
         )
 
-    async def _reference(self, item: SpeechItem) -> Reference | None:
-        name = item.voice_name()
+    async def _reference(self, item: SpeechItem, name: str) -> Reference | None:
         if item.reference_audio is None:
             if item.reference_text is not None:
                 raise BadRequest("`reference_text` was given without `reference_audio`.", param="reference_text")
@@ -162,8 +183,6 @@ class Service:
                 )
             voice = await self.synthesis.run_on_text_thread(self.voices.get, name)
             return Reference(voice.codes, voice.reference_text, voice.duration_seconds)
-        if name != DEFAULT_VOICE:
-            raise BadRequest("give either `voice` or `reference_audio`.", param="reference_audio")
         text = item.reference_text or ""
         if not text.strip():
             raise BadRequest("`reference_text` must be the transcript of `reference_audio`.", param="reference_text")

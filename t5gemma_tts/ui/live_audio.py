@@ -12,7 +12,7 @@ import numpy as np
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import StreamingResponse
 
-from ..serving.formats import PCMEncoder, PyAVEncoder, content_type, open_encoder
+from ..serving.formats import StreamEncoder, content_type
 from ..serving.synthesis import SynthesisService
 
 
@@ -27,7 +27,7 @@ class LiveAudio:
         self.url = f"live/{token}.{FORMAT}"  # relative to the page
         self.ended = False
         self._synthesis = synthesis
-        self._encoder: PCMEncoder | PyAVEncoder | None = None
+        self._encoder: StreamEncoder | None = None
         self._chunks: list[bytes] = []
         self._changed = asyncio.Event()
 
@@ -35,7 +35,7 @@ class LiveAudio:
         """Appends samples, float32 `(num_samples,)` at the sampling rate of the synthesis."""
         if self._encoder is None:
             self._encoder = await self._synthesis.run_on_codec_thread(
-                open_encoder, self._synthesis.sampling_rate, FORMAT
+                StreamEncoder, self._synthesis.sampling_rate, FORMAT
             )
         self._add(await self._synthesis.run_on_codec_thread(self._encoder.push, sound))
 
