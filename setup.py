@@ -31,7 +31,6 @@ serve = [
     "uvicorn>=0.34",
     "python-multipart>=0.0.20",
     "prometheus-client>=0.21",
-    "av>=14",
 ]
 ui = [*serve, "gradio>=6.31,<7", "matplotlib>=3.8"]
 notebooks = [*text, *train, "ipykernel>=6.29", "matplotlib>=3.8"]
@@ -63,6 +62,7 @@ setup(
         "numpy>=1.26",
         "soundfile>=0.12",
         "soxr>=0.5",
+        "av>=14",  # wheels for Linux, macOS and Windows, x86 and ARM
         "tqdm>=4.66",
         "accelerate>=1.10",
     ],
@@ -82,7 +82,6 @@ setup(
         "quantization": ["torchao>=0.17"],
         "serve": serve,
         "ui": ui,
-        "speed": ["av>=14"],
         "batch": batch,
         # not in dev: it brings 350 MB, and only slow tests need it
         "ray": [*batch, *serve, "ray[data,serve]>=2.50"],

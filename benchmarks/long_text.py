@@ -79,7 +79,7 @@ def main() -> None:
     from t5gemma_tts.evaluation.text_errors import word_error_rate
     from t5gemma_tts.evaluation.transcription import load_recognizer
     from t5gemma_tts.loading import load_model, load_processor
-    from t5gemma_tts.model.audio import load_audio
+    from t5gemma_tts.model.audio_reading import load_audio
 
     torch.set_num_threads(1)
     sentences = sentences_of(arguments.words)

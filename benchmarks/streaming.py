@@ -80,7 +80,7 @@ def main() -> None:
 
     from t5gemma_tts.checkpoints import NANO
     from t5gemma_tts.loading import load_codec
-    from t5gemma_tts.model.audio import load_audio
+    from t5gemma_tts.model.audio_reading import load_audio
     from t5gemma_tts.model.streaming import StreamDecoder, StreamWindows
 
     codec = load_codec(arguments.codec or str(NANO), "cpu")

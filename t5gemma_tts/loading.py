@@ -124,6 +124,8 @@ class ModelOptions:
         dtype (`str`), quantization (`str`, *optional*): as in `load_model`.
         encoder_device, codec_device (`str`, *optional*): devices of text encoder and codec; the model's by default.
         low_vram (`bool`): use bfloat16, and put encoder and codec on the CPU unless their devices are given.
+        trim_silence, normalize_loudness (`bool`, *optional*): what to do with references; the checkpoint's settings
+            when None.
     """
 
     model: str
@@ -134,6 +136,8 @@ class ModelOptions:
     encoder_device: str | None = None
     codec_device: str | None = None
     low_vram: bool = False
+    trim_silence: bool | None = None
+    normalize_loudness: bool | None = None
 
     @classmethod
     def from_attributes(cls, options: object) -> "ModelOptions":
@@ -152,6 +156,10 @@ class ModelOptions:
         dtype = "bfloat16" if self.low_vram else self.dtype
         # the processor first, because it fails faster than the model
         processor = load_processor(self.model, self.codec, self.codec_device or default_device)
+        if self.trim_silence is not None:
+            processor.trim_silence = self.trim_silence
+        if self.normalize_loudness is not None:
+            processor.normalize_loudness = self.normalize_loudness
         model = load_model(self.model, device=device, dtype=dtype, quantization=self.quantization)
         if self.encoder_device or self.low_vram:
             model.get_encoder().to(pick_device(self.encoder_device or default_device))

@@ -11,7 +11,7 @@ from codec_runs import new_codec, save_recordings
 from t5gemma_tts.codec_training.evaluate import evaluate_codec, word_error_rates
 from t5gemma_tts.evaluation.text_errors import comparable
 from t5gemma_tts.evaluation.transcription import load_recognizer
-from t5gemma_tts.model.audio import load_audio
+from t5gemma_tts.model.audio_reading import load_audio
 from t5gemma_tts.preparation.recordings import select_recordings
 from training.evaluate_codec import main
 

@@ -15,7 +15,8 @@ from tiny_checkpoint import tiny_codec
 
 from t5gemma_tts import XCodec2
 from t5gemma_tts.cli.audio_output import open_audio_writer
-from t5gemma_tts.model.audio import load_audio, save_audio
+from t5gemma_tts.model.audio import save_audio
+from t5gemma_tts.model.audio_reading import load_audio
 from t5gemma_tts.serving.voices import VoiceStore
 from training.train_codec import main as train_codec
 

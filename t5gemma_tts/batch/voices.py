@@ -1,14 +1,13 @@
 """Selects the reference voice of each row of a batch."""
 
 import hashlib
-import io
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..model.audio import load_audio
+from ..model.audio_reading import load_audio
 from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..serving.voices import DEFAULT_VOICE, VoiceStore, codec_fingerprint
 from ..sharded.open_dataset import parse_audio_cell
@@ -87,7 +86,7 @@ class VoiceResolver:
 def _load_waveform(audio: dict[str, Any]) -> tuple[np.ndarray, int]:
     if "waveform" in audio:
         return audio["waveform"], audio["sampling_rate"]
-    return load_audio(io.BytesIO(audio["audio_bytes"]) if "audio_bytes" in audio else audio["file"])
+    return load_audio(audio["audio_bytes"] if "audio_bytes" in audio else audio["file"])
 
 
 def _cache_key(audio: dict[str, Any]) -> tuple[object, ...]:

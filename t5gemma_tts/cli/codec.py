@@ -7,7 +7,8 @@ from pathlib import Path
 from transformers.utils import logging
 
 from ..loading import load_codec
-from ..model.audio import load_audio, save_audio
+from ..model.audio import save_audio
+from ..model.audio_reading import load_audio
 from .speak import output_paths, refuse_existing
 
 

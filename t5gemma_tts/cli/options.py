@@ -53,6 +53,17 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="short for --dtype bfloat16 --codec-device cpu --encoder-device cpu --batch-size 1",
     )
+    references = parser.add_argument_group("reference recordings (defaults: as the checkpoint says; ours say no)")
+    references.add_argument(
+        "--trim-silence",
+        action=argparse.BooleanOptionalAction,
+        help="take away the silence at both ends of a reference",
+    )
+    references.add_argument(
+        "--normalize-loudness",
+        action=argparse.BooleanOptionalAction,
+        help="bring the loudness of a reference to -23 LUFS",
+    )
 
 
 def add_voice_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:

@@ -8,7 +8,8 @@ from pathlib import Path
 from huggingface_hub import EvalResult
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
-from ..model.audio import load_audio, save_audio
+from ..model.audio import save_audio
+from ..model.audio_reading import load_audio
 from .bootstrap import CONFIDENCE, DRAWS
 from .plots import draw_duration, draw_errors
 from .statistics import METRICS, METRICS_BY_NAME, by_language, by_length, recording_rows, summarize

@@ -1,6 +1,5 @@
 """Test lists: texts with optional reference voices and recordings to compare with."""
 
-import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,8 @@ import numpy as np
 import torch
 from datasets import Audio, DatasetDict, load_dataset, load_from_disk
 
-from ..model.audio import load_audio, to_mono
+from ..model.audio import to_mono
+from ..model.audio_reading import load_audio
 from ..model.language import canonical_language, detect_language
 from ..preparation.recordings import select_recordings
 
@@ -58,7 +58,7 @@ def read_item_audio(sound, codec=None) -> tuple[np.ndarray, float]:
     if isinstance(sound, dict) and "array" in sound:
         waveform, sampling_rate = np.asarray(sound["array"], np.float32), sound["sampling_rate"]
     else:
-        waveform, sampling_rate = load_audio(io.BytesIO(sound["bytes"]) if isinstance(sound, dict) else sound)
+        waveform, sampling_rate = load_audio(sound["bytes"] if isinstance(sound, dict) else sound)
     return to_mono(waveform), sampling_rate
 
 

@@ -1,4 +1,4 @@
-"""Audio files and waveforms: reading, checking, downmixing, resampling, writing.
+"""Waveforms: checking, downmixing, resampling, and writing to audio files.
 
 A waveform is a float array in [-1, 1] of shape (num_samples,) or (num_samples, num_channels), as in soundfile.
 soundfile and soxr are imported at first use, so that the model loads without them.
@@ -11,7 +11,6 @@ import uuid
 import warnings
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -25,39 +24,6 @@ Waveform = npt.NDArray[np.float32]
 # file suffix -> (format, subtype) of soundfile
 WRITABLE_FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 WRITE_BLOCK_SAMPLES = 1 << 16
-
-
-def load_audio(path: str | os.PathLike[str] | BinaryIO) -> tuple[Waveform, int]:
-    """
-    Reads an audio file with soundfile (wav, flac, ogg, mp3 and the other formats of libsndfile).
-
-    Args:
-        path (`str`, `os.PathLike` or binary file object): Path, or an open file such as `io.BytesIO`.
-
-    Returns:
-        `(waveform, sampling_rate)`: float32 of shape (num_samples,) or (num_samples, num_channels), and Hz.
-
-    Raises:
-        FileNotFoundError: if the file does not exist.
-        ValueError: if the file cannot be decoded or has no samples.
-    """
-    soundfile = _soundfile()
-    if not isinstance(path, (str, os.PathLike)):
-        name = "the audio data"
-    else:
-        name = repr(str(path))
-        if not os.path.isfile(path):  # `Path.is_file` raises for overlong names
-            raise FileNotFoundError(f"no audio file at {name}.")
-    try:
-        waveform, sampling_rate = soundfile.read(path, dtype="float32")
-    except soundfile.SoundFileError as error:
-        formats = ", ".join(sorted(soundfile.available_formats()))
-        raise ValueError(
-            f"soundfile cannot decode {name} ({error}); convert it to one of the formats it reads: {formats}."
-        ) from error
-    if not len(waveform):
-        raise ValueError(f"{name} holds no audio samples.")
-    return waveform, sampling_rate
 
 
 def save_audio(
@@ -95,7 +61,7 @@ def save_audio(
     file_format, subtype = WRITABLE_FORMATS[path.suffix.lower()]
     num_channels = 1 if waveform.ndim == 1 else waveform.shape[1]
     content = io.BytesIO()  # in memory first: libsndfile does not report a full disk
-    with _soundfile().SoundFile(
+    with import_soundfile().SoundFile(
         content, "w", samplerate=int(sampling_rate), channels=num_channels, format=file_format, subtype=subtype
     ) as file:
         # in blocks: libsndfile's Vorbis encoder overflows its stack when given minutes of audio in one call
@@ -186,7 +152,8 @@ def resample(waveform: Waveform, sampling_rate: float, target_sampling_rate: flo
     return soxr.resample(waveform, sampling_rate, target_sampling_rate, quality="VHQ")
 
 
-def _soundfile() -> ModuleType:
+def import_soundfile() -> ModuleType:
+    """The soundfile library, imported at first use."""
     try:
         import soundfile
     except (ImportError, OSError) as error:  # OSError: libsndfile is missing
@@ -194,4 +161,4 @@ def _soundfile() -> ModuleType:
     return soundfile
 
 
-__all__ = ["Waveform", "check_waveform", "load_audio", "resample", "save_audio", "to_mono"]
+__all__ = ["Waveform", "check_waveform", "import_soundfile", "resample", "save_audio", "to_mono"]

@@ -40,6 +40,8 @@ class T5GemmaTTSProcessor(SpeechInputMixin, SpeechOutputMixin, ProcessorMixin):
         phoneme_languages (`list[str]`, *optional*): Languages whose text becomes phonemes; see [`TextFrontEnd`].
         normalize (`bool`, *optional*, defaults to `False`): Whether numbers, dates, symbols and abbreviations become
             words unless a call says otherwise.
+        trim_silence, normalize_loudness (`bool`, *optional*, defaults to `False`): Whether references lose the silence
+            at their ends, and get the loudness of -23 LUFS, unless a call says otherwise.
     """
 
     def __init__(
@@ -56,6 +58,8 @@ class T5GemmaTTSProcessor(SpeechInputMixin, SpeechOutputMixin, ProcessorMixin):
         max_duration_seconds: float = 120.0,
         phoneme_languages: list[str] | None = None,
         normalize: bool = False,
+        trim_silence: bool = False,
+        normalize_loudness: bool = False,
         chat_template: str | None = None,
     ):
         self.codec_name_or_path = codec_name_or_path
@@ -67,6 +71,8 @@ class T5GemmaTTSProcessor(SpeechInputMixin, SpeechOutputMixin, ProcessorMixin):
         self.text_eos_token_id = text_eos_token_id
         self.max_text_tokens = max_text_tokens
         self.max_duration_seconds = max_duration_seconds
+        self.trim_silence = trim_silence
+        self.normalize_loudness = normalize_loudness
         self.front_end = TextFrontEnd(phoneme_languages, normalize)
         self.codec_device: str | torch.device | None = None
         self._codec: XCodec2 | None = None

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from .audio import Waveform, check_waveform, load_audio, resample, to_mono
+from .audio import Waveform, check_waveform, resample, to_mono
+from .audio_reading import AudioFile, load_audio
 
 
 Transcriber = Callable[[Waveform, int], str]
-# a path, a waveform, a dict with "array" and "sampling_rate", or one with "codes"
-ReferenceAudio = str | os.PathLike[str] | np.ndarray | torch.Tensor | dict[str, Any]
+# what `load_audio` reads, a waveform, an audio dict or decoder of `datasets`, or a dict with "codes"
+ReferenceAudio = AudioFile | np.ndarray | torch.Tensor | dict[str, Any]
+
+MAX_CHANNELS = 8
 
 
 def read_reference(audio: ReferenceAudio, sampling_rate: int | None = None) -> tuple[Waveform, int]:
@@ -21,32 +24,56 @@ def read_reference(audio: ReferenceAudio, sampling_rate: int | None = None) -> t
     Reads reference audio.
 
     Args:
-        audio: a path; a float waveform `(num_samples,)` or `(num_samples, num_channels)`; or a dict with "array" and
-            "sampling_rate".
+        audio: a path, the bytes of an audio file, or a binary file object; a float waveform `(num_samples,)`,
+            `(num_samples, num_channels)` or `(num_channels, num_samples)` of at most 8 channels; a dict of the
+            `datasets` library, with "array" and "sampling_rate" or with "bytes" or "path"; or a decoder as `datasets`
+            and torchcodec have, with `get_all_samples()`.
         sampling_rate (`int`, *optional*): Hz, required for a waveform.
 
     Returns:
-        `(waveform, sampling_rate)`: float32 of the shape given, and Hz.
+        `(waveform, sampling_rate)`: float32 of shape (num_samples,) or (num_samples, num_channels), and Hz.
 
     Raises:
         FileNotFoundError: if a path does not exist.
-        ValueError: for any other type, or an invalid waveform.
+        ValueError: for any other type, an invalid waveform, or a file that cannot be decoded.
     """
     waveform: Any = audio
-    if isinstance(audio, (str, os.PathLike)):
-        waveform, sampling_rate = load_audio(audio)
-    elif isinstance(audio, dict):
-        if missing := sorted({"array", "sampling_rate"} - audio.keys()):
+    if isinstance(audio, dict):
+        if audio.get("bytes") is not None:
+            waveform, sampling_rate = load_audio(audio["bytes"])
+        elif "path" in audio and audio.get("array") is None:
+            waveform, sampling_rate = load_audio(_path(audio["path"]))
+        elif missing := sorted({"array", "sampling_rate"} - audio.keys()):
             raise ValueError(f"`reference_audio` lacks {missing}; a dict needs 'array' and 'sampling_rate'.")
-        waveform, sampling_rate = audio["array"], audio["sampling_rate"]
+        else:
+            waveform, sampling_rate = audio["array"], audio["sampling_rate"]
+    elif callable(getattr(audio, "get_all_samples", None)):
+        samples: Any = audio.get_all_samples()  # type: ignore[union-attr]
+        waveform, sampling_rate = samples.data, samples.sample_rate
+    elif isinstance(audio, (str, os.PathLike, bytes, bytearray, memoryview)) or callable(getattr(audio, "read", None)):
+        waveform, sampling_rate = load_audio(audio)  # type: ignore[arg-type]
     elif not isinstance(audio, (np.ndarray, torch.Tensor)):
         raise ValueError(
-            "`reference_audio` must be a path, a waveform, or a dict with 'array' and 'sampling_rate', got "
-            f"{type(audio).__name__}."
+            "`reference_audio` must be a path, bytes, a binary file, a waveform, or a dict with 'array' and "
+            f"'sampling_rate', got {type(audio).__name__}."
         )
     elif sampling_rate is None:
         raise ValueError("`sampling_rate` in Hz is required with a `reference_audio` waveform.")
-    return check_waveform(waveform, sampling_rate, name="reference_audio"), sampling_rate
+    return check_waveform(_channels_last(waveform), sampling_rate, name="reference_audio"), sampling_rate
+
+
+def _path(path: Any) -> str | os.PathLike[str]:
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(f"`reference_audio['path']` must be a path, got {path!r}; the dict has no 'bytes' either.")
+    return path
+
+
+def _channels_last(waveform: Any) -> Any:
+    """Turns (num_channels, num_samples), the layout of torchaudio and torchcodec, around."""
+    if not isinstance(waveform, (np.ndarray, torch.Tensor)) or waveform.ndim != 2:
+        return waveform
+    rows, columns = waveform.shape
+    return waveform.T if rows < columns and rows <= MAX_CHANNELS else waveform
 
 
 def load_transcriber(asr: str | Transcriber, device: str | torch.device | None = None) -> Transcriber:

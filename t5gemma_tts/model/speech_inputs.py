@@ -1,5 +1,6 @@
 """The input side of the processor: texts and references to the tensors that the model takes."""
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -10,9 +11,13 @@ from .duration import estimate_duration
 from .english_pronunciation import STRESS
 from .lexicon import Lexicon
 from .reference import ReferenceAudio, Transcriber, load_transcriber, read_codes, read_reference
+from .reference_quality import prepare_reference
 from .text_front_end import LexiconLike, PreparedText, TextFrontEnd
 from .validation import is_finite_number
 from .xcodec2 import XCodec2
+
+
+logger = logging.getLogger("t5gemma_tts")  # not __name__, which is another one in code that a checkpoint brings
 
 
 class SpeechInputMixin:
@@ -29,6 +34,8 @@ class SpeechInputMixin:
     text_eos_token_id: int | None
     max_text_tokens: int
     max_duration_seconds: float
+    trim_silence: bool
+    normalize_loudness: bool
     _transcribers: dict[str, Transcriber]
 
     @property
@@ -47,15 +54,18 @@ class SpeechInputMixin:
         asr: str | Transcriber | None = None,
         normalize: bool | None = None,
         lexicon: LexiconLike | None = None,
+        trim_silence: bool | None = None,
+        normalize_loudness: bool | None = None,
         return_tensors: str = "pt",
     ) -> BatchFeature:
         r"""
         Args:
             text (`str` or `list[str]`): What to say. Japanese is normalised as in the original's training data.
             reference_audio (*optional*):
-                Voice to clone: a path, or a float waveform `(num_samples,)` or `(num_samples, num_channels)` together
-                with `sampling_rate`, or a dict with "array" and "sampling_rate", or one with "codes". A list has one
-                entry (or None) per text; anything else holds for all of them.
+                Voice to clone: a path, the bytes of an audio file or an open one; a float waveform `(num_samples,)`,
+                `(num_samples, num_channels)` or `(num_channels, num_samples)` together with `sampling_rate`; an audio
+                dict or decoder of `datasets`; or a dict with "codes". A list has one entry (or None) per text;
+                anything else holds for all of them.
             reference_text (`str` or list, *optional*): What is said in the reference, likewise.
             language (`str` or list, *optional*): "en", "ja", "zh"; detected when None.
             duration (`float` or list, *optional*): Seconds that the speech should take; estimated when None.
@@ -70,6 +80,8 @@ class SpeechInputMixin:
                 Pronunciations of words, for this call: a dict such as `{"nginx": "engine x"}`, a TSV file or a
                 [`Lexicon`]. A pronunciation is another spelling, or phonemes between slashes for a checkpoint that
                 reads phonemes.
+            trim_silence, normalize_loudness (`bool`, *optional*): What to do with recordings, see
+                `prepare_reference`; the processor's attributes of these names when None.
 
         Returns:
             [`BatchFeature`] of int64 tensors: `input_ids` and `attention_mask` of shape `(batch_size, text_length)`,
@@ -100,11 +112,12 @@ class SpeechInputMixin:
         prepare = partial(self.front_end.prepare, normalize=normalize, lexicon=lexicon)
         # a reference given once for all texts is read, transcribed and encoded once
         references: dict[tuple[int, int, int], tuple[list[int], float, str]] = {}
+        read_reference = partial(self.read_reference, trim_silence=trim_silence, normalize_loudness=normalize_loudness)
         samples = []
         for number, one_text in enumerate(texts):
             options = {name: values[number] for name, values in per_text.items()}
             try:
-                samples.append(self._prepare_one(one_text, asr=asr, references=references, prepare=prepare, **options))
+                samples.append(self._prepare_one(one_text, asr, references, read_reference, prepare, **options))
             except (ValueError, FileNotFoundError) as error:
                 if len(texts) == 1:
                     raise
@@ -116,15 +129,16 @@ class SpeechInputMixin:
     def _prepare_one(
         self,
         text: object,
+        asr: str | Transcriber | None,
+        references: dict[tuple[int, int, int], tuple[list[int], float, str]],
+        read_reference: Callable[..., tuple[list[int], float, str]],
+        prepare: Callable[..., PreparedText],
         reference_audio: Any,
         reference_text: Any,
         language: Any,
         duration: Any,
         speed: Any,
         sampling_rate: Any,
-        asr: str | Transcriber | None,
-        references: dict[tuple[int, int, int], tuple[list[int], float, str]],
-        prepare: Callable[..., PreparedText],
     ) -> tuple[list[int], list[int], int]:
         """Text ids, decoder prompt ids and the number of frames of one sample."""
         if not isinstance(text, str) or not text.strip():
@@ -145,7 +159,7 @@ class SpeechInputMixin:
             # the caller holds the objects, so their ids are their own as long as this call lasts
             key = (id(reference_audio), id(reference_text), id(sampling_rate))
             if key not in references:
-                references[key] = self.read_reference(reference_audio, reference_text, sampling_rate, asr)
+                references[key] = read_reference(reference_audio, reference_text, sampling_rate, asr)
             codes, reference_seconds, reference_text = references[key]
 
         reference = None if reference_text is None else prepare(reference_text)
@@ -233,6 +247,8 @@ class SpeechInputMixin:
         text: str | None = None,
         sampling_rate: int | None = None,
         asr: str | Transcriber | None = None,
+        trim_silence: bool | None = None,
+        normalize_loudness: bool | None = None,
     ) -> tuple[list[int], float, str]:
         """
         Codes, seconds and transcript of a reference, from what `__call__` takes as `reference_audio` and so on.
@@ -245,6 +261,13 @@ class SpeechInputMixin:
                 raise ValueError(f"`reference_text` must say what the codes of the reference say, got {text!r}.")
             return codes, len(codes) / self.frame_rate, text
         waveform, sampling_rate = read_reference(audio, sampling_rate)
+        waveform, report = prepare_reference(
+            waveform,
+            sampling_rate,
+            self.trim_silence if trim_silence is None else trim_silence,
+            self.normalize_loudness if normalize_loudness is None else normalize_loudness,
+        )
+        logger.info(report)
         if text is None:
             if asr is None:
                 raise ValueError(

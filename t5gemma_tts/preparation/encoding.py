@@ -1,12 +1,12 @@
 """Converts source rows to dataset rows."""
 
-import io
 import logging
 
 import numpy as np
 import torch
 
-from ..model.audio import check_waveform, load_audio, resample, to_mono
+from ..model.audio import check_waveform, resample, to_mono
+from ..model.audio_reading import load_audio
 from ..model.language import canonical_language, detect_language
 from ..model.text_normalization import normalize_text
 from .filters import RowFilters
@@ -104,7 +104,7 @@ class ClipEncoder:
             if row.waveform is not None:
                 waveform, sampling_rate = row.waveform, row.sampling_rate
             else:
-                waveform, sampling_rate = load_audio(io.BytesIO(row.audio_bytes) if row.audio_bytes else row.file)
+                waveform, sampling_rate = load_audio(row.audio_bytes or row.file)
             return check_waveform(waveform, sampling_rate), sampling_rate
         except ImportError:  # a missing decoder affects all clips
             raise

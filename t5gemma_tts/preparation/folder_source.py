@@ -14,7 +14,7 @@ from ..sharded.fingerprint import fingerprint
 from .rows import BadRow, SourceRow
 
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus")
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".m4a", ".mp4", ".webm", ".aac", ".aiff", ".caf", ".amr")
 LJSPEECH_FOLDER = "wavs"
 _SPLIT_NAME = re.compile(r"\w+", re.ASCII)
 
@@ -26,7 +26,7 @@ class FolderSource:
     - `metadata.csv` in LJSpeech format, `id|text` or `id|text|normalized text`, with audio in `wavs/` or the folder;
     - `metadata.csv` with a header, or `metadata.jsonl`: columns with file names relative to the folder and texts, and
       optionally id, speaker, language, start in the source recording, and split;
-    - pairs of files with equal names, also in subfolders: `a/b.wav` (or .flac, .ogg, .mp3, .opus) and `a/b.txt`.
+    - pairs of files with equal names, also in subfolders: `a/b.wav` (or .flac, .mp3, .m4a and others) and `a/b.txt`.
 
     Args:
         folder (`str` or `os.PathLike`)

@@ -1,12 +1,12 @@
 """Lists and reads recordings for codec training, codec evaluation and speech evaluation."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..model.audio import check_waveform, load_audio, to_mono
+from ..model.audio import check_waveform, to_mono
+from ..model.audio_reading import load_audio
 from ..sharded.fingerprint import fingerprint
 from .arguments import PrepareDatasetArguments
 from .rows import BadRow, SourceRow
@@ -98,7 +98,7 @@ def read_audio(recording: Recording) -> tuple[np.ndarray, float]:
         if row.waveform is not None:
             waveform, sampling_rate = row.waveform, row.sampling_rate
         else:
-            waveform, sampling_rate = load_audio(io.BytesIO(row.audio_bytes) if row.audio_bytes else row.file)
+            waveform, sampling_rate = load_audio(row.audio_bytes or row.file)
         return to_mono(check_waveform(waveform, sampling_rate)), sampling_rate
     except (BadRow, OSError, ValueError) as error:
         raise ValueError(f"{recording.file} ({recording.id!r}) cannot be trained on: {error}") from error

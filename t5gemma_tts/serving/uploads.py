@@ -2,23 +2,15 @@
 
 import base64
 import binascii
-import io
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..model.audio import Waveform, check_waveform
+from ..model.audio import Waveform, check_waveform, to_mono
+from ..model.audio_reading import open_audio
 from .errors import BadRequest, PayloadTooLarge
 from .limits import Limits
 
 
-if TYPE_CHECKING:
-    import soundfile
-
-
 MIN_RATE, MAX_RATE = 4_000, 192_000  # Hz
 MAX_CHANNELS = 8
-BLOCK_SAMPLES = 1 << 16
 
 
 def decode_base64(text: str, limits: Limits, param: str = "reference_audio") -> bytes:
@@ -42,7 +34,7 @@ def decode_recording(data: bytes, limits: Limits, param: str = "reference_audio"
     Decodes an audio file in memory.
 
     Args:
-        data (`bytes`): wav, flac, ogg, mp3, or another format of libsndfile.
+        data (`bytes`): anything that `load_audio` reads.
         limits (`Limits`): limits on bytes and duration.
         param (`str`): name of the request field, for error messages.
 
@@ -53,27 +45,24 @@ def decode_recording(data: bytes, limits: Limits, param: str = "reference_audio"
         BadRequest: if the file cannot be decoded, is too short or too long, or has NaN or infinite samples.
         PayloadTooLarge: if the file has too many bytes.
     """
-    import soundfile
-
     if len(data) > limits.max_reference_bytes:
         raise PayloadTooLarge(
             f"`{param}` must be at most {limits.max_reference_bytes} bytes, got {len(data)}.", param=param
         )
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            rate, channels = file.samplerate, file.channels
+        with open_audio(data) as audio:
+            rate, channels = audio.sampling_rate, audio.num_channels
             if not MIN_RATE <= rate <= MAX_RATE or channels > MAX_CHANNELS:
                 raise BadRequest(
                     f"`{param}` must have {MIN_RATE} to {MAX_RATE} Hz and at most {MAX_CHANNELS} channels, got {rate} "
                     f"Hz and {channels}.",
                     param=param,
                 )
-            waveform = _read(file, int(limits.max_reference_seconds * rate) + 1)
+            waveform = to_mono(audio.read(int(limits.max_reference_seconds * rate) + 1))
     except BadRequest:
         raise
-    # a damaged header can cause any of these
-    except (soundfile.SoundFileError, ValueError, TypeError, MemoryError) as error:
-        raise BadRequest(f"`{param}` cannot be decoded ({error}); send wav, flac, ogg or mp3.", param=param) from error
+    except ValueError as error:
+        raise BadRequest(f"`{param}`: {error}", param=param) from error
     seconds = len(waveform) / rate
     if not limits.min_reference_seconds <= seconds <= limits.max_reference_seconds:
         got = f"{seconds:.2f} s" if seconds <= limits.max_reference_seconds else "more"
@@ -85,18 +74,6 @@ def decode_recording(data: bytes, limits: Limits, param: str = "reference_audio"
         return check_waveform(waveform, rate, name=param), rate
     except ValueError as error:
         raise BadRequest(str(error), param=param) from error
-
-
-def _read(file: "soundfile.SoundFile", max_samples: int) -> Waveform:
-    """Reads up to `max_samples` and mixes them down. It reads in blocks, because a header can claim any length."""
-    blocks, left = [np.zeros(0, dtype=np.float32)], max_samples
-    while left > 0:
-        block = file.read(min(left, BLOCK_SAMPLES), dtype="float32", always_2d=True)
-        if not len(block):
-            break
-        blocks.append(block.mean(axis=1))
-        left -= len(block)
-    return np.concatenate(blocks)
 
 
 __all__ = ["decode_base64", "decode_recording"]
