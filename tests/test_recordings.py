@@ -273,15 +273,6 @@ def test_datasets_dicts_and_decoders(processor, tmp_path):
         processor("Text", reference_audio={"path": None, "bytes": None}, **options)
 
 
-def test_a_decoder_of_datasets(processor, tmp_path):
-    pytest.importorskip("torchcodec", exc_type=ImportError)
-    path = tmp_path / "a.wav"
-    soundfile.write(path, SOUND, RATE, subtype="FLOAT")
-    (row,) = Dataset.from_dict({"audio": [str(path)]}).cast_column("audio", Audio())
-    codes = codes_of(processor("Text", reference_audio=row["audio"], reference_text="Ref", duration=1.0))
-    assert codes == processor.codec.encode(SOUND, RATE).tolist()
-
-
 @pytest.mark.parametrize("name", ["m4a aac", "webm opus", "video mp4", "amr"])
 def test_uploads_read_them_too(name):
     waveform, rate = decode_recording(RECORDINGS[name], Limits())
