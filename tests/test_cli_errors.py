@@ -65,7 +65,7 @@ def test_one_existing_file_of_several(run, checkpoint):
         (["One.\n①", "--language", "ja", "--duration", "1"], "text 1: `text` '①' has nothing to say"),
         (["One.", "--reference-text", "Ref"], "`reference_text` was given without `reference_audio`"),
         (["One.", "--reference", "none.wav"], "no audio file at 'none.wav'"),
-        (["One.", "--reference", "latin.txt"], "soundfile cannot decode 'latin.txt'"),
+        (["One.", "--reference", "latin.txt"], "'latin.txt' cannot be decoded: soundfile"),
         (["One.", "--reference", "voice.wav"], "`reference_text` is needed"),
         (["One.", "--reference", "voice.wav", "--asr", "./none"], "from `asr` './none'"),
         (["One.", "--temperature", "-1", "--duration", "1"], "`temperature` must be above 0, got -1.0"),
