@@ -117,7 +117,7 @@ def test_rows_that_cannot_be_spoken(checkpoint, processor, tmp_path):
         8: "there is no voice 'bob'",
         9: "the name of a voice must be",
         12: "no audio file at",
-        13: "cannot decode",
+        13: "cannot be decoded",
         14: "`reference_audio` holds no audio, but 5",
         15: "`reference_text` was given without `reference_audio`",
         16: "`reference_text` is needed",

@@ -15,7 +15,7 @@ from strategies import PHRASES, cases, damaged, json_values, numbers, texts
 LANGUAGES = ("en", "ja", "zh", "en-US", "JA", "yue", "de", "xx-1", "")
 ARGUMENTS = "text|reference_audio|reference_text|language|duration|speed|sampling_rate|asr"
 NAMES_AN_ARGUMENT = re.compile(
-    rf"`({ARGUMENTS})\b|\b(language|text)\b must|no audio file at|soundfile cannot decode|holds no audio"
+    rf"`({ARGUMENTS})\b|\b(language|text)\b must|no audio file at|cannot be decoded|holds no audio"
 )
 RATE = 16000
 
