@@ -253,7 +253,7 @@ def test_train_script_writes_a_checkpoint_that_speaks(tmp_path, tiny_checkpoint)
     before, after = load_file(tiny_checkpoint / "model.safetensors"), load_file(run / "model.safetensors")
     assert before.keys() == after.keys() and any(not torch.equal(before[name], after[name]) for name in before)
     recipe.write_text(recipe.read_text() + "learning_rat: 3\n")
-    with pytest.raises(ValueError, match="learning_rat"):
+    with pytest.raises(SystemExit):
         train([str(recipe)])
 
 

@@ -3,8 +3,8 @@
     python training/train_codec.py training/recipes/nano/codec.yaml
     accelerate launch training/train_codec.py --model CODEC --freeze_encoder true --data FOLDER --output_dir OUT
 
-Options come from a YAML recipe, the command line, or a recipe followed by options that override it; unknown options are
-an error. To continue an interrupted run, pass `--resume true`; it gives the same weights.
+Options come from a YAML recipe, which is optional, and from the command line, which wins. To continue an interrupted
+run, pass `--resume true`; it gives the same weights.
 """
 
 import dataclasses
@@ -15,9 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without installation
 
-import yaml  # noqa: E402
 from accelerate import Accelerator  # noqa: E402
-from transformers import HfArgumentParser, set_seed  # noqa: E402
+from transformers import set_seed  # noqa: E402
 
 from t5gemma_tts.codec_training.arguments import (  # noqa: E402
     CodecDataArguments,
@@ -29,6 +28,7 @@ from t5gemma_tts.codec_training.checkpoints import checkpoints  # noqa: E402
 from t5gemma_tts.codec_training.data import list_recordings  # noqa: E402
 from t5gemma_tts.codec_training.model import load_codec_to_train  # noqa: E402
 from t5gemma_tts.codec_training.trainer import CodecTrainer  # noqa: E402
+from t5gemma_tts.recipes import RecipeParser  # noqa: E402
 
 
 logger = logging.getLogger("train_codec")
@@ -36,28 +36,13 @@ logger = logging.getLogger("train_codec")
 
 def parse_arguments(argv: list[str]) -> tuple[CodecModelArguments, CodecDataArguments, CodecTrainingArguments]:
     """
-    Parses a recipe file, command-line options, or both.
+    Parses a recipe file and command-line options, which win over the recipe.
 
     Raises:
-        ValueError: if there are unknown options.
+        SystemExit: as [`RecipeParser.parse_recipe`].
     """
     groups = (CodecModelArguments, CodecDataArguments, CodecTrainingArguments)
-    parser = HfArgumentParser(groups, description=__doc__, allow_abbrev=False)
-    if argv and argv[0].endswith((".yaml", ".yml")):
-        argv = [*recipe_options(argv[0]), *argv[1:]]
-    return parser.parse_args_into_dataclasses(argv)
-
-
-def recipe_options(path: str) -> list[str]:
-    """Converts a recipe to command-line options, so that both get the same checks; null means the default."""
-    recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(recipe, dict):
-        raise ValueError(f"the recipe {path!r} must hold options by name, got {type(recipe).__name__}.")
-    options = []
-    for name, value in recipe.items():
-        if value is not None:
-            options += [f"--{name}", *(str(item) for item in (value if isinstance(value, list) else [value]))]
-    return options
+    return RecipeParser(groups, "train_codec.py", __doc__).parse_recipe(argv)
 
 
 def check_output(arguments: CodecTrainingArguments) -> None:

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from transformers import Seq2SeqTrainingArguments
+from transformers.utils import is_torch_bf16_gpu_available
 
 from .prompts import PromptOptions
 
@@ -27,6 +29,13 @@ class T5GemmaTTSTrainingArguments(Seq2SeqTrainingArguments):
         metadata={
             "help": "Number of consecutive batches of similar length (default: the number of processes). To reproduce "
             "a run on 8 processes with one process, set this and gradient_accumulation_steps to 8."
+        },
+    )
+    bf16: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Mixed precision with bfloat16 (default: on a GPU that has it, unless fp16 is set). On processors "
+            "with AVX512-BF16 or AMX, true is faster than the default."
         },
     )
     optim: str = field(
@@ -121,6 +130,9 @@ class T5GemmaTTSTrainingArguments(Seq2SeqTrainingArguments):
     )
 
     def __post_init__(self):
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        if self.bf16 is None:
+            self.bf16 = not self.use_cpu and not self.fp16 and is_torch_bf16_gpu_available()
         optim = self.optim
         if optim == SCALED_ADAM:
             self.optim = "adamw_torch"  # the parent class rejects unknown names

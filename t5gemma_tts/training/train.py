@@ -1,11 +1,10 @@
 """Trains T5Gemma-TTS from a text backbone, or fine-tunes a checkpoint in full or with LoRA.
 
     accelerate launch --config_file accelerate_config.yaml training/train.py training/recipes/finetune.yaml
-    accelerate launch training/train.py --model MODEL --datasets DATA --output_dir OUT --max_steps 1000
+    accelerate launch training/train.py training/recipes/lora.yaml --model MODEL --max_steps 1000
 
-Options come from one YAML recipe or from the command line; unknown options are an error. To continue an interrupted
-run, pass `--resume_from_checkpoint true` (or `resume_from_checkpoint: true`): it uses the same batches and gives the
-same weights.
+Options come from a YAML recipe, which is optional, and from the command line, which wins. To continue an interrupted
+run, pass `--resume_from_checkpoint true`: it uses the same batches and gives the same weights.
 """
 
 import dataclasses
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import torch
 from huggingface_hub.errors import EntryNotFoundError
-from transformers import AutoTokenizer, BitsAndBytesConfig, HfArgumentParser, set_seed
+from transformers import AutoTokenizer, BitsAndBytesConfig, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from .. import T5GemmaTTSConfig, T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
@@ -25,6 +24,7 @@ from ..checkpoints import resolve_checkpoint
 from ..model.text_front_end import TextFrontEnd
 from ..model_cards.build import RECIPE_FILE
 from ..preparation.metadata import DatasetMetadata
+from ..recipes import RecipeParser
 from .arguments import DataArguments, ModelArguments, T5GemmaTTSTrainingArguments
 from .dataset import SpeechDataset, load_prepared
 from .trainer import T5GemmaTTSTrainer
@@ -36,12 +36,14 @@ GEMMA_SEPARATOR_ID = 255999
 
 
 def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, T5GemmaTTSTrainingArguments]:
-    """Parses a recipe file or command-line options; unknown keys are an error in both."""
+    """
+    Parses a recipe file and command-line options, which win over the recipe.
+
+    Raises:
+        SystemExit: as [`RecipeParser.parse_recipe`].
+    """
     groups = (ModelArguments, DataArguments, T5GemmaTTSTrainingArguments)
-    parser = HfArgumentParser(groups, prog="t5gemma-tts train", description=__doc__)
-    if len(argv) == 1 and argv[0].endswith((".yaml", ".yml")):
-        return parser.parse_yaml_file(argv[0], allow_extra_keys=False)
-    return parser.parse_args_into_dataclasses(argv)
+    return RecipeParser(groups, "t5gemma-tts train", __doc__).parse_recipe(argv)
 
 
 def load_model_and_processor(
@@ -155,6 +157,11 @@ def load_data(
     return train, SpeechDataset(splits, processor.tokenizer, config, front_end=processor.front_end)
 
 
+def mixed_precision(arguments: T5GemmaTTSTrainingArguments) -> str:
+    """Names the precision of the arithmetic, for a message."""
+    return "bfloat16 mixed precision" if arguments.bf16 else "float16 mixed precision" if arguments.fp16 else "float32"
+
+
 def last_checkpoint(arguments: T5GemmaTTSTrainingArguments) -> str | None:
     """
     Returns the checkpoint to resume from, or None.
@@ -182,6 +189,7 @@ def main(argv: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     model_arguments, data_arguments, arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
     checkpoint = last_checkpoint(arguments)
+    logger.info("training on %s, %s", arguments.device, mixed_precision(arguments))
     set_seed(arguments.seed)
     model, processor = load_model_and_processor(model_arguments)
     config = model.config
