@@ -183,6 +183,14 @@ def add_serve(subparsers: "Subparsers") -> None:
         help="most pronunciations that a request may bring in its field `lexicon` (default 0: the field is off)",
     )
     limits.add_argument(
+        "--max-connections-per-address",
+        type=positive(int),
+        default=256,
+        metavar="N",
+        help="most open connections of an address; one more closes the one that has waited longest for a complete "
+        "request (default 256)",
+    )
+    limits.add_argument(
         "--drain-seconds",
         type=positive(float),
         default=120.0,

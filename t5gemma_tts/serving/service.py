@@ -79,6 +79,7 @@ class Service:
         self.created = int(time.time())
         self.draining = False
         self.num_open_requests = 0
+        self.num_pending_bytes = 0  # of incomplete request bodies
         self.max_open_requests = max_open_requests(synthesis.capacity)
         self._idle = asyncio.Event()
         self._idle.set()
@@ -89,7 +90,7 @@ class Service:
         return self.synthesis.alive and not self.draining
 
     def request_started(self) -> None:
-        """Counts an open request; `request_ended` must follow."""
+        """Counts a request whose body is complete; `request_ended` must follow."""
         self.num_open_requests += 1
         self._idle.clear()
 
