@@ -33,8 +33,13 @@ def add_speak(subparsers: "Subparsers") -> None:
     parser.add_argument("text", nargs="?", help="text to speak; '-' or nothing reads standard input")
     parser.add_argument("--text-file", metavar="FILE", help="read the text from a file (UTF-8) instead")
     parser.add_argument(
-        "-o", "--output", metavar="FILE", required=True, help="audio file to write: .wav, .flac or .ogg"
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="audio file to write: .wav, .flac or .ogg; its folder is made; {n} in it is the number of the file, "
+        "{seed} its seed, as in 'out/{n:03}-{seed}.wav'",
     )
+    parser.add_argument("--play", action="store_true", help="play the speech; -o is not needed then")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     parser.add_argument(
         "--stream",
@@ -73,7 +78,12 @@ def add_speak(subparsers: "Subparsers") -> None:
     parser.add_argument(
         "--batch-size", type=positive(int), default=8, metavar="N", help="most lines in a batch (default 8)"
     )
-    parser.set_defaults(module="speak")
+
+    def require_output(arguments: argparse.Namespace) -> None:
+        if arguments.output is None and not arguments.play:
+            parser.error("the following arguments are required: -o/--output or --play")
+
+    parser.set_defaults(module="speak", check=require_output)
 
 
 def add_batch(subparsers: "Subparsers") -> None:
@@ -389,6 +399,17 @@ def add_export(subparsers: "Subparsers") -> None:
     parser.set_defaults(module="export")
 
 
+def add_completion(subparsers: "Subparsers") -> None:
+    parser = subparsers.add_parser(
+        "completion",
+        help="print a completion script for a shell",
+        description="Print a script that completes commands and options. For bash: "
+        'eval "$(t5gemma-tts completion bash)" in ~/.bashrc. It needs the extra `completion`.',
+    )
+    parser.add_argument("shell", choices=["bash", "zsh"], help="the shell")
+    parser.set_defaults(module="completion")
+
+
 COMMANDS = (
     add_speak,
     add_batch,
@@ -403,4 +424,5 @@ COMMANDS = (
     add_train,
     add_merge,
     add_evaluate,
+    add_completion,
 )

@@ -74,13 +74,13 @@ def load_audio(file: AudioFile) -> tuple[Waveform, int]:
 
 
 @contextmanager
-def open_audio(file: AudioFile) -> Iterator[OpenAudio]:
+def open_audio(file: AudioFile, name: str = "the audio data") -> Iterator[OpenAudio]:
     """
-    Opens an audio file to read it block by block; argument and errors as in `load_audio`.
+    Opens an audio file to read it block by block; `file` and errors as in `load_audio`.
 
+    `name` stands for data that is not a path in error messages.
     The file has at least one sample. Its blocks raise `ValueError` where it is damaged.
     """
-    name = "the audio data"
     if isinstance(file, (str, os.PathLike)):
         name = repr(str(file))
         if not os.path.isfile(file):  # `Path.is_file` raises for overlong names

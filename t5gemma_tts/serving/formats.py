@@ -211,7 +211,7 @@ def _import_av() -> ModuleType:
     try:
         import av
     except ImportError as error:
-        raise ImportError('mp3, opus, aac and streamed flac need PyAV: `pip install av`.') from error
+        raise ImportError("mp3, opus, aac and streamed flac need PyAV: `pip install av`.") from error
     return av
 
 
