@@ -42,6 +42,7 @@ def run(arguments: Namespace) -> None:
         sampling=sampling_options(arguments),
         seed=arguments.seed,
         contents=CONTENTS if arguments.keep == "both" else (arguments.keep,),
+        watermark=arguments.watermark,
         rows_per_shard=arguments.rows_per_shard,
         batch_size=arguments.batch_size,
         engine=arguments.engine,

@@ -15,6 +15,7 @@ from .options import (
     add_reading_options,
     add_sampling_options,
     add_voice_options,
+    add_watermark_option,
     positive,
 )
 
@@ -39,6 +40,7 @@ def add_speak(subparsers: "Subparsers") -> None:
         help="audio file to write: .wav, .flac or .ogg; its folder is made; {n} in it is the number of the file, "
         "{seed} its seed, as in 'out/{n:03}-{seed}.wav'",
     )
+    add_watermark_option(parser)
     parser.add_argument("--play", action="store_true", help="play the speech; -o is not needed then")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     parser.add_argument(
@@ -103,6 +105,7 @@ def add_batch(subparsers: "Subparsers") -> None:
     parser.add_argument(
         "--keep", choices=["audio", "codes", "both"], default="both", help="what to store of the speech (default both)"
     )
+    add_watermark_option(parser)
     dataset = parser.add_argument_group("dataset")
     dataset.add_argument("--config-name", metavar="NAME", help="configuration of a dataset from the Hub")
     dataset.add_argument("--split", default="train", help="split of the dataset (default train)")
@@ -184,6 +187,7 @@ def add_serve(subparsers: "Subparsers") -> None:
     parser.add_argument(
         "--api-key-file", metavar="FILE", help="file with one API key per line (default: everyone may connect)"
     )
+    add_watermark_option(parser)
     limits = add_limit_options(parser)
     limits.add_argument(
         "--max-lexicon-entries",
@@ -399,6 +403,17 @@ def add_export(subparsers: "Subparsers") -> None:
     parser.set_defaults(module="export")
 
 
+def add_detect(subparsers: "Subparsers") -> None:
+    parser = subparsers.add_parser(
+        "detect",
+        help="tell whether audio files are marked as synthetic",
+        description="Look for the mark of synthetic speech in the tags of audio files. A file without a mark can still "
+        "be synthetic: tags are easily lost.",
+    )
+    parser.add_argument("audio", nargs="+", help="audio files")
+    parser.set_defaults(module="detect")
+
+
 def add_completion(subparsers: "Subparsers") -> None:
     parser = subparsers.add_parser(
         "completion",
@@ -424,5 +439,6 @@ COMMANDS = (
     add_train,
     add_merge,
     add_evaluate,
+    add_detect,
     add_completion,
 )

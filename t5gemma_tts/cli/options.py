@@ -31,6 +31,15 @@ def add_verbosity_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-v", "--verbose", action="store_true", help="print details, such as what references are like")
 
 
+def add_watermark_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--watermark",
+        choices=["metadata", "off"],
+        default="metadata",
+        help="how files are marked as synthetic speech: by a tag, or not at all (default metadata)",
+    )
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model and devices")
     group.add_argument(

@@ -36,7 +36,7 @@ def run(arguments: Namespace) -> None:
             queue_size=arguments.queue_size,
             deadline_seconds=arguments.deadline,
         )
-        service = Service(synthesis, arguments.voices_dir, names, keys, limits, arguments.strict)
+        service = Service(synthesis, arguments.voices_dir, names, keys, limits, arguments.strict, arguments.watermark)
         serve(service, listener, arguments.drain_seconds, log_level=arguments.log_level)
 
 

@@ -78,7 +78,7 @@ def run(arguments: Namespace) -> None:
             **voice,
             **sampling,
         )
-        write_chunks(chunks, processor.codec.sampling_rate, paths, player)
+        write_chunks(chunks, processor.codec.sampling_rate, paths, player, arguments.watermark)
         return
     lines_per_call = BATCHES_PER_CALL * arguments.batch_size
     inputs = [
@@ -94,9 +94,9 @@ def run(arguments: Namespace) -> None:
     model = options.load_model()
     if arguments.stream:
         chunks = processor.stream_decode(model.stream(**inputs[0], **sampling))
-        write_chunks(chunks, processor.codec.sampling_rate, paths, player)
+        write_chunks(chunks, processor.codec.sampling_rate, paths, player, arguments.watermark)
         return
-    outputs = FileOutputs(processor, paths, arguments.overwrite, player)
+    outputs = FileOutputs(processor, paths, arguments.overwrite, player, arguments.watermark)
     token_lines = speak_lines(arguments, inputs, outputs, model, processor, sampling)
     if token_path:
         make_folders([token_path])
@@ -137,17 +137,26 @@ class FileOutputs:
         paths (`list[Path]`, *optional*): a file for each waveform.
         overwrite (`bool`): whether files may be replaced.
         player (`str`, *optional*): program that plays each waveform once it is there.
+        watermark (`str`): as in `save_audio`.
     """
 
-    def __init__(self, processor: T5GemmaTTSProcessor, paths: list[Path] | None, overwrite: bool, player: str | None):
-        self.processor, self.paths, self.overwrite, self.player = processor, paths, overwrite, player
+    def __init__(
+        self,
+        processor: T5GemmaTTSProcessor,
+        paths: list[Path] | None,
+        overwrite: bool,
+        player: str | None,
+        watermark: str,
+    ):
+        self.processor, self.paths, self.overwrite = processor, paths, overwrite
+        self.player, self.watermark = player, watermark
 
     def write(self, number: int, waveform: Waveform) -> None:
         """Writes and plays the waveform `number`, float32 `(num_samples,)`."""
         rate = self.processor.codec.sampling_rate
         if self.paths is not None:
             make_folders([self.paths[number]])
-            self.processor.save_audio(waveform, self.paths[number], overwrite=self.overwrite)
+            self.processor.save_audio(waveform, self.paths[number], overwrite=self.overwrite, watermark=self.watermark)
             announce(f"{self.paths[number]}  {len(waveform) / rate:.2f} s")
         if self.player is not None:
             with Playback(self.player, rate) as playback:
@@ -182,7 +191,9 @@ def speak_lines(
     return token_lines
 
 
-def write_chunks(chunks: Iterable[Waveform], sampling_rate: int, paths: list[Path] | None, player: str | None) -> None:
+def write_chunks(
+    chunks: Iterable[Waveform], sampling_rate: int, paths: list[Path] | None, player: str | None, watermark: str
+) -> None:
     """Writes and plays audio while it is generated: into one file, or to standard output if there are no `paths`."""
     with ExitStack() as stack:
         playback = None if player is None else stack.enter_context(Playback(player, sampling_rate))
@@ -190,7 +201,7 @@ def write_chunks(chunks: Iterable[Waveform], sampling_rate: int, paths: list[Pat
         if paths is not None or playback is None:
             make_folders(paths or [])
             output = STANDARD_OUTPUT if paths is None else str(paths[0])
-            writer = stack.enter_context(open_audio_writer(output, sampling_rate))
+            writer = stack.enter_context(open_audio_writer(output, sampling_rate, watermark))
         for chunk in chunks:
             if writer is not None:
                 writer.write(chunk)
