@@ -83,6 +83,7 @@ setup(
         "serve": serve,
         "ui": ui,
         "batch": batch,
+        "completion": ["shtab>=1.7"],
         # not in dev: it brings 350 MB, and only slow tests need it
         "ray": [*batch, *serve, "ray[data,serve]>=2.50"],
         # training of nano: source voices (piper-tts is GPL-3.0), speech recognition, and plots of its card
@@ -114,6 +115,7 @@ setup(
             "pytest-xdist>=3.6",
             "ruff>=0.15",
             "schemathesis>=4.0",
+            "shtab>=1.7",
         ],
     },
     entry_points={"console_scripts": ["t5gemma-tts = t5gemma_tts.cli.main:main"]},

@@ -9,6 +9,7 @@ from .checkpoints import resolve_checkpoint
 from .model.configuration_t5gemma_tts import T5GemmaTTSConfig
 from .model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from .model.processing_t5gemma_tts import T5GemmaTTSProcessor
+from .model.quantization import quantization_config
 from .model.xcodec2 import XCodec2
 
 
@@ -151,19 +152,45 @@ class ModelOptions:
         Raises:
             OSError, ValueError: as `load_model` and `load_processor`.
         """
-        device = pick_device(self.device)
-        default_device = "cpu" if self.low_vram else str(device)
-        dtype = "bfloat16" if self.low_vram else self.dtype
         # the processor first, because it fails faster than the model
-        processor = load_processor(self.model, self.codec, self.codec_device or default_device)
+        processor = self.load_processor()
+        return self.load_model(), processor
+
+    def load_processor(self) -> T5GemmaTTSProcessor:
+        """
+        Loads the processor only, and checks all options.
+
+        Raises:
+            OSError, ValueError: as `load_processor`, and for options of the model.
+        """
+        pick_device(self.encoder_device or "cpu")
+        if self.quantization is not None:
+            quantization_config(self.quantization)
+        processor = load_processor(self.model, self.codec, self.codec_device or self._default_device)
         if self.trim_silence is not None:
             processor.trim_silence = self.trim_silence
         if self.normalize_loudness is not None:
             processor.normalize_loudness = self.normalize_loudness
-        model = load_model(self.model, device=device, dtype=dtype, quantization=self.quantization)
+        return processor
+
+    def load_model(self) -> T5GemmaTTSForConditionalGeneration:
+        """
+        Loads the model only.
+
+        Raises:
+            OSError, ValueError: as `load_model`.
+        """
+        dtype = "bfloat16" if self.low_vram else self.dtype
+        model = load_model(self.model, device=pick_device(self.device), dtype=dtype, quantization=self.quantization)
         if self.encoder_device or self.low_vram:
-            model.get_encoder().to(pick_device(self.encoder_device or default_device))
-        return model, processor
+            model.get_encoder().to(pick_device(self.encoder_device or self._default_device))
+        return model
+
+    @property
+    def _default_device(self) -> str:
+        """The device of codec and text encoder where none is given."""
+        device = pick_device(self.device)
+        return "cpu" if self.low_vram else str(device)
 
 
 __all__ = ["ModelOptions", "load_codec", "load_model", "load_processor", "pick_device"]

@@ -52,7 +52,7 @@ def test_one_existing_file_of_several(run, checkpoint):
         (["--text-file", "none.txt"], "No such file or directory: 'none.txt'"),
         (["--text-file", "latin.txt"], "'utf-8' codec can't decode"),
         (["One.", "-o", "out.mp4"], "--output must end in one of .wav, .flac, .ogg, got 'out.mp4'"),
-        (["One.", "-o", "nowhere/out.wav"], "the folder 'nowhere' does not exist"),
+        (["One.", "-o", "lines.txt/out.wav"], "the folder of 'lines.txt/out.wav' cannot be made"),
         (["One.", "--model", "."], "'.' is not a checkpoint: it has no config.json"),
         (["One.", "--model", "{checkpoint}/codec"], "is not a T5Gemma-TTS checkpoint: its `model_type` is 'xcodec2'"),
         (["One.", "--codec", "."], "no codec found at '.': it has no config.json"),
@@ -72,7 +72,11 @@ def test_one_existing_file_of_several(run, checkpoint):
         (["One.", "--top-k", "-1", "--duration", "1"], "`top_k` must be"),
     ],
 )
-def test_speak_errors(run, checkpoint, arguments, message):
+def test_speak_errors_before_the_model_is_loaded(run, checkpoint, monkeypatch, arguments, message):
+    def load_nothing(*args, **kwargs):
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr(loading, "load_model", load_nothing)
     Path("latin.txt").write_bytes("Grün".encode("latin-1"))
     Path("lines.txt").write_text("One.")
     write_voice(Path("voice.wav"))
@@ -113,7 +117,7 @@ def test_truncated_weights(run, checkpoint, tmp_path, part, num_bytes):
     [
         ([], "the following arguments are required: COMMAND"),
         (["sing"], "invalid choice: 'sing'"),
-        (["speak", "x", "--model", "m"], "the following arguments are required: -o/--output"),
+        (["speak", "x", "--model", "m"], "the following arguments are required: -o/--output or --play"),
         (["speak", "x", "--model", "m", "-o", "x.wav", "--pitch", "3"], "unrecognized arguments: --pitch"),
         (["speak", "x", "--model", "m", "-o", "x.wav", "--duration", "-1"], "--duration: must be above 0, got -1"),
         (["speak", "x", "--model", "m", "-o", "x.wav", "--duration", "nan"], "--duration: must be above 0, got nan"),

@@ -1,5 +1,6 @@
 """Clients that vanish, and a server that is told to go: what was accepted is answered, and nothing else lingers."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -8,7 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from serving import PATIENCE_SECONDS, SPEECH, Steps, decode_with_soundfile, live_server, server_process, wait_until
+from serving import (
+    PATIENCE_SECONDS,
+    ROOT,
+    SPEECH,
+    Steps,
+    decode_with_soundfile,
+    live_server,
+    server_process,
+    wait_until,
+)
 from voices import CUTOFF_FRAMES
 
 
@@ -71,8 +81,8 @@ def test_client_disconnects_while_sending(checkpoint):
             with socket.create_connection((host, int(port))) as connection:
                 connection.sendall(part)
         with server.half_a_request():
-            wait_until(lambda: server.service.num_open_requests == 1)
-        wait_until(lambda: server.service.num_open_requests == 0)
+            wait_until(lambda: server.service.num_pending_bytes > 0)
+        wait_until(lambda: server.service.num_pending_bytes == 0)
         assert server.speak(input="Hello.", duration=0.2).status_code == 200
 
 
@@ -146,3 +156,52 @@ def test_second_signal_stops_at_once(checkpoint):
         process.send_signal(signal.SIGTERM)
         process.wait(PATIENCE_SECONDS)
         assert speaking.exception(PATIENCE_SECONDS) or speaking.result().status_code == 503
+
+
+def test_signal_does_not_wait_for_half_sent_requests(checkpoint):
+    with server_process("--model", checkpoint, "--drain-seconds", 10_000) as (process, url):
+        host, port = url.removeprefix("http://").split(":")
+        connections = [socket.create_connection((host, int(port))) for _ in range(20)]
+        for number, connection in enumerate(connections):
+            connection.sendall(b"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\n")
+            if number % 2:
+                connection.sendall(b"Content-Length: 99\r\n\r\n{")
+        assert httpx.get(f"{url}/health").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_SECONDS) == 0
+        for connection in connections:
+            connection.close()
+
+
+HUNG_SERVER = """
+import sys, threading
+from serving import load
+from t5gemma_tts.serving import server
+from t5gemma_tts.serving.service import Service
+from t5gemma_tts.serving.synthesis import SynthesisService
+
+server.CONNECTION_CLOSE_SECONDS = server.THREAD_CLOSE_SECONDS = 0.5
+synthesis = SynthesisService(*load(sys.argv[1]))
+prepare = synthesis._prepare
+synthesis._prepare = lambda request: threading.Event().wait() if request.text == "Hang." else prepare(request)
+listener = server.bind_socket("127.0.0.1", 0)
+server.serve(Service(synthesis), listener, drain_seconds=0.5, log_level="error")
+"""
+
+
+def test_signal_ends_the_process_even_if_a_thread_hangs(checkpoint):
+    command = [sys.executable, "-c", HUNG_SERVER, str(checkpoint)]
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+    with (
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process,
+        ThreadPoolExecutor(1) as people,
+    ):
+        url = process.stdout.readline().split()[-1]
+        hanging = people.submit(httpx.post, url + SPEECH, json={"input": "Hang."}, timeout=None)
+        wait_until(lambda: "t5gemma_tts_admitted 1.0" in httpx.get(f"{url}/metrics").text)
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(PATIENCE_SECONDS) == 1
+        finally:
+            process.kill()
+        assert hanging.exception(PATIENCE_SECONDS) or hanging.result().status_code >= 500

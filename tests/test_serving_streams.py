@@ -1,6 +1,7 @@
 """Streams that come to a bad end, and more requests than can be held open."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -47,17 +48,21 @@ def test_stream_that_fails_before_its_first_audio_has_a_status(failing):
     assert answer.status_code == 500 and answer.json()["error"]["code"] == "speech_failed"
 
 
-def test_limit_of_open_requests(checkpoint):
-    with live_server(checkpoint, max_batch_size=1, queue_size=0) as server:
-        unfinished = [server.half_a_request() for _ in range(server.service.max_open_requests)]
-        wait_until(lambda: server.service.num_open_requests == server.service.max_open_requests)
-        answer = server.speak(input="Hello.", duration=0.2)
-        assert answer.status_code == 429 and answer.headers["retry-after"] == "1"
+def test_number_of_open_requests_is_limited(checkpoint, monkeypatch):
+    with live_server(checkpoint) as server, ThreadPoolExecutor(1) as people:
+        server.service.max_open_requests = 1
+        steps = Steps(monkeypatch)
+        steps.hold()
+        first = people.submit(server.speak, input="Hello.", duration=0.2)
+        wait_until(lambda: server.service.num_open_requests == 1)
+        for method, path in (("POST", SPEECH), ("GET", "/v1/models")):
+            answer = server.client.request(method, path, json={"input": "Hello."} if method == "POST" else None)
+            assert answer.status_code == 429 and answer.headers["retry-after"] == "1"
         assert server.client.get("/health").status_code == 200
-        for connection in unfinished:
-            connection.close()
-        wait_until(lambda: server.service.num_open_requests == 0)
+        steps.open.set()
+        assert first.result(60).status_code == 200
         assert server.speak(input="Hello.", duration=0.2).status_code == 200
+        wait_until(lambda: server.service.num_open_requests == 0)
 
 
 def test_body_timeout(checkpoint):

@@ -5,6 +5,7 @@ from typing import Any
 
 from ..loading import ModelOptions
 from ..model.lexicon import Lexicon
+from ..model.marks import check_watermark
 
 
 ENGINES = ("local", "ray")
@@ -33,6 +34,7 @@ class BatchArguments:
         sampling (`dict`): Sampling options of `speech_requests`.
         seed (`int`): Seed from which the seeds of the rows are derived.
         contents (tuple of `str`): Output columns: "audio" (FLAC), "codes" or both.
+        watermark (`str`): "metadata" tags the FLAC files as synthetic speech, "off" does not.
         rows_per_shard (`int`): Rows per shard file. An interrupted run loses at most the current shard of each worker.
         batch_size (`int`): Rows that a worker generates at once.
         engine (`str`): "local" runs in this process, "ray" on a Ray cluster.
@@ -62,6 +64,7 @@ class BatchArguments:
     sampling: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     contents: tuple[str, ...] = CONTENTS
+    watermark: str = "metadata"
     rows_per_shard: int = 64
     batch_size: int = 16
     engine: str = "local"
@@ -74,6 +77,7 @@ class BatchArguments:
             raise ValueError(f"`engine` must be one of {', '.join(ENGINES)}, got {self.engine!r}.")
         if not self.contents or not set(self.contents) <= set(CONTENTS):
             raise ValueError(f"`contents` must be some of {', '.join(CONTENTS)}, got {self.contents!r}.")
+        check_watermark(self.watermark)
         if self.lexicon is not None:
             Lexicon.load(self.lexicon)
         for name in ("rows_per_shard", "batch_size", "num_workers"):

@@ -102,6 +102,7 @@ class BatchWorker:
             "sampling",
             "seed",
             "contents",
+            "watermark",
             "rows_per_shard",
         )
         reference = arguments.reference_audio
@@ -114,6 +115,8 @@ class BatchWorker:
             "codec_fingerprint": model.codec and checkpoint_fingerprint(model.codec),
             "dtype": "bfloat16" if model.low_vram else model.dtype,
             "quantization": model.quantization,
+            "trim_silence": model.trim_silence,
+            "normalize_loudness": model.normalize_loudness,
             "reference_fingerprint": reference and file_fingerprint(Path(reference)),
             "voices_fingerprint": self._voices_fingerprint(),
         }
@@ -199,4 +202,4 @@ class BatchWorker:
         windows = StreamWindows() if len(codes) > MAX_WHOLE_DECODE_SECONDS * processor.frame_rate else None
         (waveform,) = processor.batch_decode([codes], windows=windows)
         rate = int(processor.codec.sampling_rate)
-        return encode_audio(waveform, rate, "flac"), len(waveform) / rate
+        return encode_audio(waveform, rate, "flac", watermark=self.arguments.watermark), len(waveform) / rate

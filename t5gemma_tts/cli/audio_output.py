@@ -9,6 +9,7 @@ import numpy as np
 import soundfile
 
 from ..model.audio import Waveform
+from ..model.marks import write_tags
 
 
 STANDARD_OUTPUT = "-"
@@ -33,13 +34,14 @@ class _AudioWriter:
 
 
 @contextmanager
-def open_audio_writer(output: str, sampling_rate: float) -> Iterator[_AudioWriter]:
+def open_audio_writer(output: str, sampling_rate: float, watermark: str = "metadata") -> Iterator[_AudioWriter]:
     """
     Opens a writer of mono audio. Samples beyond [-1, 1] are clipped, with a warning at the end.
 
     Args:
         output (`str`): path of an audio file, or "-" for raw 16-bit samples on standard output.
         sampling_rate (`float`): Hz.
+        watermark (`str`): "metadata" tags a file as synthetic speech, "off" does not.
 
     Raises:
         OSError: if the file cannot be written.
@@ -57,8 +59,12 @@ def open_audio_writer(output: str, sampling_rate: float) -> Iterator[_AudioWrite
         return
     try:
         with soundfile.SoundFile(output, "w", samplerate=int(sampling_rate), channels=1) as file:
+            if watermark == "metadata":
+                write_tags(file, at_end=False)
             writer = _AudioWriter(file.write)
             yield writer
+            if watermark == "metadata":
+                write_tags(file, at_end=True)
         num_written = soundfile.info(output).frames
     except soundfile.LibsndfileError as error:
         raise OSError(f"{output!r} cannot be written ({error}): is the disk full?") from error

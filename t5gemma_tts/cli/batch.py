@@ -1,12 +1,12 @@
 """`t5gemma-tts batch`."""
 
-import sys
 from argparse import Namespace
 
 from tqdm import tqdm
 from transformers.utils import logging
 
 from ..loading import ModelOptions
+from .messages import announce, shows_progress
 from .speak import sampling_options
 
 
@@ -42,6 +42,7 @@ def run(arguments: Namespace) -> None:
         sampling=sampling_options(arguments),
         seed=arguments.seed,
         contents=CONTENTS if arguments.keep == "both" else (arguments.keep,),
+        watermark=arguments.watermark,
         rows_per_shard=arguments.rows_per_shard,
         batch_size=arguments.batch_size,
         engine=arguments.engine,
@@ -49,11 +50,11 @@ def run(arguments: Namespace) -> None:
         gpus_per_worker=arguments.gpus_per_worker,
         overwrite=arguments.overwrite,
     )
-    with tqdm(unit="row", disable=not sys.stderr.isatty()) as bar:
+    with tqdm(unit="row", disable=not shows_progress()) as bar:
 
         def on_start(done: int, total: int) -> None:
             bar.reset(total)
             bar.update(done)
 
         summary = synthesize_batch(options, on_start, bar.update)
-    print(f"{arguments.output}  {summary}")
+    announce(f"{arguments.output}  {summary}")

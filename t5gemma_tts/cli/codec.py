@@ -9,12 +9,13 @@ from transformers.utils import logging
 from ..loading import load_codec
 from ..model.audio import save_audio
 from ..model.audio_reading import load_audio
-from .speak import output_paths, refuse_existing
+from .messages import announce
+from .outputs import check_outputs, make_folders, output_paths
 
 
 def encode(arguments: Namespace) -> None:
     if arguments.output:
-        refuse_existing([Path(arguments.output)], arguments.overwrite)
+        check_outputs([Path(arguments.output)], arguments.overwrite)
     clips = [load_audio(path) for path in arguments.audio]
     logging.disable_progress_bar()
     codec = load_codec(arguments.codec, device=arguments.device)
@@ -27,6 +28,7 @@ def encode(arguments: Namespace) -> None:
         lines.append(" ".join(map(str, codes.tolist())))
     text = "\n".join(lines) + "\n"
     if arguments.output:
+        make_folders([Path(arguments.output)])
         Path(arguments.output).write_text(text)
     else:
         sys.stdout.write(text)
@@ -34,8 +36,8 @@ def encode(arguments: Namespace) -> None:
 
 def decode(arguments: Namespace) -> None:
     clips = read_tokens(arguments.tokens)  # keys are line numbers
-    paths = output_paths(Path(arguments.output), len(clips))
-    refuse_existing(paths, arguments.overwrite)
+    paths = output_paths(arguments.output, len(clips))
+    check_outputs(paths, arguments.overwrite)
     logging.disable_progress_bar()
     codec = load_codec(arguments.codec, device=arguments.device)
     for number, clip in clips.items():
@@ -43,9 +45,10 @@ def decode(arguments: Namespace) -> None:
             raise ValueError(
                 f"{arguments.tokens}, line {number}: tokens must be in [0, {codec.codebook_size}), got {outside[0]}."
             )
+    make_folders(paths)
     for path, waveform in zip(paths, codec.decode_batch(list(clips.values())), strict=True):
         save_audio(waveform, path, codec.sampling_rate, overwrite=arguments.overwrite)
-        print(f"{path}  {len(waveform) / codec.sampling_rate:.2f} s")
+        announce(f"{path}  {len(waveform) / codec.sampling_rate:.2f} s")
 
 
 def read_tokens(name: str) -> dict[int, list[int]]:

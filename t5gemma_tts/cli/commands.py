@@ -15,6 +15,7 @@ from .options import (
     add_reading_options,
     add_sampling_options,
     add_voice_options,
+    add_watermark_option,
     positive,
 )
 
@@ -33,8 +34,14 @@ def add_speak(subparsers: "Subparsers") -> None:
     parser.add_argument("text", nargs="?", help="text to speak; '-' or nothing reads standard input")
     parser.add_argument("--text-file", metavar="FILE", help="read the text from a file (UTF-8) instead")
     parser.add_argument(
-        "-o", "--output", metavar="FILE", required=True, help="audio file to write: .wav, .flac or .ogg"
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="audio file to write: .wav, .flac or .ogg; its folder is made; {n} in it is the number of the file, "
+        "{seed} its seed, as in 'out/{n:03}-{seed}.wav'",
     )
+    add_watermark_option(parser)
+    parser.add_argument("--play", action="store_true", help="play the speech; -o is not needed then")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     parser.add_argument(
         "--stream",
@@ -73,7 +80,12 @@ def add_speak(subparsers: "Subparsers") -> None:
     parser.add_argument(
         "--batch-size", type=positive(int), default=8, metavar="N", help="most lines in a batch (default 8)"
     )
-    parser.set_defaults(module="speak")
+
+    def require_output(arguments: argparse.Namespace) -> None:
+        if arguments.output is None and not arguments.play:
+            parser.error("the following arguments are required: -o/--output or --play")
+
+    parser.set_defaults(module="speak", check=require_output)
 
 
 def add_batch(subparsers: "Subparsers") -> None:
@@ -93,6 +105,7 @@ def add_batch(subparsers: "Subparsers") -> None:
     parser.add_argument(
         "--keep", choices=["audio", "codes", "both"], default="both", help="what to store of the speech (default both)"
     )
+    add_watermark_option(parser)
     dataset = parser.add_argument_group("dataset")
     dataset.add_argument("--config-name", metavar="NAME", help="configuration of a dataset from the Hub")
     dataset.add_argument("--split", default="train", help="split of the dataset (default train)")
@@ -174,6 +187,7 @@ def add_serve(subparsers: "Subparsers") -> None:
     parser.add_argument(
         "--api-key-file", metavar="FILE", help="file with one API key per line (default: everyone may connect)"
     )
+    add_watermark_option(parser)
     limits = add_limit_options(parser)
     limits.add_argument(
         "--max-lexicon-entries",
@@ -181,6 +195,14 @@ def add_serve(subparsers: "Subparsers") -> None:
         default=0,
         metavar="N",
         help="most pronunciations that a request may bring in its field `lexicon` (default 0: the field is off)",
+    )
+    limits.add_argument(
+        "--max-connections-per-address",
+        type=positive(int),
+        default=256,
+        metavar="N",
+        help="most open connections of an address; one more closes the one that has waited longest for a complete "
+        "request (default 256)",
     )
     limits.add_argument(
         "--drain-seconds",
@@ -389,6 +411,28 @@ def add_export(subparsers: "Subparsers") -> None:
     parser.set_defaults(module="export")
 
 
+def add_detect(subparsers: "Subparsers") -> None:
+    parser = subparsers.add_parser(
+        "detect",
+        help="tell whether audio files are marked as synthetic",
+        description="Look for the mark of synthetic speech in the tags of audio files. A file without a mark can still "
+        "be synthetic: tags are easily lost.",
+    )
+    parser.add_argument("audio", nargs="+", help="audio files")
+    parser.set_defaults(module="detect")
+
+
+def add_completion(subparsers: "Subparsers") -> None:
+    parser = subparsers.add_parser(
+        "completion",
+        help="print a completion script for a shell",
+        description="Print a script that completes commands and options. For bash: "
+        'eval "$(t5gemma-tts completion bash)" in ~/.bashrc. It needs the extra `completion`.',
+    )
+    parser.add_argument("shell", choices=["bash", "zsh"], help="the shell")
+    parser.set_defaults(module="completion")
+
+
 COMMANDS = (
     add_speak,
     add_batch,
@@ -403,4 +447,6 @@ COMMANDS = (
     add_train,
     add_merge,
     add_evaluate,
+    add_detect,
+    add_completion,
 )

@@ -4,12 +4,11 @@ import argparse
 import importlib
 import os
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from .. import __version__
 from .commands import COMMANDS
+from .messages import verbosity
+from .options import add_verbosity_options
 
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -26,22 +25,10 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add_command in COMMANDS:
         add_command(subparsers)
+    for subparser in subparsers.choices.values():
+        if not subparser.get_default("passes_options"):
+            add_verbosity_options(subparser)
     return parser
-
-
-@contextmanager
-def plain_warnings() -> Iterator[None]:
-    """Prints warnings in one line, without the file, line and source, which do not help the user."""
-    original = warnings.formatwarning
-
-    def format_in_one_line(message: Warning | str, *args: object, **kwargs: object) -> str:
-        return f"t5gemma-tts: warning: {message}\n"
-
-    warnings.formatwarning = format_in_one_line
-    try:
-        yield
-    finally:
-        warnings.formatwarning = original
 
 
 def is_expected(error: Exception) -> bool:
@@ -62,11 +49,13 @@ def main(argv: list[str] | None = None) -> int:
             arguments.options = extra
         elif extra:
             parser.error(f"unrecognized arguments: {' '.join(extra)}")
+        if check := getattr(arguments, "check", None):
+            check(arguments)
     except SystemExit as stop:  # argparse has printed the error
         return int(stop.code or 0)
     module = importlib.import_module(f".{arguments.module}", __package__)
     try:
-        with plain_warnings():
+        with verbosity(arguments):
             getattr(module, getattr(arguments, "function", "run"))(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:

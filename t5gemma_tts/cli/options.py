@@ -25,6 +25,21 @@ def positive(kind: type[Number]) -> Callable[[str], Number]:
     return parse
 
 
+def add_verbosity_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("messages").add_mutually_exclusive_group()
+    group.add_argument("-q", "--quiet", action="store_true", help="print errors and results only")
+    group.add_argument("-v", "--verbose", action="store_true", help="print details, such as what references are like")
+
+
+def add_watermark_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--watermark",
+        choices=["metadata", "off"],
+        default="metadata",
+        help="how files are marked as synthetic speech: by a tag, or not at all (default metadata)",
+    )
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model and devices")
     group.add_argument(

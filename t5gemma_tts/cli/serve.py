@@ -24,7 +24,11 @@ def run(arguments: Namespace) -> None:
 
     # these fail fast on wrong options; loading the model takes minutes
     keys = None if arguments.api_key_file is None else ApiKeys.from_file(arguments.api_key_file)
-    limits = replace(read_limits(arguments), max_lexicon_entries=arguments.max_lexicon_entries)
+    limits = replace(
+        read_limits(arguments),
+        max_lexicon_entries=arguments.max_lexicon_entries,
+        max_connections_per_address=arguments.max_connections_per_address,
+    )
     aliases = parse_aliases(arguments.voice_alias, arguments.voice_alias_file)
     names = Names(arguments.served_model_name or [Path(arguments.model).name], arguments.strict_models, aliases)
     if arguments.voices_dir is None:
@@ -36,7 +40,7 @@ def run(arguments: Namespace) -> None:
             queue_size=arguments.queue_size,
             deadline_seconds=arguments.deadline,
         )
-        service = Service(synthesis, arguments.voices_dir, names, keys, limits, arguments.strict)
+        service = Service(synthesis, arguments.voices_dir, names, keys, limits, arguments.strict, arguments.watermark)
         serve(service, listener, arguments.drain_seconds, log_level=arguments.log_level)
 
 

@@ -1,21 +1,29 @@
 """`t5gemma-tts speak`."""
 
+import secrets
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+from transformers import BatchFeature
 from transformers.utils import logging
 
 from ..loading import ModelOptions
-from ..model.audio import WRITABLE_FORMATS
+from ..model.audio import Waveform
 from ..model.engine import SpeechEngine, speech_requests
 from ..model.lexicon import Lexicon
 from ..model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
+from ..model.sampling import SamplingOptions
 from ..narration import narrate
 from .audio_output import STANDARD_OUTPUT, open_audio_writer
+from .messages import announce, shows_progress
+from .outputs import check_outputs, make_folders, output_paths, pattern_fields
+from .playback import Playback, find_player
 
 
 BATCHES_PER_CALL = 16  # batches of lines that one call of the processor prepares
@@ -27,30 +35,80 @@ def run(arguments: Namespace) -> None:
     in_chunks = arguments.stream or arguments.long
     if arguments.output == STANDARD_OUTPUT and not in_chunks:
         raise ValueError("`--output -` streams audio; it needs --stream or --long.")
+    if arguments.output == STANDARD_OUTPUT and arguments.play:
+        raise ValueError("`--output -` and --play cannot be combined.")
     if in_chunks:
         check_single_output(arguments, lines)
-    paths = (
-        []
-        if arguments.output == STANDARD_OUTPUT
-        else output_paths(Path(arguments.output), 1 if in_chunks else len(lines) * arguments.num_samples)
-    )
+    num_files = 1 if in_chunks else len(lines) * arguments.num_samples
+    names_seed = arguments.output not in (None, STANDARD_OUTPUT) and "seed" in pattern_fields(arguments.output)
+    if names_seed and arguments.seed is None:
+        arguments.seed = secrets.randbelow(2**31)
+    paths: list[Path] | None = None
+    if arguments.output not in (None, STANDARD_OUTPUT):
+        # sample `i` of a line has the seed `seed + i`
+        seeds = [arguments.seed + index % arguments.num_samples for index in range(num_files)] if names_seed else None
+        paths = output_paths(arguments.output, num_files, seeds)
     token_path = Path(arguments.tokens) if arguments.tokens else None
-    refuse_existing([*paths, *([token_path] if token_path else [])], arguments.overwrite)
-    if arguments.lexicon is not None:  # an error in it shows before the model is loaded
+    check_outputs([*(paths or []), *([token_path] if token_path else [])], arguments.overwrite)
+    player = find_player() if arguments.play else None
+    sampling = sampling_options(arguments)
+    SamplingOptions(**sampling)
+    sampling |= {"seed": arguments.seed}
+    if arguments.lexicon is not None:
         arguments.lexicon = Lexicon.load(arguments.lexicon)
     logging.disable_progress_bar()
 
+    # what the processor refuses shows before the model is loaded, which takes longest
     if arguments.low_vram:
         arguments.batch_size = 1
-    model, processor = ModelOptions.from_attributes(arguments).load()
-    voice = {"reference_audio": arguments.reference, "reference_text": arguments.reference_text, "asr": arguments.asr}
-    sampling = sampling_options(arguments) | {"seed": arguments.seed}
-    if in_chunks:
-        speak_to_one_output(arguments, lines, model, processor, voice, sampling)
-    else:
-        token_lines = speak_lines(arguments, lines, paths, model, processor, voice, sampling)
-        if token_path:
-            token_path.write_text("\n".join(token_lines) + "\n")
+    options = ModelOptions.from_attributes(arguments)
+    processor = options.load_processor()
+    voice = read_voice(arguments, processor)
+    reading = {"language": arguments.language, "normalize": arguments.normalize, "lexicon": arguments.lexicon}
+    if arguments.long:
+        processor.estimate_duration("\n".join(lines), **reading)
+        model = options.load_model()
+        chunks: Any = narrate(
+            model,
+            processor,
+            "\n".join(lines),
+            speed=arguments.speed,
+            batch_size=arguments.batch_size,
+            **reading,
+            **voice,
+            **sampling,
+        )
+        write_chunks(chunks, processor.codec.sampling_rate, paths, player, arguments.watermark)
+        return
+    lines_per_call = BATCHES_PER_CALL * arguments.batch_size
+    inputs = [
+        processor(
+            text=lines[start : start + lines_per_call],
+            duration=arguments.duration,
+            speed=arguments.speed,
+            **reading,
+            **voice,
+        )
+        for start in range(0, len(lines), lines_per_call)
+    ]
+    model = options.load_model()
+    if arguments.stream:
+        chunks = processor.stream_decode(model.stream(**inputs[0], **sampling))
+        write_chunks(chunks, processor.codec.sampling_rate, paths, player, arguments.watermark)
+        return
+    outputs = FileOutputs(processor, paths, arguments.overwrite, player, arguments.watermark)
+    token_lines = speak_lines(arguments, inputs, outputs, model, processor, sampling)
+    if token_path:
+        make_folders([token_path])
+        token_path.write_text("\n".join(token_lines) + "\n")
+
+
+def read_voice(arguments: Namespace, processor: T5GemmaTTSProcessor) -> dict[str, Any]:
+    """Reads, transcribes and encodes the reference; returns arguments of the processor."""
+    if arguments.reference is None:
+        return {"reference_text": arguments.reference_text}
+    codes, _, text = processor.read_reference(arguments.reference, arguments.reference_text, asr=arguments.asr)
+    return {"reference_audio": {"codes": codes}, "reference_text": text}
 
 
 def check_single_output(arguments: Namespace, lines: list[str]) -> None:
@@ -70,83 +128,87 @@ def check_single_output(arguments: Namespace, lines: list[str]) -> None:
         raise ValueError("--duration cannot be used with --long; --speed can.")
 
 
+class FileOutputs:
+    """
+    Where the waveforms of lines go: into files, to the loudspeaker, or both.
+
+    Args:
+        processor (`T5GemmaTTSProcessor`)
+        paths (`list[Path]`, *optional*): a file for each waveform.
+        overwrite (`bool`): whether files may be replaced.
+        player (`str`, *optional*): program that plays each waveform once it is there.
+        watermark (`str`): as in `save_audio`.
+    """
+
+    def __init__(
+        self,
+        processor: T5GemmaTTSProcessor,
+        paths: list[Path] | None,
+        overwrite: bool,
+        player: str | None,
+        watermark: str,
+    ):
+        self.processor, self.paths, self.overwrite = processor, paths, overwrite
+        self.player, self.watermark = player, watermark
+
+    def write(self, number: int, waveform: Waveform) -> None:
+        """Writes and plays the waveform `number`, float32 `(num_samples,)`."""
+        rate = self.processor.codec.sampling_rate
+        if self.paths is not None:
+            make_folders([self.paths[number]])
+            self.processor.save_audio(waveform, self.paths[number], overwrite=self.overwrite, watermark=self.watermark)
+            announce(f"{self.paths[number]}  {len(waveform) / rate:.2f} s")
+        if self.player is not None:
+            with Playback(self.player, rate) as playback:
+                playback.write(waveform)
+
+
 def speak_lines(
     arguments: Namespace,
-    lines: list[str],
-    paths: list[Path],
+    inputs: list[BatchFeature],
+    outputs: FileOutputs,
     model: T5GemmaTTSForConditionalGeneration,
     processor: T5GemmaTTSProcessor,
-    voice: dict[str, Any],
     sampling: dict[str, Any],
 ) -> list[str]:
-    """Speaks each line into its own files and returns the audio tokens of each file, as text."""
-    token_lines = [""] * len(paths)
+    """Speaks each line into its own outputs and returns the audio tokens of each waveform, as text."""
     engine = SpeechEngine(model, arguments.batch_size)
     samples = arguments.num_samples
-    with Progress(len(lines), model.config.frame_rate) as progress:
-        lines_per_call = BATCHES_PER_CALL * arguments.batch_size
-        for start in range(0, len(lines), lines_per_call):
-            inputs = processor(
-                text=lines[start : start + lines_per_call],
-                language=arguments.language,
-                duration=arguments.duration,
-                speed=arguments.speed,
-                normalize=arguments.normalize,
-                lexicon=arguments.lexicon,
-                **voice,
-            )
-            requests = speech_requests(model, **inputs, **sampling, num_return_sequences=samples)
+    num_lines = sum(len(call["input_ids"]) for call in inputs)
+    token_lines = [""] * (num_lines * samples)
+    first = 0
+    with Progress(num_lines, model.config.frame_rate) as progress:
+        for call in inputs:
+            requests = speech_requests(model, **call, **sampling, num_return_sequences=samples)
             for request in engine.run(requests, on_step=progress.step):
-                number = start * samples + requests.index(request)
+                number = first + requests.index(request)
                 codes = processor.speech_codes(request.token_ids)
                 (waveform,) = processor.batch_decode([codes])
-                processor.save_audio(waveform, paths[number], overwrite=arguments.overwrite)
-                print(f"{paths[number]}  {len(waveform) / processor.codec.sampling_rate:.2f} s")
+                outputs.write(number, waveform)
                 token_lines[number] = " ".join(map(str, codes))
                 progress.finish_lines(1 / samples)
+            first += len(requests)
     return token_lines
 
 
-def speak_to_one_output(
-    arguments: Namespace,
-    lines: list[str],
-    model: T5GemmaTTSForConditionalGeneration,
-    processor: T5GemmaTTSProcessor,
-    voice: dict[str, Any],
-    sampling: dict[str, Any],
+def write_chunks(
+    chunks: Iterable[Waveform], sampling_rate: int, paths: list[Path] | None, player: str | None, watermark: str
 ) -> None:
-    """Writes audio while it is generated: one line as a stream, or all lines as one long text."""
-    rate = processor.codec.sampling_rate  # a processor of the original's checkpoints has it from there
-    chunks: Any
-    if arguments.long:
-        chunks = narrate(
-            model,
-            processor,
-            "\n".join(lines),
-            language=arguments.language,
-            speed=arguments.speed,
-            normalize=arguments.normalize,
-            lexicon=arguments.lexicon,
-            batch_size=arguments.batch_size,
-            **voice,
-            **sampling,
-        )
-    else:
-        inputs = processor(
-            text=lines[0],
-            language=arguments.language,
-            duration=arguments.duration,
-            speed=arguments.speed,
-            normalize=arguments.normalize,
-            lexicon=arguments.lexicon,
-            **voice,
-        )
-        chunks = processor.stream_decode(model.stream(**inputs, **sampling))
-    with open_audio_writer(arguments.output, rate) as writer:
+    """Writes and plays audio while it is generated: into one file, or to standard output if there are no `paths`."""
+    with ExitStack() as stack:
+        playback = None if player is None else stack.enter_context(Playback(player, sampling_rate))
+        writer = None
+        if paths is not None or playback is None:
+            make_folders(paths or [])
+            output = STANDARD_OUTPUT if paths is None else str(paths[0])
+            writer = stack.enter_context(open_audio_writer(output, sampling_rate, watermark))
         for chunk in chunks:
-            writer.write(chunk)
-    if arguments.output != STANDARD_OUTPUT:
-        print(f"{arguments.output}  {writer.num_samples / rate:.2f} s")
+            if writer is not None:
+                writer.write(chunk)
+            if playback is not None:
+                playback.write(chunk)
+    if writer is not None and paths is not None:
+        announce(f"{paths[0]}  {writer.num_samples / sampling_rate:.2f} s")
 
 
 def read_lines(arguments: Namespace) -> list[str]:
@@ -170,35 +232,6 @@ def read_lines(arguments: Namespace) -> list[str]:
     return lines
 
 
-def output_paths(path: Path, count: int) -> list[Path]:
-    """
-    The paths of `count` audio files: `path` itself, or numbered names.
-
-    Raises:
-        ValueError: if the suffix is not that of a writable format.
-    """
-    if path.suffix.lower() not in WRITABLE_FORMATS:
-        raise ValueError(f"--output must end in one of {', '.join(WRITABLE_FORMATS)}, got {str(path)!r}.")
-    if count == 1:
-        return [path]
-    return [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, count + 1)]
-
-
-def refuse_existing(paths: list[Path], overwrite: bool) -> None:
-    """
-    Checks that the output paths can be written, before slow work.
-
-    Raises:
-        FileExistsError: if a file exists and `overwrite` is False.
-        FileNotFoundError: if a folder does not exist.
-    """
-    for path in paths:
-        if path.exists() and not overwrite:
-            raise FileExistsError(f"{str(path)!r} exists; pass --overwrite to replace it.")
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"the folder {str(path.parent)!r} does not exist.")
-
-
 def sampling_options(arguments: Namespace) -> dict[str, Any]:
     """The sampling options that the user passed; the model's generation config has the others."""
     options = {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "min_p")}
@@ -216,7 +249,7 @@ class Progress:
     def __init__(self, num_lines: int, frame_rate: float):
         self.single_line = num_lines == 1
         self.frame_rate = frame_rate
-        hidden = not sys.stderr.isatty()
+        hidden = not shows_progress()
         if self.single_line:
             self.bar = tqdm(bar_format="{n:.1f} s of speech in {elapsed}", disable=hidden)
         else:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .marks import check_watermark, write_tags
 from .validation import is_finite_number
 
 
@@ -27,7 +28,11 @@ WRITE_BLOCK_SAMPLES = 1 << 16
 
 
 def save_audio(
-    audio: npt.ArrayLike | torch.Tensor, path: str | os.PathLike[str], sampling_rate: float, overwrite: bool = False
+    audio: npt.ArrayLike | torch.Tensor,
+    path: str | os.PathLike[str],
+    sampling_rate: float,
+    overwrite: bool = False,
+    watermark: str = "off",
 ) -> None:
     """
     Writes one waveform as 16-bit PCM (`.wav`, `.flac`) or Vorbis (`.ogg`); samples beyond [-1, 1] are clipped.
@@ -37,6 +42,7 @@ def save_audio(
         path (`str` or `os.PathLike`): The suffix selects the format.
         sampling_rate (`int`): Hz.
         overwrite (`bool`, *optional*, defaults to `False`): Replace an existing file instead of raising an error.
+        watermark (`str`, *optional*, defaults to `"off"`): "metadata" tags the file as synthetic speech.
 
     Raises:
         FileExistsError: if `path` exists and `overwrite` is false.
@@ -44,7 +50,7 @@ def save_audio(
         OSError: if writing fails; an existing file is left unchanged.
         ValueError: for an unknown suffix, NaN or infinite samples, an empty array, or a bad sampling rate.
     """
-    path = Path(path)
+    path, marked = Path(path), check_watermark(watermark) == "metadata"
     if path.suffix.lower() not in WRITABLE_FORMATS:
         raise ValueError(f"`path` must end in one of {', '.join(WRITABLE_FORMATS)}, got {str(path)!r}.")
     waveform = check_waveform(audio, sampling_rate, name="audio", min_samples=1)
@@ -64,9 +70,13 @@ def save_audio(
     with import_soundfile().SoundFile(
         content, "w", samplerate=int(sampling_rate), channels=num_channels, format=file_format, subtype=subtype
     ) as file:
+        if marked:
+            write_tags(file, at_end=False)
         # in blocks: libsndfile's Vorbis encoder overflows its stack when given minutes of audio in one call
         for start in range(0, len(waveform), WRITE_BLOCK_SAMPLES):
             file.write(waveform[start : start + WRITE_BLOCK_SAMPLES])
+        if marked:
+            write_tags(file, at_end=True)
     _write_whole(path, content.getbuffer())
 
 

@@ -74,13 +74,13 @@ def load_audio(file: AudioFile) -> tuple[Waveform, int]:
 
 
 @contextmanager
-def open_audio(file: AudioFile) -> Iterator[OpenAudio]:
+def open_audio(file: AudioFile, name: str = "the audio data") -> Iterator[OpenAudio]:
     """
-    Opens an audio file to read it block by block; argument and errors as in `load_audio`.
+    Opens an audio file to read it block by block; `file` and errors as in `load_audio`.
 
+    `name` stands for data that is not a path in error messages.
     The file has at least one sample. Its blocks raise `ValueError` where it is damaged.
     """
-    name = "the audio data"
     if isinstance(file, (str, os.PathLike)):
         name = repr(str(file))
         if not os.path.isfile(file):  # `Path.is_file` raises for overlong names
@@ -104,6 +104,28 @@ def open_audio(file: AudioFile) -> Iterator[OpenAudio]:
     if reasons[0] == "it holds no audio samples":
         raise ValueError(f"{name} holds no audio samples.")
     raise ValueError(f"{name} cannot be decoded: {'; '.join(reasons)}.")
+
+
+def read_tags(file: AudioFile) -> dict[str, str]:
+    """
+    The tags of an audio file, by lower-case name; argument as in `load_audio`.
+
+    Raises:
+        FileNotFoundError: if the file does not exist.
+        ValueError: if PyAV cannot open the file, or is not installed.
+    """
+    if not isinstance(file, (str, os.PathLike)):
+        file = _in_memory(file)
+    elif not os.path.isfile(file):
+        raise FileNotFoundError(f"no audio file at {str(file)!r}.")
+    try:
+        with _open_container(_import_av(), file) as container:
+            tags = dict(container.metadata)
+            for stream in container.streams.audio:
+                tags |= stream.metadata
+    except _CannotDecode as error:
+        raise ValueError(f"the tags cannot be read: {error}.") from error
+    return {name.lower(): value for name, value in tags.items()}
 
 
 class _CannotDecode(Exception):
@@ -158,25 +180,31 @@ def _open_soundfile(file: str | os.PathLike[str] | io.BytesIO) -> Iterator[OpenA
 @contextmanager
 def _open_pyav(file: str | os.PathLike[str] | io.BytesIO) -> Iterator[OpenAudio]:
     av = _import_av()
+    with _open_container(av, file) as container, closing(_decode_pyav(av, container)) as frames:
+        first = next(frames, None)
+        if first is None:
+            raise _CannotDecode("PyAV finds no audio in it")
+        rate, channels = first.sample_rate, first.layout.nb_channels
+
+        def blocks() -> Iterator[Waveform]:
+            for frame in chain([first], frames):
+                if (frame.sample_rate, frame.layout.nb_channels) != (rate, channels):
+                    raise _CannotDecode("its sampling rate or number of channels changes on the way")
+                yield _samples(frame)
+
+        yield OpenAudio(rate, channels, blocks())
+
+
+@contextmanager
+def _open_container(av: ModuleType, file: str | os.PathLike[str] | io.BytesIO) -> Iterator[Any]:
     # as a file object in both cases: FFmpeg would take a name such as "concat:a|b" for more than a name
     with io.BytesIO(file.getbuffer()) if isinstance(file, io.BytesIO) else open(file, "rb") as source:
         try:
             container = av.open(source, metadata_errors="ignore", options=NO_PROTOCOL)
         except (av.FFmpegError, ValueError, OSError, MemoryError) as error:
             raise _CannotDecode(f"PyAV says: {_sentence(error)}") from error
-        with container, closing(_decode_pyav(av, container)) as frames:
-            first = next(frames, None)
-            if first is None:
-                raise _CannotDecode("PyAV finds no audio in it")
-            rate, channels = first.sample_rate, first.layout.nb_channels
-
-            def blocks() -> Iterator[Waveform]:
-                for frame in chain([first], frames):
-                    if (frame.sample_rate, frame.layout.nb_channels) != (rate, channels):
-                        raise _CannotDecode("its sampling rate or number of channels changes on the way")
-                    yield _samples(frame)
-
-            yield OpenAudio(rate, channels, blocks())
+        with container:
+            yield container
 
 
 def _decode_pyav(av: ModuleType, container: Any) -> Generator[Any, None, None]:
@@ -225,4 +253,4 @@ def _import_av() -> ModuleType:
     return av
 
 
-__all__ = ["AudioFile", "OpenAudio", "load_audio", "open_audio"]
+__all__ = ["AudioFile", "OpenAudio", "load_audio", "open_audio", "read_tags"]

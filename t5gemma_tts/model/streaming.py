@@ -221,6 +221,7 @@ class SpeechOutputMixin:
         path: str | os.PathLike[str],
         sampling_rate: int | None = None,
         overwrite: bool = False,
+        watermark: str = "metadata",
     ) -> list[Path]:
         """
         Writes waveforms to files.
@@ -230,6 +231,8 @@ class SpeechOutputMixin:
             path (`str` or `os.PathLike`): `.wav`, `.flac` or `.ogg`. Several waveforms are numbered: `name-1.wav`, ...
             sampling_rate (`int`, *optional*): Hz; the codec's if not given.
             overwrite (`bool`, *optional*, defaults to `False`): Replace existing files instead of raising an error.
+            watermark (`str`, *optional*, defaults to `"metadata"`): "metadata" tags the files as synthetic speech,
+                "off" does not. The samples are the same.
 
         Returns:
             `list[Path]`: the files written.
@@ -249,7 +252,7 @@ class SpeechOutputMixin:
             raise FileExistsError(f"{existing[0]!r} exists; pass `overwrite=True` to replace it.")
         rate = sampling_rate or self.sampling_rate or self.codec.sampling_rate
         for waveform, one_path in zip(waveforms, paths, strict=True):
-            save_audio(waveform, one_path, rate, overwrite=overwrite)
+            save_audio(waveform, one_path, rate, overwrite=overwrite, watermark=watermark)
         return paths
 
 

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ..model.marks import TAGS, write_tags
 from .errors import BadRequest
 from .resampling import Resampler
 
@@ -61,7 +62,13 @@ def usual_rate(audio_format: str, sampling_rate: int) -> int:
     return OPUS_RATE if audio_format == "opus" else sampling_rate
 
 
-def encode_audio(waveform: np.ndarray, sampling_rate: int, audio_format: str, output_rate: int | None = None) -> bytes:
+def encode_audio(
+    waveform: np.ndarray,
+    sampling_rate: int,
+    audio_format: str,
+    output_rate: int | None = None,
+    watermark: str = "metadata",
+) -> bytes:
     """
     Encodes a whole waveform as an audio file.
 
@@ -70,6 +77,7 @@ def encode_audio(waveform: np.ndarray, sampling_rate: int, audio_format: str, ou
         sampling_rate (`int`): Hz.
         audio_format (`str`): one of `CONTENT_TYPES`. wav, flac and pcm have 16 bits; pcm is little-endian.
         output_rate (`int`, *optional*): Hz of the file; by default 48000 for opus, else `sampling_rate`.
+        watermark (`str`): "metadata" tags the file as synthetic (pcm and aac have no room), "off" does not.
 
     Raises:
         ImportError: mp3, opus and aac, if PyAV is not installed.
@@ -79,16 +87,22 @@ def encode_audio(waveform: np.ndarray, sampling_rate: int, audio_format: str, ou
     if audio_format in ("wav", "flac"):
         import soundfile
 
-        file = io.BytesIO()
-        soundfile.write(file, to_pcm(waveform), output_rate, subtype="PCM_16", format=audio_format.upper())
-        return file.getvalue()
+        content = io.BytesIO()
+        kind = {"format": audio_format.upper(), "subtype": "PCM_16"}
+        with soundfile.SoundFile(content, "w", output_rate, 1, **kind) as file:
+            if watermark == "metadata":
+                write_tags(file, at_end=False)
+            file.write(to_pcm(waveform))
+            if watermark == "metadata":
+                write_tags(file, at_end=True)
+        return content.getvalue()
     if audio_format == "pcm":
         return to_pcm(waveform).tobytes()
-    file = io.BytesIO()
-    encoder = PyAVEncoder(output_rate, audio_format, file)
+    content = io.BytesIO()
+    encoder = PyAVEncoder(output_rate, audio_format, content, watermark)
     encoder.push(waveform)
     encoder.finish()
-    return file.getvalue()
+    return content.getvalue()
 
 
 class StreamEncoder:
@@ -99,19 +113,22 @@ class StreamEncoder:
         sampling_rate (`int`): Hz of the samples that are pushed.
         audio_format (`str`): one of `CONTENT_TYPES`.
         output_rate (`int`, *optional*): Hz of the stream; by default 48000 for opus, else `sampling_rate`.
+        watermark (`str`): as in `encode_audio`; a wav stream has no room for tags, either.
 
     Raises:
         ImportError: mp3, opus, aac and flac, if PyAV is not installed.
     """
 
-    def __init__(self, sampling_rate: int, audio_format: str, output_rate: int | None = None):
+    def __init__(
+        self, sampling_rate: int, audio_format: str, output_rate: int | None = None, watermark: str = "metadata"
+    ):
         rate = output_rate or usual_rate(audio_format, sampling_rate)
         self._resampler = Resampler(sampling_rate, rate)
         self._encoder: PCMEncoder | PyAVEncoder
         if audio_format in ("wav", "pcm"):
             self._encoder = PCMEncoder(rate, with_header=audio_format == "wav")
         else:
-            self._encoder = PyAVEncoder(rate, audio_format)
+            self._encoder = PyAVEncoder(rate, audio_format, watermark=watermark)
 
     def push(self, waveform: np.ndarray) -> bytes:
         """Encodes further samples, float32 `(num_samples,)`, and returns the bytes that are ready so far."""
@@ -175,18 +192,24 @@ class PyAVEncoder:
         sampling_rate (`int`): Hz.
         audio_format (`str`): "mp3", "flac", "opus" or "aac".
         file (binary file, *optional*): seekable file for the output. By default `push` returns the bytes.
+        watermark (`str`): as in `encode_audio`.
 
     Raises:
         ImportError: if PyAV is not installed.
     """
 
-    def __init__(self, sampling_rate: int, audio_format: str, file: BinaryIO | None = None):
+    def __init__(
+        self, sampling_rate: int, audio_format: str, file: BinaryIO | None = None, watermark: str = "metadata"
+    ):
         self._av = _import_av()
         container, codec, options = ENCODERS[audio_format]
         self._output = _OutputBuffer()
         options = {"flush_packets": "1", **options} if file is None else {}
         self._container = self._av.open(self._output if file is None else file, "w", format=container, options=options)
         self._stream = self._container.add_stream(codec, rate=sampling_rate, layout="mono")
+        if watermark == "metadata":
+            # Ogg has the tags of a stream, the other containers those of the file
+            (self._stream if container == "ogg" else self._container).metadata.update(TAGS)
         if audio_format in BIT_RATES:
             self._stream.bit_rate = BIT_RATES[audio_format]
         self._sampling_rate = sampling_rate

@@ -1,4 +1,4 @@
-"""Limits on the size of one request."""
+"""Limits on the size of one request, and on connections."""
 
 from dataclasses import dataclass, fields
 
@@ -10,7 +10,13 @@ class Limits:
 
     Args:
         max_body_bytes (`int`): size of the request body.
-        max_body_seconds (`float`): time in which the client must send the body.
+        max_body_seconds (`float`): time in which the client must send a small body.
+        min_body_rate (`float`): bytes per second of the rest of a large body: each extends the deadline.
+        max_pending_bytes (`int`): size of all incomplete bodies together; small bodies are always accepted.
+        max_head_seconds (`float`): time in which the client must send the headers.
+        max_write_seconds (`float`): time in which the client must read a part of a response.
+        max_connections_per_address (`int`): open connections of one address; one more closes the connection that has
+            waited longest for a complete request.
         max_characters (`int`): length of a text.
         max_reference_bytes (`int`): size of a reference audio file.
         min_reference_seconds, max_reference_seconds (`float`): duration of a reference recording.
@@ -22,7 +28,12 @@ class Limits:
     """
 
     max_body_bytes: int = 16 * 2**20
-    max_body_seconds: float = 60.0
+    max_body_seconds: float = 10.0
+    min_body_rate: float = 16 * 2**10
+    max_pending_bytes: int = 256 * 2**20
+    max_head_seconds: float = 10.0
+    max_write_seconds: float = 60.0
+    max_connections_per_address: int = 256
     max_characters: int = 4096
     max_reference_bytes: int = 10 * 2**20
     min_reference_seconds: float = 0.5

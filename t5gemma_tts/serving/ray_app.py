@@ -36,6 +36,9 @@ class SpeechArguments(BaseModel):
     encoder_device: str | None = Field(None, description="Device of the text encoder; the model's by default.")
     codec_device: str | None = Field(None, description="Device of the codec; the model's by default.")
     low_vram: bool = Field(False, description="bfloat16, encoder and codec on the CPU, one text at a time.")
+    trim_silence: bool | None = Field(None, description="Trim the silence of references; the checkpoint's default.")
+    normalize_loudness: bool | None = Field(None, description="Bring references to -23 LUFS; the checkpoint's default.")
+    watermark: str = Field("metadata", description="Marks of synthetic speech in files: metadata or off.")
     served_model_name: str | list[str] | None = Field(None, description="Name that clients use for the model.")
     strict_models: bool = Field(False, description="Refuse other model names.")
     strict: bool = Field(False, description="Refuse requests with unknown fields.")
@@ -77,7 +80,9 @@ class SpeechReplica:
         limits = Limits(max_characters=arguments.max_characters, max_reference_seconds=arguments.max_reference_seconds)
         names = [names] if isinstance(names, str) else names
         known = Names(names, arguments.strict_models, arguments.voice_aliases)
-        self.service = Service(synthesis, arguments.voices_dir, known, keys, limits, arguments.strict)
+        self.service = Service(
+            synthesis, arguments.voices_dir, known, keys, limits, arguments.strict, arguments.watermark
+        )
         await synthesis.warm_up()
         SpeechReplica.application = create_app(self.service)
 

@@ -98,7 +98,7 @@ async def speak_and_encode(
     synthesis = service.synthesis
     result = await synthesis.speak(request)
     data = await synthesis.run_on_codec_thread(
-        encode_audio, result.waveform, synthesis.sampling_rate, audio_format, rate
+        encode_audio, result.waveform, synthesis.sampling_rate, audio_format, rate, service.watermark
     )
     return result, data
 
@@ -154,7 +154,7 @@ async def stream_chunks(service: Service, body: SpeechBody, voice: str, rate: in
     try:
         with synthesis.admit():
             encoder = await synthesis.run_on_codec_thread(
-                StreamEncoder, synthesis.sampling_rate, body.response_format, rate
+                StreamEncoder, synthesis.sampling_rate, body.response_format, rate, service.watermark
             )
             async with aclosing(synthesis.stream(await service.synthesis_request(body, voice))) as results:
                 async for result in results:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ..model.marks import check_watermark
 from .auth import ApiKeys
 from .errors import BadRequest, NotFound
 from .limits import Limits
@@ -53,6 +54,7 @@ class Service:
         keys ([`ApiKeys`], *optional*): accepted API keys; by default the server accepts everyone.
         limits ([`Limits`], *optional*): limits on each request.
         strict (`bool`): refuse requests with unknown fields, which are ignored otherwise.
+        watermark (`str`): "metadata" marks files and streams as synthetic, "off" does not.
 
     Raises:
         ValueError: if an alias names a stored voice, but `voices_dir` is not given.
@@ -66,9 +68,11 @@ class Service:
         keys: ApiKeys | None = None,
         limits: Limits | None = None,
         strict: bool = False,
+        watermark: str = "metadata",
     ):
         self.synthesis, self.keys, self.limits = synthesis, keys, limits or Limits()
         self.names, self.strict = names or Names(), strict
+        self.watermark = check_watermark(watermark)
         if voices_dir is None:
             self.names.check_without_voices()
         self.voices = None
@@ -79,6 +83,7 @@ class Service:
         self.created = int(time.time())
         self.draining = False
         self.num_open_requests = 0
+        self.num_pending_bytes = 0  # of incomplete request bodies
         self.max_open_requests = max_open_requests(synthesis.capacity)
         self._idle = asyncio.Event()
         self._idle.set()
@@ -89,7 +94,7 @@ class Service:
         return self.synthesis.alive and not self.draining
 
     def request_started(self) -> None:
-        """Counts an open request; `request_ended` must follow."""
+        """Counts a request whose body is complete; `request_ended` must follow."""
         self.num_open_requests += 1
         self._idle.clear()
 

@@ -50,7 +50,7 @@ def decode_recording(data: bytes, limits: Limits, param: str = "reference_audio"
             f"`{param}` must be at most {limits.max_reference_bytes} bytes, got {len(data)}.", param=param
         )
     try:
-        with open_audio(data) as audio:
+        with open_audio(data, f"`{param}`") as audio:
             rate, channels = audio.sampling_rate, audio.num_channels
             if not MIN_RATE <= rate <= MAX_RATE or channels > MAX_CHANNELS:
                 raise BadRequest(
@@ -62,7 +62,7 @@ def decode_recording(data: bytes, limits: Limits, param: str = "reference_audio"
     except BadRequest:
         raise
     except ValueError as error:
-        raise BadRequest(f"`{param}`: {error}", param=param) from error
+        raise BadRequest(str(error), param=param) from error
     seconds = len(waveform) / rate
     if not limits.min_reference_seconds <= seconds <= limits.max_reference_seconds:
         got = f"{seconds:.2f} s" if seconds <= limits.max_reference_seconds else "more"
