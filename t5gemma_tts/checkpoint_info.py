@@ -7,6 +7,7 @@ from huggingface_hub import get_safetensors_metadata
 from safetensors import safe_open
 from transformers.configuration_utils import PreTrainedConfig
 
+from .adapters import base_of_adapter
 from .checkpoints import resolve_checkpoint
 from .model.configuration_t5gemma_tts import T5GemmaTTSConfig
 
@@ -23,6 +24,8 @@ def describe_checkpoint(model: str) -> dict[str, str | int]:
         ValueError: if its configuration is not valid for this model.
     """
     model = resolve_checkpoint(model)
+    if (base := base_of_adapter(model)) is not None:
+        return {"adapter": model, "base model": base, **describe_checkpoint(base)}
     stored, _ = PreTrainedConfig.get_config_dict(model)
     config = T5GemmaTTSConfig.from_pretrained(model)
     facts: dict[str, str | int] = {

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 import torch
 from transformers.configuration_utils import PreTrainedConfig
 
+from .adapters import base_of_adapter, merge_into
 from .checkpoints import resolve_checkpoint
 from .model.configuration_t5gemma_tts import T5GemmaTTSConfig
 from .model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
@@ -39,7 +40,7 @@ def load_model(
     quantization: str | None = None,
 ) -> T5GemmaTTSForConditionalGeneration:
     """
-    Loads the model of a checkpoint in evaluation mode.
+    Loads the model of a checkpoint in evaluation mode. An adapter is merged into its base model.
 
     Args:
         name (`str`): Hub name, folder, or "nano"; in our layout or the original project's.
@@ -54,6 +55,11 @@ def load_model(
     name = resolve_checkpoint(name)
     device = pick_device(str(device))
     dtype = dtype if dtype == "auto" or isinstance(dtype, torch.dtype) else getattr(torch, dtype)
+    if (base := base_of_adapter(name)) is not None:
+        if quantization is not None:
+            raise ValueError(f"`quantization` {quantization!r} needs a merged model: run `t5gemma-tts merge` first.")
+        model = T5GemmaTTSForConditionalGeneration.from_pretrained(base, dtype=dtype)
+        return merge_into(model, name).to(device)
     if quantization is None:
         return T5GemmaTTSForConditionalGeneration.from_pretrained(name, dtype=dtype).to(device)
     return T5GemmaTTSForConditionalGeneration.from_pretrained(
@@ -65,7 +71,7 @@ def load_processor(
     name: str, codec: str | None = None, codec_device: str | torch.device = "auto"
 ) -> T5GemmaTTSProcessor:
     """
-    Loads the processor of a checkpoint.
+    Loads the processor of a checkpoint; for an adapter, that of its base model.
 
     Args:
         name (`str`): Hub name, folder, or "nano"; in our layout or the original project's.
@@ -77,6 +83,7 @@ def load_processor(
         ValueError: if the checkpoint is of another model, or the codec does not match the model's audio tokens.
     """
     name = resolve_checkpoint(name)
+    name = base_of_adapter(name) or name
     T5GemmaTTSConfig.get_config_dict(name)  # its error is clearer than that of a missing tokenizer
     processor = T5GemmaTTSProcessor.from_pretrained(name)
     processor.codec_device = pick_device(str(codec_device))
@@ -100,6 +107,7 @@ def load_codec(name: str, device: str | torch.device = "auto") -> XCodec2:
         ValueError: if the device is not available.
     """
     name = resolve_checkpoint(name)
+    name = base_of_adapter(name) or name
     device = pick_device(str(device))
     try:
         stored, _ = PreTrainedConfig.get_config_dict(name)

@@ -47,8 +47,5 @@ def merge_adapter(adapter: str, output: str, model: str | None = None) -> float:
     if not difference <= 1e-2 * before.std().item():
         raise ValueError(f"merging changed the logits by up to {difference}, more than rounding explains.")
     merged.save_pretrained(output)
-    try:
-        T5GemmaTTSProcessor.from_pretrained(adapter).save_pretrained(output, save_codec=False)
-    except OSError:  # the adapter folder has no processor
-        T5GemmaTTSProcessor.from_pretrained(model).save_pretrained(output)
+    T5GemmaTTSProcessor.from_pretrained(model).save_pretrained(output)
     return difference
