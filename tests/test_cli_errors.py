@@ -10,7 +10,7 @@ from voices import CUTOFF_FRAMES, write_voice
 
 from t5gemma_tts import __version__, loading
 from t5gemma_tts.cli import main as cli
-from t5gemma_tts.cli import speak
+from t5gemma_tts.cli import speak_plan
 
 
 @pytest.mark.parametrize("existing", ["out.wav", "tokens.txt"])
@@ -158,7 +158,7 @@ def test_faults_of_the_program_are_not_hidden(monkeypatch, run):
     def fault(*args):
         raise KeyError("fault")
 
-    monkeypatch.setattr(speak, "read_lines", fault)
+    monkeypatch.setattr(speak_plan, "read_lines", fault)
     with pytest.raises(KeyError, match="fault"):
         run("speak", "One.", "--model", "m", "-o", "out.wav")
 
@@ -167,7 +167,7 @@ def test_interrupt(monkeypatch, run):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(speak, "read_lines", interrupt)
+    monkeypatch.setattr(speak_plan, "read_lines", interrupt)
     assert run("speak", "One.", "--model", "m", "-o", "out.wav") == (130, "", "interrupted\n")
 
 

@@ -66,6 +66,24 @@ def test_help_does_not_load_torch(arguments):
     assert run.returncode == (2 if arguments == ["speak"] else 0)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-o", "file/out.wav"], "the folder of 'file/out.wav' cannot be made"),
+        (["-o", "{x}.wav"], "may have the fields {n} and {seed}, got {x}"),
+        (["-o", "out.wav", "--reference", "none.wav"], "no audio file at 'none.wav'"),
+        (["-o", "out.wav", "--tokens", "file"], "'file' exists"),
+    ],
+)
+def test_refusals_do_not_load_torch(tmp_path, options, message):
+    (tmp_path / "file").touch()
+    run = start("speak", "One.", *options, capture_output=True, cwd=tmp_path, env={"PYTHONPROFILEIMPORTTIME": "1"})
+    lines = run.stderr.splitlines()
+    imported = {line.rsplit("|")[-1].strip() for line in lines if line.startswith("import time:")}
+    assert run.returncode == 1 and any(message in line for line in lines)
+    assert "argparse" in imported and not imported & {"torch", "transformers", "soundfile"}
+
+
 def test_process_on_a_terminal(checkpoint, tmp_path):
     """Tests standard input, exit code, progress and warnings with one process on a terminal."""
     codec = XCodec2.from_pretrained(checkpoint, subfolder="codec")

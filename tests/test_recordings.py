@@ -17,6 +17,7 @@ from voices import codes_of, voice
 
 from t5gemma_tts.model.audio_reading import load_audio
 from t5gemma_tts.model.xcodec2 import XCodec2
+from t5gemma_tts.serving.errors import BadRequest
 from t5gemma_tts.serving.limits import Limits
 from t5gemma_tts.serving.uploads import decode_recording
 
@@ -290,3 +291,24 @@ def test_data_preparation_reads_them_too(tmp_path, codec):
     assert sorted(rows) == ["amr", "m4a", "webm"]
     reference = XCodec2.from_pretrained(codec)
     assert rows["m4a"]["codes"] == reference.encode(*load_audio(RECORDINGS["m4a aac"])).tolist()
+
+
+@pytest.mark.parametrize("name", ["m4a aac", "mp4 aac", "webm opus", "mka flac", "amr", "avi", "mpegts", "caf alac"])
+@pytest.mark.filterwarnings("ignore:.* packets of the audio are damaged")
+def test_damaged_files_are_refused_or_read(name):
+    random = np.random.default_rng(0)
+    whole = np.frombuffer(RECORDINGS[name], np.uint8)
+    num_refused = 0
+    for number in range(60):
+        damaged = whole.copy()
+        if number % 2:
+            damaged[random.integers(0, min(len(whole), 600), 8)] = random.integers(0, 256, 8)
+        else:
+            damaged = damaged[: random.integers(1, len(whole))]
+        try:
+            waveform, _ = decode_recording(damaged.tobytes(), Limits())
+        except BadRequest:
+            num_refused += 1
+            continue
+        assert np.isfinite(waveform).all()
+    assert num_refused

@@ -10,9 +10,7 @@ import soundfile
 
 from ..model.audio import Waveform
 from ..model.marks import write_tags
-
-
-STANDARD_OUTPUT = "-"
+from .outputs import STANDARD_OUTPUT
 
 
 class _AudioWriter:

@@ -85,7 +85,7 @@ def add_speak(subparsers: "Subparsers") -> None:
         if arguments.output is None and not arguments.play:
             parser.error("the following arguments are required: -o/--output or --play")
 
-    parser.set_defaults(module="speak", check=require_output)
+    parser.set_defaults(module="speak", plan_module="speak_plan", check=require_output)
 
 
 def add_batch(subparsers: "Subparsers") -> None:

@@ -53,9 +53,11 @@ def main(argv: list[str] | None = None) -> int:
             check(arguments)
     except SystemExit as stop:  # argparse has printed the error
         return int(stop.code or 0)
-    module = importlib.import_module(f".{arguments.module}", __package__)
     try:
         with verbosity(arguments):
+            if name := getattr(arguments, "plan_module", None):  # it refuses what needs no slow import
+                arguments.plan = importlib.import_module(f".{name}", __package__).plan(arguments)
+            module = importlib.import_module(f".{arguments.module}", __package__)
             getattr(module, getattr(arguments, "function", "run"))(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:

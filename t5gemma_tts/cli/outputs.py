@@ -4,10 +4,11 @@ import os
 import string
 from pathlib import Path
 
-from ..model.audio import WRITABLE_FORMATS
+from ..model.audio_formats import WRITABLE_FORMATS
 
 
 PATTERN_FIELDS = ("n", "seed")
+STANDARD_OUTPUT = "-"
 
 
 def output_paths(pattern: str, count: int, seeds: list[int] | None = None) -> list[Path]:
@@ -92,4 +93,4 @@ def make_folders(paths: list[Path]) -> None:
         parent.mkdir(parents=True, exist_ok=True)
 
 
-__all__ = ["check_outputs", "make_folders", "output_paths", "pattern_fields"]
+__all__ = ["STANDARD_OUTPUT", "check_outputs", "make_folders", "output_paths", "pattern_fields"]

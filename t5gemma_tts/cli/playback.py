@@ -4,9 +4,11 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..model.audio import Waveform, save_audio
-from ..serving.formats import to_pcm, wav_header
+
+if TYPE_CHECKING:
+    from ..model.audio import Waveform
 
 
 # they read a wav file of unknown length from standard input
@@ -51,14 +53,18 @@ class Playback:
         if name in STREAMING_PLAYERS:
             command = [self.player, *STREAMING_PLAYERS[name]]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+            from ..serving.formats import wav_header
+
             self._send(wav_header(self.sampling_rate))
         return self
 
-    def write(self, samples: Waveform) -> None:
+    def write(self, samples: "Waveform") -> None:
         """Plays samples, float32 `(num_samples,)`."""
         if self._process is None:
             self._kept.append(samples)
         else:
+            from ..serving.formats import to_pcm
+
             self._send(to_pcm(samples).tobytes())
 
     def __exit__(self, *exception: object) -> None:
@@ -71,6 +77,8 @@ class Playback:
             code = self._process.wait()
         elif exception[0] is None and self._kept:
             import numpy as np
+
+            from ..model.audio import save_audio
 
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "speech.wav"

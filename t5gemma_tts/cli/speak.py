@@ -1,7 +1,5 @@
 """`t5gemma-tts speak`."""
 
-import secrets
-import sys
 from argparse import Namespace
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -20,10 +18,11 @@ from ..model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
 from ..model.processing_t5gemma_tts import T5GemmaTTSProcessor
 from ..model.sampling import SamplingOptions
 from ..narration import narrate
-from .audio_output import STANDARD_OUTPUT, open_audio_writer
+from .audio_output import open_audio_writer
 from .messages import announce, shows_progress
-from .outputs import check_outputs, make_folders, output_paths, pattern_fields
-from .playback import Playback, find_player
+from .outputs import STANDARD_OUTPUT, make_folders
+from .playback import Playback
+from .speak_plan import SpeakPlan
 
 
 BATCHES_PER_CALL = 16  # batches of lines that one call of the processor prepares
@@ -31,26 +30,8 @@ LINES_BAR = "{percentage:3.0f}%|{bar}| {n:.0f}/{total} lines [{elapsed}<{remaini
 
 
 def run(arguments: Namespace) -> None:
-    lines = read_lines(arguments)
-    in_chunks = arguments.stream or arguments.long
-    if arguments.output == STANDARD_OUTPUT and not in_chunks:
-        raise ValueError("`--output -` streams audio; it needs --stream or --long.")
-    if arguments.output == STANDARD_OUTPUT and arguments.play:
-        raise ValueError("`--output -` and --play cannot be combined.")
-    if in_chunks:
-        check_single_output(arguments, lines)
-    num_files = 1 if in_chunks else len(lines) * arguments.num_samples
-    names_seed = arguments.output not in (None, STANDARD_OUTPUT) and "seed" in pattern_fields(arguments.output)
-    if names_seed and arguments.seed is None:
-        arguments.seed = secrets.randbelow(2**31)
-    paths: list[Path] | None = None
-    if arguments.output not in (None, STANDARD_OUTPUT):
-        # sample `i` of a line has the seed `seed + i`
-        seeds = [arguments.seed + index % arguments.num_samples for index in range(num_files)] if names_seed else None
-        paths = output_paths(arguments.output, num_files, seeds)
-    token_path = Path(arguments.tokens) if arguments.tokens else None
-    check_outputs([*(paths or []), *([token_path] if token_path else [])], arguments.overwrite)
-    player = find_player() if arguments.play else None
+    plan: SpeakPlan = arguments.plan
+    lines, paths, token_path, player = plan.lines, plan.paths, plan.token_path, plan.player
     sampling = sampling_options(arguments)
     SamplingOptions(**sampling)
     sampling |= {"seed": arguments.seed}
@@ -109,23 +90,6 @@ def read_voice(arguments: Namespace, processor: T5GemmaTTSProcessor) -> dict[str
         return {"reference_text": arguments.reference_text}
     codes, _, text = processor.read_reference(arguments.reference, arguments.reference_text, asr=arguments.asr)
     return {"reference_audio": {"codes": codes}, "reference_text": text}
-
-
-def check_single_output(arguments: Namespace, lines: list[str]) -> None:
-    """
-    Checks the options for one output that is written in chunks.
-
-    Raises:
-        ValueError: for options that cannot be combined with --stream or --long.
-    """
-    if arguments.stream and arguments.long:
-        raise ValueError("give either --stream or --long: --long streams, too.")
-    if arguments.num_samples != 1 or arguments.tokens:
-        raise ValueError("--num-samples and --tokens cannot be used with --stream or --long.")
-    if arguments.stream and len(lines) != 1:
-        raise ValueError(f"--stream speaks one line, got {len(lines)}; --long speaks all of them as one text.")
-    if arguments.long and arguments.duration:
-        raise ValueError("--duration cannot be used with --long; --speed can.")
 
 
 class FileOutputs:
@@ -209,27 +173,6 @@ def write_chunks(
                 playback.write(chunk)
     if writer is not None and paths is not None:
         announce(f"{paths[0]}  {writer.num_samples / sampling_rate:.2f} s")
-
-
-def read_lines(arguments: Namespace) -> list[str]:
-    """The lines of the argument, the file or standard input, without blank ones.
-
-    Raises:
-        OSError: if the file cannot be read.
-        ValueError: if there are no lines, or both TEXT and --text-file.
-    """
-    if arguments.text_file is not None:
-        if arguments.text is not None:
-            raise ValueError("give either TEXT or --text-file, not both.")
-        text = Path(arguments.text_file).read_text(encoding="utf-8")
-    elif arguments.text in (None, "-"):
-        text = sys.stdin.read()
-    else:
-        text = arguments.text
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise ValueError("the text is empty.")
-    return lines
 
 
 def sampling_options(arguments: Namespace) -> dict[str, Any]:

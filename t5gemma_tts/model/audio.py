@@ -16,14 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .audio_formats import WRITABLE_FORMATS
 from .marks import check_watermark, write_tags
 from .validation import is_finite_number
 
 
 Waveform = npt.NDArray[np.float32]
 
-# file suffix -> (format, subtype) of soundfile
-WRITABLE_FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 WRITE_BLOCK_SAMPLES = 1 << 16
 
 

@@ -201,7 +201,7 @@ def _open_container(av: ModuleType, file: str | os.PathLike[str] | io.BytesIO) -
     with io.BytesIO(file.getbuffer()) if isinstance(file, io.BytesIO) else open(file, "rb") as source:
         try:
             container = av.open(source, metadata_errors="ignore", options=NO_PROTOCOL)
-        except (av.FFmpegError, ValueError, OSError, MemoryError) as error:
+        except Exception as error:  # PyAV raises many kinds for damaged files
             raise _CannotDecode(f"PyAV says: {_sentence(error)}") from error
         with container:
             yield container
@@ -220,7 +220,7 @@ def _decode_pyav(av: ModuleType, container: Any) -> Generator[Any, None, None]:
                 yield from (frame for frame in packet.decode() if frame.samples)
             except av.error.InvalidDataError:
                 failed += 1
-    except (av.FFmpegError, ValueError, OSError, MemoryError, NotImplementedError) as error:
+    except Exception as error:  # PyAV raises IndexError and others for damaged files
         raise _CannotDecode(f"PyAV says: {_sentence(error)}") from error
     if failed:
         message = f"{failed} of {packets} packets of the audio are damaged and were left out."

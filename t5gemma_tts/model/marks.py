@@ -1,10 +1,6 @@
 """Marks generated speech as synthetic, in the metadata of audio files."""
 
-from typing import TYPE_CHECKING
-
-
-if TYPE_CHECKING:
-    import soundfile
+from typing import Any
 
 
 WATERMARKS = ("metadata", "off")
@@ -25,9 +21,9 @@ def check_watermark(watermark: str) -> str:
     return watermark
 
 
-def write_tags(file: "soundfile.SoundFile", at_end: bool) -> None:
+def write_tags(file: Any, at_end: bool) -> None:
     """
-    Writes the tags into a file that is being written: call it before and after the samples.
+    Writes the tags into a `soundfile.SoundFile` that is being written: call it before and after the samples.
 
     FLAC and Ogg have tags at the start. WAV has them at the end, because some programs skip 44 bytes of header.
     """
