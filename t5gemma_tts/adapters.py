@@ -4,7 +4,7 @@ import json
 import warnings
 from pathlib import Path
 
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from .checkpoints import resolve_checkpoint
 from .model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
