@@ -31,6 +31,7 @@ serve = [
     "uvicorn>=0.34",
     "python-multipart>=0.0.20",
     "prometheus-client>=0.21",
+    "sentencex>=1.0,<2",
 ]
 ui = [*serve, "gradio>=6.31,<7", "matplotlib>=3.8"]
 notebooks = [*text, *train, "ipykernel>=6.29", "matplotlib>=3.8"]

@@ -150,10 +150,14 @@ def add_limit_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGrou
         type=positive(float),
         default=300.0,
         metavar="SECONDS",
-        help="time limit of one text (default 300)",
+        help="time limit of one text, or of one piece of a long text (default 300)",
     )
     limits.add_argument(
-        "--max-characters", type=positive(int), default=4096, metavar="N", help="longest text (default 4096)"
+        "--max-characters",
+        type=positive(int),
+        default=4096,
+        metavar="N",
+        help="longest text (default 4096, at most 100000)",
     )
     limits.add_argument(
         "--max-reference-seconds",

@@ -82,27 +82,48 @@ def encode_audio(
     Raises:
         ImportError: mp3, opus and aac, if PyAV is not installed.
     """
-    output_rate = output_rate or usual_rate(audio_format, sampling_rate)
-    waveform = Resampler(sampling_rate, output_rate).push(waveform, last=True)
-    if audio_format in ("wav", "flac"):
-        import soundfile
-
-        content = io.BytesIO()
-        kind = {"format": audio_format.upper(), "subtype": "PCM_16"}
-        with soundfile.SoundFile(content, "w", output_rate, 1, **kind) as file:
-            if watermark == "metadata":
-                write_tags(file, at_end=False)
-            file.write(to_pcm(waveform))
-            if watermark == "metadata":
-                write_tags(file, at_end=True)
-        return content.getvalue()
-    if audio_format == "pcm":
-        return to_pcm(waveform).tobytes()
-    content = io.BytesIO()
-    encoder = PyAVEncoder(output_rate, audio_format, content, watermark)
+    encoder = FileEncoder(sampling_rate, audio_format, output_rate, watermark)
     encoder.push(waveform)
-    encoder.finish()
-    return content.getvalue()
+    return encoder.finish()
+
+
+class FileEncoder:
+    """
+    Encodes a whole file from speech that comes in chunks; it holds the encoded samples only.
+
+    Args:
+        sampling_rate (`int`): Hz of the samples that are pushed.
+        audio_format (`str`): one of `CONTENT_TYPES`.
+        output_rate (`int`, *optional*): Hz of the file; by default 48000 for opus, else `sampling_rate`.
+        watermark (`str`): as in `encode_audio`.
+
+    Raises:
+        ImportError: mp3, opus and aac, if PyAV is not installed.
+    """
+
+    def __init__(
+        self, sampling_rate: int, audio_format: str, output_rate: int | None = None, watermark: str = "metadata"
+    ):
+        rate = output_rate or usual_rate(audio_format, sampling_rate)
+        self._resampler = Resampler(sampling_rate, rate)
+        self._file = io.BytesIO()
+        self._encoder: SoundFileEncoder | PCMEncoder | PyAVEncoder
+        if audio_format in ("wav", "flac"):
+            self._encoder = SoundFileEncoder(rate, audio_format, self._file, watermark)
+        elif audio_format == "pcm":
+            self._encoder = PCMEncoder(rate, with_header=False)
+        else:
+            self._encoder = PyAVEncoder(rate, audio_format, self._file, watermark)
+
+    def push(self, waveform: np.ndarray, last: bool = False) -> None:
+        """Encodes further samples, float32 `(num_samples,)`."""
+        self._file.write(self._encoder.push(self._resampler.push(waveform, last)))
+
+    def finish(self) -> bytes:
+        """Returns the file."""
+        self.push(np.zeros(0, dtype=np.float32), last=True)
+        self._file.write(self._encoder.finish())
+        return self._file.getvalue()
 
 
 class StreamEncoder:
@@ -143,6 +164,40 @@ class StreamEncoder:
 def to_pcm(waveform: np.ndarray) -> np.ndarray:
     """Converts float samples `(num_samples,)` to little-endian int16, clipped to [-1, 1]."""
     return (waveform.clip(-1, 1) * 32767).round().astype("<i2")
+
+
+class SoundFileEncoder:
+    """
+    Encodes mono wav or flac of 16 bits with soundfile.
+
+    Args:
+        sampling_rate (`int`): Hz.
+        audio_format (`str`): "wav" or "flac".
+        file (binary file): seekable file for the output; `push` and `finish` return nothing.
+        watermark (`str`): as in `encode_audio`.
+    """
+
+    def __init__(self, sampling_rate: int, audio_format: str, file: BinaryIO, watermark: str):
+        import soundfile
+
+        self._file = soundfile.SoundFile(
+            file, "w", sampling_rate, channels=1, subtype="PCM_16", format=audio_format.upper()
+        )
+        self._is_marked = watermark == "metadata"
+        if self._is_marked:
+            write_tags(self._file, at_end=False)
+
+    def push(self, waveform: np.ndarray) -> bytes:
+        """Encodes further samples, float32 `(num_samples,)`."""
+        self._file.write(to_pcm(waveform))
+        return b""
+
+    def finish(self) -> bytes:
+        """Writes the rest and the header."""
+        if self._is_marked:
+            write_tags(self._file, at_end=True)
+        self._file.close()
+        return b""
 
 
 class PCMEncoder:
@@ -240,6 +295,7 @@ def _import_av() -> ModuleType:
 
 __all__ = [
     "CONTENT_TYPES",
+    "FileEncoder",
     "StreamEncoder",
     "content_type",
     "encode_audio",

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, fields
 
 
+MAX_CHARACTERS = 100_000  # splitting a text takes time and memory in proportion to its length
+
+
 @dataclass(frozen=True)
 class Limits:
     """
@@ -17,14 +20,14 @@ class Limits:
         max_write_seconds (`float`): time in which the client must read a part of a response.
         max_connections_per_address (`int`): open connections of one address; one more closes the connection that has
             waited longest for a complete request.
-        max_characters (`int`): length of a text.
+        max_characters (`int`): length of a text, at most `MAX_CHARACTERS`.
         max_reference_bytes (`int`): size of a reference audio file.
         min_reference_seconds, max_reference_seconds (`float`): duration of a reference recording.
         max_batch_items (`int`): texts in one batch request.
         max_lexicon_entries (`int`): pronunciations in one request; 0 turns the field `lexicon` off.
 
     Raises:
-        ValueError: if a limit is not above 0, or `max_lexicon_entries` is negative.
+        ValueError: if a limit is not above 0, `max_characters` is too large, or `max_lexicon_entries` is negative.
     """
 
     max_body_bytes: int = 16 * 2**20
@@ -49,6 +52,8 @@ class Limits:
                     raise ValueError(f"`{field.name}` must not be negative, got {value!r}.")
             elif not value > 0:
                 raise ValueError(f"`{field.name}` must be above 0, got {value!r}.")
+        if self.max_characters > MAX_CHARACTERS:
+            raise ValueError(f"`max_characters` must be at most {MAX_CHARACTERS}, got {self.max_characters}.")
 
 
 __all__ = ["Limits"]

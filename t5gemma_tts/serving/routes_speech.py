@@ -13,11 +13,11 @@ from pydantic import ValidationError
 
 from .disconnects import CancellableStreamingResponse, run_until_disconnect
 from .errors import BadRequest, ServingError
-from .formats import CONTENT_TYPES, StreamEncoder, content_type, encode_audio, response_rate
+from .formats import CONTENT_TYPES, StreamEncoder, content_type, response_rate
 from .names import header_list, header_value
 from .schemas import BatchBody, BatchResponse, BatchResult, Error, SpeechBody, SpeechItem
 from .service import Service
-from .synthesis import SynthesisRequest, SynthesisResult
+from .speech import SpokenFile, speak_chunks, speak_file
 
 
 EVENT_STREAM = "text/event-stream"
@@ -47,10 +47,9 @@ def speech_router(service: Service) -> APIRouter:
         headers["X-Voice"] = header_value(voice)
         if body.streams:
             return await stream_response(service, body, voice, rate, headers, request)
-        result, data = await run_until_disconnect(request.receive, synthesize_file(service, body, voice, rate))
-        seconds = len(result.waveform) / service.synthesis.sampling_rate
-        headers |= {"X-Seed": str(result.seed), "X-Duration": f"{seconds:.4f}"}
-        return Response(data, media_type=content_type(body.response_format, rate), headers=headers)
+        spoken = await run_until_disconnect(request.receive, synthesize_file(service, body, voice, rate))
+        headers |= {"X-Seed": str(spoken.seed), "X-Duration": f"{spoken.seconds:.4f}"}
+        return Response(spoken.data, media_type=content_type(body.response_format, rate), headers=headers)
 
     @router.post("/speech/batch", response_model=BatchResponse)
     async def speak_batch(body: BatchBody, request: Request, response: Response) -> BatchResponse:
@@ -85,22 +84,10 @@ async def gather_results(work: list[Coroutine[Any, Any, BatchResult]]) -> list[B
     return await asyncio.gather(*work)
 
 
-async def synthesize_file(service: Service, body: SpeechBody, voice: str, rate: int) -> tuple[SynthesisResult, bytes]:
+async def synthesize_file(service: Service, body: SpeechBody, voice: str, rate: int) -> SpokenFile:
     with service.synthesis.admit():
         request = await service.synthesis_request(body, voice)
-        return await speak_and_encode(service, request, body.response_format, rate)
-
-
-async def speak_and_encode(
-    service: Service, request: SynthesisRequest, audio_format: str, rate: int
-) -> tuple[SynthesisResult, bytes]:
-    """Speaks a request whose capacity is reserved, and encodes the waveform as a file of `rate` Hz."""
-    synthesis = service.synthesis
-    result = await synthesis.speak(request)
-    data = await synthesis.run_on_codec_thread(
-        encode_audio, result.waveform, synthesis.sampling_rate, audio_format, rate, service.watermark
-    )
-    return result, data
+        return await speak_file(service.synthesis, request, body.response_format, rate, service.watermark)
 
 
 async def synthesize_item(
@@ -111,7 +98,7 @@ async def synthesize_item(
         ignored = service.unknown_fields(checked)
         voice = await service.voice_of(checked)
         request = await service.synthesis_request(checked, voice)
-        result, data = await speak_and_encode(service, request, audio_format, rate)
+        spoken = await speak_file(service.synthesis, request, audio_format, rate, service.watermark)
     except ValidationError as error:
         rejection = validation_error(error.errors())
         return BatchResult(index=index, error=Error.model_validate(rejection.body()["error"]))
@@ -119,9 +106,9 @@ async def synthesize_item(
         return BatchResult(index=index, error=Error.model_validate(error.body()["error"]))
     return BatchResult(
         index=index,
-        audio=base64.b64encode(data).decode(),
-        duration=len(result.waveform) / service.synthesis.sampling_rate,
-        seed=result.seed,
+        audio=base64.b64encode(spoken.data).decode(),
+        duration=spoken.seconds,
+        seed=spoken.seed,
         voice=voice,
         ignored_fields=ignored,
     )
@@ -156,7 +143,8 @@ async def stream_chunks(service: Service, body: SpeechBody, voice: str, rate: in
             encoder = await synthesis.run_on_codec_thread(
                 StreamEncoder, synthesis.sampling_rate, body.response_format, rate, service.watermark
             )
-            async with aclosing(synthesis.stream(await service.synthesis_request(body, voice))) as results:
+            request = await service.synthesis_request(body, voice)
+            async with aclosing(speak_chunks(synthesis, request)) as results:
                 async for result in results:
                     if chunk := await synthesis.run_on_codec_thread(encoder.push, result.waveform):
                         started = True

@@ -88,7 +88,7 @@ class SynthesisResult:
         seed (`int`): seed that was used.
         num_frames (`int`): audio codes generated so far.
         text_tokens (`int`): text tokens of the prompt, with those of the reference's transcript.
-        codes (`tuple[int, ...]`): all audio codes; empty in a stream.
+        codes (`tuple[int, ...]`): all audio codes; in a stream, only the last chunk has them.
     """
 
     waveform: np.ndarray
@@ -207,6 +207,15 @@ class SynthesisService:
         """Runs a short blocking function, such as reading a file, on the text thread and returns its result."""
         return await asyncio.get_running_loop().run_in_executor(self._text_executor, function, *arguments)
 
+    async def prepare_on_text_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """
+        Runs a function of the processor that prepares texts, and returns its result.
+
+        Raises:
+            BadRequest: if it raises a `ValueError`, which describes bad input.
+        """
+        return await self._run_checked(self._text_executor, function, *arguments)
+
     async def run_on_codec_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Runs a function that works on audio on the codec thread and returns its result."""
         return await asyncio.get_running_loop().run_in_executor(self._codec_executor, function, *arguments)
@@ -243,16 +252,23 @@ class SynthesisService:
         """
         async with self._submitted(request) as (engine_request, task):
             decoder = StreamDecoder(self.processor.codec, windows)
-            num_decoded = num_frames = 0
+            num_decoded, all_codes = 0, list[int]()
             while True:
                 num_tokens = await asyncio.wrap_future(task.future(num_decoded + frames_until_window(decoder)))
                 ended = task.ended
                 num_tokens = len(engine_request.token_ids) if ended else num_tokens
                 codes = self.processor.speech_codes(engine_request.token_ids[num_decoded:num_tokens])
-                num_decoded, num_frames = num_tokens, num_frames + len(codes)
+                num_decoded = num_tokens
+                all_codes += codes
                 waveform = await self.run_on_codec_thread(_decode_chunk, decoder, codes, ended)
                 if len(waveform) or ended:
-                    yield SynthesisResult(waveform, engine_request.seed, num_frames, len(engine_request.input_ids))
+                    yield SynthesisResult(
+                        waveform,
+                        engine_request.seed,
+                        len(all_codes),
+                        len(engine_request.input_ids),
+                        tuple(all_codes) if ended else (),
+                    )
                 if ended:
                     return
 

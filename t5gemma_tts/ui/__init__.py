@@ -1,5 +1,5 @@
 """The web page, for one machine or a Hugging Face Space.
 
-`form`, `long_texts` and `plots` do not depend on Gradio. `page` builds the Gradio page on top of them, and `server`
+`form` and `plots` do not depend on Gradio. `page` builds the Gradio page on top of them, and `server`
 runs it.
 """

@@ -15,9 +15,9 @@ import numpy as np
 from ..model.reference import Transcriber, load_transcriber
 from ..serving.errors import BadRequest, ServingError
 from ..serving.limits import Limits
+from ..serving.long_texts import narrate, split_request
 from ..serving.synthesis import Reference, SynthesisRequest, SynthesisService
 from ..serving.uploads import decode_recording
-from .long_texts import narrate, split_request
 from .options import SpeechOptions
 from .plots import plot_html
 
@@ -179,9 +179,7 @@ class SpeechForm:
             others = [asyncio.create_task(self._speak(replace(request, seed=one), one)) for one in seeds[in_chunks:]]
             try:
                 if in_chunks:
-                    waveforms = (
-                        narrate(self.synthesis, request, max_ahead) if options.in_pieces else self._stream(request)
-                    )
+                    waveforms = self._stream(request, max_ahead if options.in_pieces else None)
                     async with aclosing(waveforms):
                         async for chunk in waveforms:
                             chunks.append(chunk)
@@ -223,8 +221,15 @@ class SpeechForm:
             return self._sample(np.concatenate([chunk async for chunk in self._stream(request)]), seed)
         return self._sample((await self.synthesis.speak(request)).waveform, seed)
 
-    async def _stream(self, request: SynthesisRequest) -> AsyncGenerator[np.ndarray, None]:
-        stream = self.synthesis.stream(request)
+    async def _stream(
+        self, request: SynthesisRequest, max_ahead: int | None = None
+    ) -> AsyncGenerator[np.ndarray, None]:
+        """Yields speech in chunks; with `max_ahead`, a long text in pieces, of which so many are generated at once."""
+        if max_ahead is None:
+            stream = self.synthesis.stream(request)
+        else:
+            pieces = await self.synthesis.prepare_on_text_thread(split_request, request, self.synthesis.processor)
+            stream = narrate(self.synthesis, request, pieces, max_ahead)
         async with aclosing(stream):
             async for result in stream:
                 yield result.waveform
