@@ -63,6 +63,7 @@ LEFT_BEHIND = {
     },
     "docs/length-and-time.md": {"long.wav": 2, "slow.wav": None, "chapter.wav": None},
     "docs/serve.md": {"hello.wav": 1.2, "hello.mp3": None},
+    "docs/clients.md": {"curl.mp3": None},
 }
 # what must be true of a page's Python names in the end
 NAMES = {
@@ -74,6 +75,7 @@ NAMES = {
     "docs/serve.md": lambda names: (
         len(names["heard"]) > 16000 * 2 * 0.3 and len(names["sounds"]) == 2 and names["answer"]
     ),
+    "docs/clients.md": lambda names: len(names["samples"]) > 24000 * 2 * 0.3 and names["voice"] == "default",
     "docs/many-texts.md": lambda names: len(names["rows"]) == 2 and not names["row"]["error"],
     "docs/train.md": lambda names: names["model"].config.is_encoder_decoder,
     "docs/evaluate.md": lambda names: names["found"]["wer"] == 0.5,
