@@ -25,13 +25,16 @@ def base_of_adapter(name: str) -> str | None:
     """
     if Path(name).is_dir() and not Path(name, ADAPTER_CONFIG).is_file():
         return None
-    path = cached_file(
-        name,
-        ADAPTER_CONFIG,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
+    try:
+        path = cached_file(
+            name,
+            ADAPTER_CONFIG,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    except (OSError, ValueError):  # no such repository: loading the checkpoint says so
+        return None
     if path is None or Path(name, "config.json").is_file():
         return None
     base = json.loads(Path(path).read_text(encoding="utf-8")).get("base_model_name_or_path")
