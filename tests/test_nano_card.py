@@ -21,7 +21,7 @@ def options() -> list[str]:
         "--notes",
         str(reports / "notes.md"),
         "--recipe",
-        str(ROOT / "training" / "recipes" / "nano" / "tts_2.yaml"),
+        str(ROOT / "training" / "recipes" / "nano" / "tts_3.yaml"),
         "--evaluation",
         *(str(reports / name) for name in SETS),
         "--include",

@@ -1,10 +1,11 @@
 """Packages a trained speech model and its codec as a float16 checkpoint.
 
-    python training/nano/package.py FOLDER --model RUN --codec CODEC
+    python training/nano/package.py FOLDER --model RUN --codec CODEC --average-with EARLIER
 
-Weights are stored in float16 and load as float32, in which CPUs are fast. Rounding can change codes of the codec's
-encoder where two are almost equally near. A checkpoint inside the Python package has no code files;
-`t5gemma-tts export` adds them.
+With `--average-with`, the weights are the mean of two checkpoints of one training history, which keeps what the earlier
+one did well (Wortsman et al., arXiv 2109.01903). Weights are stored in float16 and load as float32, in which CPUs are
+fast. Rounding can change codes of the codec's encoder where two are almost equally near. A checkpoint inside the Python
+package has no code files; `t5gemma-tts export` adds them.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from t5gemma_tts.cli.command import command  # noqa: E402
 PACKAGE = Path(__file__).resolve().parents[2] / "t5gemma_tts"
 
 
-def package_checkpoint(folder: Path, model: str, codec: str) -> int:
+def package_checkpoint(folder: Path, model: str, codec: str, average_with: str | None = None) -> int:
     """
     Writes a float16 checkpoint with its codec.
 
@@ -32,6 +33,7 @@ def package_checkpoint(folder: Path, model: str, codec: str) -> int:
         folder (`Path`): New folder.
         model (`str`): Output of `training/train.py`.
         codec (`str`): Output of `training/train_codec.py`, with the codes that the model was trained on.
+        average_with (`str`, *optional*): Checkpoint whose weights are averaged with those of `model`.
 
     Returns:
         `int`: size of all files in bytes.
@@ -43,6 +45,8 @@ def package_checkpoint(folder: Path, model: str, codec: str) -> int:
     if folder.exists():
         raise FileExistsError(f"{str(folder)!r} exists; name a new folder.")
     trained = T5GemmaTTSForConditionalGeneration.from_pretrained(model, dtype=torch.float32)
+    if average_with is not None:
+        _average(trained, T5GemmaTTSForConditionalGeneration.from_pretrained(average_with, dtype=torch.float32))
     processor = T5GemmaTTSProcessor.from_pretrained(model)
     processor.codec_name_or_path = trained.config.codec_name_or_path = None  # the codec is saved with the model
     processor.codec = XCodec2.from_pretrained(codec)
@@ -54,6 +58,16 @@ def package_checkpoint(folder: Path, model: str, codec: str) -> int:
     if PACKAGE in folder.resolve().parents:
         _remove_code(folder)
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@torch.no_grad()
+def _average(model: torch.nn.Module, other: torch.nn.Module) -> None:
+    """Sets the weights of `model` to the mean of both; raises a `ValueError` if their shapes differ."""
+    theirs = dict(other.named_parameters())
+    for name, weight in model.named_parameters():
+        if name not in theirs or theirs[name].shape != weight.shape:
+            raise ValueError(f"the checkpoints cannot be averaged: {name!r} has other shapes in them.")
+        weight.lerp_(theirs[name], 0.5)
 
 
 def _load_as_float32(path: Path) -> None:
@@ -88,8 +102,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", required=True, help="output folder of training/train.py")
     parser.add_argument("--codec", required=True, help="output folder of training/train_codec.py")
+    parser.add_argument("--average-with", metavar="CHECKPOINT", help="average the weights with it")
     arguments = parser.parse_args(argv)
-    size = package_checkpoint(arguments.folder, arguments.model, arguments.codec)
+    size = package_checkpoint(arguments.folder, arguments.model, arguments.codec, arguments.average_with)
     print(f"{arguments.folder}: {size / 1e6:.1f} MB")
 
 
