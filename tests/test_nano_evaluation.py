@@ -56,6 +56,14 @@ def test_all_sets_are_of_the_same_weights():
     assert len(weights) == 1
 
 
+def test_ordinary_sentences_are_those_of_the_list():
+    for name, most in (("ordinary", 0.06), ("short", 0.2)):
+        texts = (evaluate.REPOSITORY / "training" / "nano" / evaluate.SETS[name][2]).read_text(encoding="utf-8")
+        assert [row["text"] for row in read_rows(REPORTS / name)] == texts.splitlines()
+        figures = json.loads((REPORTS / name / "evaluation.json").read_text())["figures"]
+        assert figures["wer"]["value"] <= most
+
+
 def test_command_asks_for_what_it_says(tmp_path, monkeypatch):
     """Each test list is evaluated with `t5gemma-tts evaluate`; the first failure stops the command."""
     from t5gemma_tts.cli import main as command

@@ -16,14 +16,18 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ONE_VOICE = ("--speaker", "hibari")
 NO_SAMPLES = ("--samples", "0")
 VOICES = ("--speaker-encoder", "resemblyzer")
-# folder: title and options of `t5gemma-tts evaluate`
-SETS = {
-    "held_out": ("held-out sentences", (*ONE_VOICE, *VOICES, "--dnsmos")),
-    "unseen_pairs": ("sentences with an unseen pair", (*ONE_VOICE, "--split", "unseen_pairs")),
+TEXTS = ("--language", "en", *NO_SAMPLES)
+# folder: title, options of `t5gemma-tts evaluate`, and a list of texts in place of the corpus
+SETS: dict[str, tuple[str, tuple[str, ...], str | None]] = {
+    "ordinary": ("ordinary sentences", TEXTS, "ordinary_sentences.txt"),
+    "short": ("texts of 1 to 3 words", TEXTS, "short_sentences.txt"),
+    "held_out": ("held-out sentences", (*ONE_VOICE, *VOICES, "--dnsmos"), None),
+    "unseen_pairs": ("sentences with an unseen pair", (*ONE_VOICE, "--split", "unseen_pairs"), None),
     "references": (
         "held-out sentences of both voices",
         ("--limit", "60", "--same-speaker-references", "--reference-seconds", "3", "5", *VOICES, "--skip-recordings")
         + NO_SAMPLES,
+        None,
     ),
 }
 
@@ -62,10 +66,11 @@ def main(argv: list[str] | None = None) -> int:
         if code := make_corpus([str(arguments.corpus), "--sentences", "1"]):
             return code
     for name in arguments.sets:
-        title, options = SETS[name]
+        title, options, texts = SETS[name]
+        source = str(arguments.corpus if texts is None else Path(__file__).with_name(texts))
         options = [*options, *(["--limit", str(arguments.limit)] if arguments.limit else [])]
         options = ["--model", arguments.model, "--asr", arguments.asr, "--title", title, *options, *overwrite]
-        if code := command(["evaluate", str(arguments.corpus), "-o", str(arguments.output / name), *options]):
+        if code := command(["evaluate", source, "-o", str(arguments.output / name), *options]):
             return code
     codec_report = arguments.output / "codec.json"
     if overwrite or not codec_report.is_file():
