@@ -4,18 +4,15 @@ import json
 import warnings
 from pathlib import Path
 
-from transformers.utils.hub import cached_file
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from .checkpoints import resolve_checkpoint
 from .model.modeling_t5gemma_tts import T5GemmaTTSForConditionalGeneration
 
 
-ADAPTER_CONFIG = "adapter_config.json"
-
-
 def base_of_adapter(name: str) -> str | None:
     """
-    Returns the base model that an adapter names, or None if `name` is no adapter.
+    Returns the base model that an adapter names, or None if `name` is no adapter, by the rule of transformers.
 
     Args:
         name (`str`): Hub name or folder.
@@ -23,19 +20,11 @@ def base_of_adapter(name: str) -> str | None:
     Raises:
         ValueError: if the adapter's configuration names no base model.
     """
-    if Path(name).is_dir() and not Path(name, ADAPTER_CONFIG).is_file():
-        return None
     try:
-        path = cached_file(
-            name,
-            ADAPTER_CONFIG,
-            _raise_exceptions_for_gated_repo=False,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
+        path = find_adapter_config_file(name)
     except (OSError, ValueError):  # no such repository: loading the checkpoint says so
         return None
-    if path is None or Path(name, "config.json").is_file():
+    if path is None:
         return None
     base = json.loads(Path(path).read_text(encoding="utf-8")).get("base_model_name_or_path")
     if not base:
@@ -65,4 +54,4 @@ def merge_into(model: T5GemmaTTSForConditionalGeneration, adapter: str) -> T5Gem
     return merged.eval()
 
 
-__all__ = ["ADAPTER_CONFIG", "base_of_adapter", "merge_into"]
+__all__ = ["base_of_adapter", "merge_into"]

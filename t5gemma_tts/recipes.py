@@ -71,8 +71,10 @@ class RecipeParser(HfArgumentParser):
             # argparse has no way to write an empty list, or a list for an option of one value such as report_to
             if isinstance(value, list) and (not value or self._option_string_actions[f"--{name}"].nargs is None):
                 self.set_defaults(**{str(name): value})
+            elif isinstance(value, list):
+                options += [f"--{name}", *map(str, value)]
             elif value is not None:
-                options += [f"--{name}", *map(_as_argument, value if isinstance(value, list) else [value])]
+                options.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
         return options
 
     def _unknown_option(self, option: str) -> str:
@@ -81,10 +83,6 @@ class RecipeParser(HfArgumentParser):
         name = option.partition("=")[0]
         close = difflib.get_close_matches(name, self._option_string_actions, n=1)
         return f"there is no option {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
-
-
-def _as_argument(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
 __all__ = ["RecipeParser"]

@@ -74,8 +74,9 @@ def test_command(recordings, tmp_path, capsys):
     assert [clip["id"] for clip in clips] == ["clip-0", "clip-2"]
     with pytest.raises(ValueError, match="'test'"):
         main([*arguments, "--split", "test"])
-    with pytest.raises(ValueError, match="`limit`"):
+    with pytest.raises(SystemExit):
         main([*arguments, "--limit", "0"])
+    assert "`limit` must be at least 1, got 0" in capsys.readouterr().err
 
 
 def test_recogniser_without_its_package(tmp_path, monkeypatch):

@@ -31,6 +31,19 @@ def test_stored_in_half_precision_and_loaded_in_full(packed, tiny_checkpoint):
     assert codec.model.semantic_encoder.dtype == torch.float32
 
 
+def test_mean_of_two_checkpoints(packed, tiny_checkpoint, tmp_path):
+    other = load_model(str(tiny_checkpoint), device="cpu")
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight.add_(1.0)
+    other.save_pretrained(tmp_path / "other")
+    options = ["--model", str(tiny_checkpoint), "--codec", str(tiny_checkpoint / "codec")]
+    assert main([str(tmp_path / "mean"), *options, "--average-with", str(tmp_path / "other")]) == 0
+    model, ours = load_model(str(tmp_path / "mean"), device="cpu"), load_model(str(packed), device="cpu")
+    for one, other_weight in zip(model.parameters(), ours.parameters(), strict=True):
+        torch.testing.assert_close(one, other_weight + 0.5, atol=2e-3, rtol=2e-3)
+
+
 def test_it_speaks(packed):
     model, processor = load_model(str(packed), device="cpu"), load_processor(str(packed), codec_device="cpu")
     torch.manual_seed(0)

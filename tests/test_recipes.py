@@ -60,6 +60,11 @@ def test_empty_list(recipe):
     assert parse(recipe, "--names", "e").names == ["e"]
 
 
+def test_values_that_start_with_a_dash(recipe):
+    recipe.write_text("rate: -1.5\nnote: --x\n")
+    assert (parse(recipe).rate, parse(recipe).note) == (-1.5, "--x")
+
+
 @pytest.mark.parametrize(
     "text, argv, message",
     [

@@ -12,7 +12,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a clone works without installation
 
-from transformers import HfArgumentParser  # noqa: E402
 
 from t5gemma_tts.codec_training.arguments import option  # noqa: E402
 from t5gemma_tts.codec_training.evaluate import evaluate_codec  # noqa: E402
@@ -20,6 +19,7 @@ from t5gemma_tts.evaluation.dnsmos import load_dnsmos  # noqa: E402
 from t5gemma_tts.evaluation.transcription import load_recognizer  # noqa: E402
 from t5gemma_tts.model.xcodec2 import XCodec2  # noqa: E402
 from t5gemma_tts.preparation.recordings import select_recordings  # noqa: E402
+from t5gemma_tts.recipes import RecipeParser  # noqa: E402
 
 
 @dataclass
@@ -50,7 +50,8 @@ class EvaluateCodecArguments:
 
 def main(argv: list[str] | None = None) -> dict:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    (arguments,) = HfArgumentParser(EvaluateCodecArguments, description=__doc__).parse_args_into_dataclasses(argv)
+    parser = RecipeParser([EvaluateCodecArguments], "evaluate_codec.py", __doc__)
+    (arguments,) = parser.parse_recipe(sys.argv[1:] if argv is None else argv)
     codec = XCodec2.from_pretrained(arguments.codec, device=arguments.device)
     summary, clips = evaluate_codec(
         codec,

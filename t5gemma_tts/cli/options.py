@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ..checkpoints import NANO
+from ..model.marks import WATERMARKS
 
 
 Number = TypeVar("Number", int, float)
@@ -28,13 +29,15 @@ def positive(kind: type[Number]) -> Callable[[str], Number]:
 def add_verbosity_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("messages").add_mutually_exclusive_group()
     group.add_argument("-q", "--quiet", action="store_true", help="print errors and results only")
-    group.add_argument("-v", "--verbose", action="store_true", help="print details, such as what references are like")
+    group.add_argument(
+        "-v", "--verbose", action="store_true", help="print details, such as the loudness of a reference"
+    )
 
 
 def add_watermark_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--watermark",
-        choices=["metadata", "off"],
+        choices=WATERMARKS,
         default="metadata",
         help="how files are marked as synthetic speech: by a tag, or not at all (default metadata)",
     )
@@ -68,7 +71,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="short for --dtype bfloat16 --codec-device cpu --encoder-device cpu --batch-size 1",
     )
-    references = parser.add_argument_group("reference recordings (defaults: as the checkpoint says; ours say no)")
+    references = parser.add_argument_group("reference recordings (default: the checkpoint's setting, off for nano)")
     references.add_argument(
         "--trim-silence",
         action=argparse.BooleanOptionalAction,

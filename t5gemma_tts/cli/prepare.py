@@ -2,14 +2,13 @@
 
 import logging
 from argparse import Namespace
-from typing import Any
 
 import datasets
-from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
 from ..preparation.arguments import PrepareDatasetArguments
 from ..preparation.run import prepare_dataset
+from ..recipes import RecipeParser
 
 
 def run(arguments: Namespace) -> None:
@@ -25,9 +24,6 @@ def run(arguments: Namespace) -> None:
 
 
 def parse_arguments(options: list[str]) -> PrepareDatasetArguments:
-    argument_class: Any = PrepareDatasetArguments  # HfArgumentParser's type hints do not accept dataclasses
-    parser = HfArgumentParser(argument_class, prog="t5gemma-tts prepare", description=__doc__)
-    try:
-        return parser.parse_args_into_dataclasses(options)[0]
-    except ValueError as error:
-        parser.error(str(error))
+    """Parses a recipe file and options, as [`RecipeParser.parse_recipe`]."""
+    (parsed,) = RecipeParser([PrepareDatasetArguments], "t5gemma-tts prepare", __doc__).parse_recipe(options)
+    return parsed

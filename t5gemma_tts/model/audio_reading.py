@@ -242,7 +242,8 @@ def _samples(frame: Any) -> Waveform:
 
 def _sentence(error: BaseException) -> str:
     """The message of an error on one line, without a final period."""
-    return (" ".join(str(error).split()) or type(error).__name__).rstrip(".")
+    message = getattr(error, "error_string", None) or str(error)  # libsndfile's own, without the address of a buffer
+    return (" ".join(message.split()) or type(error).__name__).rstrip(".")
 
 
 def _import_av() -> ModuleType:

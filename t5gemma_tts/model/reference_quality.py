@@ -1,4 +1,4 @@
-"""What a reference recording is worth: refuses or warns of poor ones, trims silence, and normalizes loudness."""
+"""Checks reference recordings: refuses silent ones, warns of poor ones, trims silence and normalizes loudness."""
 
 import math
 import warnings
@@ -102,7 +102,7 @@ def prepare_reference(
     if not MIN_SECONDS <= seconds <= MAX_SECONDS:
         warnings.warn(
             f"`reference_audio` takes {seconds:.2f} s: 3 to 10 s work best, and less than {MIN_SECONDS} s or more than "
-            f"{MAX_SECONDS:.0f} s are rarely any good.",
+            f"{MAX_SECONDS:.0f} s often give a poor copy of the voice.",
             stacklevel=2,
         )
     if clipped > MAX_CLIPPED_SHARE:

@@ -1,12 +1,14 @@
 """Merges a LoRA adapter into its base model and checks that the logits do not change."""
 
-import json
 from pathlib import Path
 
 import torch
 from peft import PeftModel
+from transformers.utils.peft_utils import ADAPTER_CONFIG_NAME
 
 from .. import T5GemmaTTSForConditionalGeneration, T5GemmaTTSProcessor
+from ..adapters import base_of_adapter
+from ..checkpoints import resolve_checkpoint
 
 
 def merge_adapter(adapter: str, output: str, model: str | None = None) -> float:
@@ -27,9 +29,9 @@ def merge_adapter(adapter: str, output: str, model: str | None = None) -> float:
     """
     if Path(output).exists():
         raise FileExistsError(f"{output!r} exists; name a new folder.")
-    if not Path(adapter, "adapter_config.json").is_file():
-        raise ValueError(f"{adapter!r} is no adapter: it has no adapter_config.json.")
-    model = model or json.loads(Path(adapter, "adapter_config.json").read_text())["base_model_name_or_path"]
+    if not Path(adapter, ADAPTER_CONFIG_NAME).is_file():
+        raise ValueError(f"{adapter!r} is no adapter: it has no {ADAPTER_CONFIG_NAME}.")
+    model = resolve_checkpoint(model) if model else base_of_adapter(adapter)
     base = T5GemmaTTSForConditionalGeneration.from_pretrained(model)
     adapted = PeftModel.from_pretrained(base, adapter).eval()
     probe = torch.arange(16).remainder(base.config.codebook_size)[None]
